@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""rclpy helpers shared by the nodes of the ROS 2 VLA workspace."""
