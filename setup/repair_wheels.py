@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Point the CMake files of the ROS 2 wheels at this environment's Python and NumPy headers.
 
 The wheels were built in a container and their exported CMake targets name that container's include directories, so no

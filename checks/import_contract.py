@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which package may import what: arrows point down only, and each heavy library has one owner."""
+
+import ast
+from pathlib import Path
+from typing import NamedTuple
+
+SOURCE = Path(__file__).resolve().parent.parent / "ros2_ws" / "src"
+ROOMS = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim")
+# package -> packages of this workspace that it may import
+MAY_IMPORT: dict[str, frozenset[str]] = {
+    "vla_core": frozenset(),
+    "vla_common": frozenset({"vla_core", "vla_msgs"}),
+    **{room: frozenset({"vla_common", "vla_core", "vla_msgs"}) for room in ROOMS},
+    "vla_bringup": frozenset({"vla_common", "vla_core"}),
+    "vla_demo": frozenset({"vla_core"}),
+}
+# library -> the only packages (or modules) that may import it
+OWNERS: dict[str, tuple[str, ...]] = {
+    "rclpy": ("vla_common", *ROOMS),
+    "torch": ("vla_policy",),
+    "lerobot": ("vla_policy",),
+    "transformers": ("vla_policy",),
+    "mujoco": ("vla_sim",),
+    "av": ("vla_recorder", "vla_demo"),
+    "pyarrow": ("vla_recorder",),
+    "mcap": ("vla_recorder", "vla_demo"),
+    "mcap_ros2": ("vla_recorder", "vla_demo"),
+    "matplotlib": ("vla_demo",),
+    "ros2_pip_cli": (),
+}
+
+
+class Violation(NamedTuple):
+    """One import that breaks the contract."""
+
+    path: Path
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.text}"
+
+
+def imported_modules(tree: ast.AST) -> list[tuple[int, str]]:
+    """Line and full name of every absolute import, also those inside functions."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.append((node.lineno, node.module))
+    return found
+
+
+def check_file(path: Path, package: str) -> list[Violation]:
+    """Violations of one file of `package`."""
+    violations: list[Violation] = []
+    for line, module in imported_modules(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        top = module.split(".")[0]
+        if top.startswith("vla_") and top != package and top not in MAY_IMPORT[package]:
+            allowed = ", ".join(sorted(MAY_IMPORT[package])) or "no package of this workspace"
+            violations.append(Violation(path, line, f"{package} imports {top}; it may import {allowed}"))
+        if top in OWNERS and package not in OWNERS[top]:
+            owners = ", ".join(OWNERS[top]) or "no package"
+            violations.append(Violation(path, line, f"{package} imports {top}; that library belongs to {owners}"))
+    return violations
+
+
+def check(source: Path = SOURCE) -> list[Violation]:
+    """Violations of all packages below `source`; test folders are free."""
+    violations: list[Violation] = []
+    for package in sorted(p.parent.name for p in source.glob("*/setup.py")):
+        if package not in MAY_IMPORT:
+            violations.append(Violation(source / package, 1, f"{package} is not in the import contract; add it to checks/import_contract.py"))
+            continue
+        for folder in (package, "launch"):
+            for path in sorted((source / package / folder).rglob("*.py")):
+                violations += check_file(path, package)
+    return violations

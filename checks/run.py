@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Run the project's checks and tests in stages, with the time and the exact command of each.
+
+    ./test                 all stages
+    ./test lint unit       some of them
+    ./test --full          also the long fault, soak and many-seed runs
+    ./test --list          what the stages are
+"""
+
+import argparse
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = "ros2_ws/src"
+PACKAGES = ("vla_core", "vla_common", "vla_recorder", "vla_policy", "vla_sim", "vla_bringup", "vla_demo")
+MYPY_PACKAGES = [part for name in PACKAGES for part in ("-p", name)]
+PYTEST = [sys.executable, "-m", "pytest"]
+_SUMMARY = re.compile(r"(\d+) (passed|failed|skipped|error|errors|deselected)")
+
+
+class Stage(NamedTuple):
+    """A named group of commands; it fails when any of them does."""
+
+    name: str
+    what: str
+    commands: tuple[list[str], ...]
+
+
+class Outcome(NamedTuple):
+    """What one stage came to."""
+
+    name: str
+    ok: bool
+    seconds: float
+    counts: dict[str, int]
+
+
+def tests_of(*packages: str) -> list[str]:
+    """Test folders of packages."""
+    return [f"{SOURCE}/{name}/test" for name in packages]
+
+
+STAGES = (
+    Stage(
+        "lint",
+        "ruff (lint and format), mypy, import contract, package metadata",
+        (
+            [sys.executable, "-m", "ruff", "check", "."],
+            [sys.executable, "-m", "ruff", "format", "--check", "."],
+            [sys.executable, "-m", "mypy", *MYPY_PACKAGES],
+            [*PYTEST, "checks"],
+        ),
+    ),
+    Stage("unit", "the floor: profiles, codecs, frames, chunks, safety; bag/live parity", ([*PYTEST, *tests_of("vla_core")],)),
+    Stage("stand-ins", "conformance of launch, ros2, rosbag2_py, cv_bridge", ([*PYTEST, "ros2_pip/test"],)),
+    Stage("sim", "the simulated cell: physics, controllers, drivers' behaviour", ([*PYTEST, *tests_of("vla_common", "vla_sim")],)),
+    Stage("data", "recorder and converter", ([*PYTEST, *tests_of("vla_recorder")],)),
+    Stage("policy", "checkpoints, executor, policy node, training", ([*PYTEST, *tests_of("vla_policy")],)),
+    Stage("launch", "every launch file, image transport", ([*PYTEST, *tests_of("vla_bringup")],)),
+    Stage("demo", "the quick demo and each command of the README", ([*PYTEST, *tests_of("vla_demo")],)),
+)
+
+
+def environment(full: bool) -> dict[str, str]:
+    """Test processes: a DDS domain of their own, loopback discovery, one thread, no network look-ups."""
+    env = dict(os.environ)
+    env.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 101)))
+    env["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    env.update(OMP_NUM_THREADS="1", LP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    env.update(PYTHONWARNINGS=env.get("PYTHONWARNINGS", ""), MPLBACKEND="Agg")
+    if full:
+        env["VLA_TEST_FULL"] = "1"
+    # mypy finds the packages by import path, not through colcon's links
+    env["MYPYPATH"] = os.pathsep.join(str(ROOT / SOURCE / name) for name in PACKAGES)
+    return env
+
+
+def run_command(command: list[str], env: dict[str, str]) -> tuple[int, dict[str, int]]:
+    """Run one command in a process group of its own, echo its output; returns exit code and pytest's counts."""
+    shown = " ".join("python" if part == sys.executable else part for part in command)
+    print(f"$ {shown}", flush=True)
+    counts: dict[str, int] = {}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if " in " in line and (found := _SUMMARY.findall(line)):
+                counts = {word: int(number) for number, word in found}
+        code = process.wait()
+    finally:
+        leave_nothing_behind(process)
+    return code, counts
+
+
+def leave_nothing_behind(process: "subprocess.Popen[str]") -> None:
+    """End whatever the command left running in its process group."""
+    for sent in (signal.SIGINT, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sent)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + 3.0
+        while time.monotonic() < deadline:
+            process.poll()
+            try:
+                os.killpg(process.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.02)
+
+
+def run_stage(stage: Stage, env: dict[str, str]) -> Outcome:
+    """Run all commands of a stage, also after one failed: a reader wants the whole list."""
+    print(f"\n===== {stage.name}: {stage.what}", flush=True)
+    started, ok, total = time.monotonic(), True, dict[str, int]()
+    for command in stage.commands:
+        code, counts = run_command(command, env)
+        ok = ok and code == 0
+        for word, number in counts.items():
+            total[word] = total.get(word, 0) + number
+    return Outcome(stage.name, ok, time.monotonic() - started, total)
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """The closing table and one line with the counts."""
+    lines = ["", f"{'stage':<10} {'result':<7} {'seconds':>8}   tests"]
+    for outcome in outcomes:
+        counts = ", ".join(f"{number} {word}" for word, number in outcome.counts.items())
+        lines.append(f"{outcome.name:<10} {'ok' if outcome.ok else 'FAILED':<7} {outcome.seconds:8.1f}   {counts}")
+    lines.append(f"{'total':<10} {'':<7} {sum(o.seconds for o in outcomes):8.1f}")
+    passed, skipped = (sum(o.counts.get(word, 0) for o in outcomes) for word in ("passed", "skipped"))
+    failed = sum(o.counts.get(word, 0) for o in outcomes for word in ("failed", "error", "errors"))
+    failed += sum(1 for o in outcomes if not o.ok and not any(o.counts.get(w) for w in ("failed", "error", "errors")))
+    return "\n".join([*lines, f"{passed} passed, {failed} failed, {skipped} skipped"])
+
+
+def main() -> int:
+    """Entry point; exit code 0 only if every stage passed."""
+    names = [stage.name for stage in STAGES]
+    parser = argparse.ArgumentParser(prog="./test", description="Run the checks and tests.", epilog="example: ./test lint unit")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"stages to run, default all: {', '.join(names)}")
+    parser.add_argument("--full", action="store_true", help="also the long fault, soak and many-seed runs")
+    parser.add_argument("--list", action="store_true", help="print the stages and their commands")
+    args = parser.parse_args()
+    unknown = [name for name in args.stages if name not in names]
+    if unknown:
+        parser.error(f"unknown stage {unknown[0]!r}; stages are: {', '.join(names)}")
+    chosen = [stage for stage in STAGES if not args.stages or stage.name in args.stages]
+    if args.list:
+        for stage in chosen:
+            print(f"{stage.name:<10} {stage.what}")
+        return 0
+    env = environment(args.full)
+    outcomes = [run_stage(stage, env) for stage in chosen]
+    print(summary(outcomes), flush=True)
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced by activate, demo and test: environment of this checkout. Expects VLA_ROOT. Works in bash and zsh.
+
+export VIRTUAL_ENV="$VLA_ROOT/.venv"
+case ":$PATH:" in
+  *":$VIRTUAL_ENV/bin:"*) ;;
+  *) export PATH="$VIRTUAL_ENV/bin:$PATH" ;;
+esac
+unset PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+_vla_ros_sourced=0
+_vla_rest=":${AMENT_PREFIX_PATH:-}:"
+if [ -n "${ROS_DISTRO:-}" ] && [ "${VLA_ACTIVE:-}" != "$VLA_ROOT" ] && [ -d "/opt/ros/${ROS_DISTRO}" ]; then _vla_ros_sourced=1; fi
+if [ "$_vla_ros_sourced" = 0 ]; then
+  # the wheels carry their ament index in the environment itself
+  case "$_vla_rest" in
+    *":$VIRTUAL_ENV:"*) ;;
+    *) export AMENT_PREFIX_PATH="$VIRTUAL_ENV${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}" ;;
+  esac
+  export CMAKE_PREFIX_PATH="$VIRTUAL_ENV${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}"
+fi
+unset _vla_ros_sourced _vla_rest
+
+if [ -n "${ZSH_VERSION:-}" ]; then . "$VLA_ROOT/ros2_ws/install/local_setup.zsh"; else . "$VLA_ROOT/ros2_ws/install/local_setup.bash"; fi
+
+# the stock shared-memory segment loses camera images without a word; a profile of the user's own wins
+export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$VLA_ROOT/setup/fastdds_shm.xml}"
+export VLA_ACTIVE="$VLA_ROOT"
