@@ -122,7 +122,7 @@ def _declare_one(node: Node, field: "dataclasses.Field[Any]", hint: Any) -> Any:
             f"{node.get_fully_qualified_name()}: parameter '{name}' must be given ({meta.description}) "
             f"For example: --ros-args -p {name}:=…"
         )
-    value = field.default if override is None else _converted(node, name, override, kind)
+    value: Any = field.default if override is None else _converted(node, name, override, kind)
     value = tuple(value) if isinstance(value, list | tuple) or hasattr(value, "typecode") else value
     _check(node, name, value, meta)
     descriptor = _descriptor(meta, kind)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Control ticks: one way of working for nodes that run on a real clock, on a simulated one, or in lockstep with the
-cell.
+"""Control ticks: one loop for nodes on a real clock, on a simulated clock, or in lockstep with the cell.
 
 A worker thread owns the loop; the node's executor spins in another thread::
 
@@ -23,8 +22,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import cast
 
-from rclpy.clock import JumpThreshold
+from rclpy.clock import JumpThreshold, ROSClock
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
@@ -104,7 +104,7 @@ class ClockTicker(Ticker):
 
     def __init__(self, node: Node, rate_hz: float) -> None:
         self._node = node
-        self._clock = node.get_clock()
+        self._clock = cast(ROSClock, node.get_clock())
         self._grid = _Grid(rate_hz)
         self._last: int | None = None
         self._changed = threading.Event()
