@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -255,6 +256,41 @@ def build_workspace() -> None:
     command += [os.path.relpath(p, WORKSPACE) for p in missing_interfaces()]
     command += ["--cmake-args", f"-DPython3_EXECUTABLE={python}", "-DBUILD_TESTING=OFF", "--no-warn-unused-cli"]
     run(command, "workspace", env, WORKSPACE)
+    mend_script_headers()
+    write_workspace_environment()
+
+
+def mend_script_headers() -> None:
+    """Let the built executables find an interpreter whose path holds a space, which a #! line cannot express."""
+    python = str(VENV / "bin" / "python")
+    if " " not in python:
+        return
+    for script in WORKSPACE.glob("install/*/lib/*/*"):
+        if script.is_file() and not script.is_symlink():
+            head, _, body = script.read_text(errors="surrogateescape").partition("\n")
+            if head.startswith("#!") and "python" in head:
+                # sh reads a command, Python reads a string: the form that pip and uv write too
+                script.write_text(f"#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''\n{body}", errors="surrogateescape")
+
+
+def write_workspace_environment() -> None:
+    """Write .state/workspace.sh: what colcon's setup files would set. Those break where the path holds a space, and are slow."""
+    values: Dict[str, List[str]] = {name: [] for name in ("AMENT_PREFIX_PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "PATH")}
+    for manifest in sorted(WORKSPACE.glob("install/*/share/*/package.xml")):
+        prefix = manifest.parent.parent.parent
+        values["AMENT_PREFIX_PATH"].append(str(prefix))
+        folders = {"PATH": [prefix / "bin"], "LD_LIBRARY_PATH": [prefix / "lib"]}
+        folders["PYTHONPATH"] = list(prefix.glob("lib/python3*/site-packages"))
+        for hook in manifest.parent.glob("hook/pythonpath_develop.dsv"):  # --symlink-install
+            folders["PYTHONPATH"] += [Path(line.rsplit(";", 1)[1]) for line in hook.read_text().splitlines() if line]
+        for name, paths in folders.items():
+            values[name] += [str(path) for path in paths if path.is_dir()]
+    lines = ["# written by setup/bootstrap.py after each build"]
+    for name, entries in values.items():
+        if entries:
+            add = f"_vla_add={shlex.quote(os.pathsep.join(entries))}"
+            lines.append(f'{add}; case ":${{{name}:-}}:" in *":$_vla_add:"*) ;; *) export {name}="$_vla_add${{{name}:+:${name}}}" ;; esac')
+    (STATE / "workspace.sh").write_text("\n".join([*lines, "unset _vla_add", ""]))
 
 
 # --- all -------------------------------------------------------------------------------------------------------------
@@ -280,7 +316,7 @@ def pending() -> List[Step]:
         # the system step stands alone: a library that was installed by hand forces nothing to be rebuilt
         rests_on_changed = any(s.name != "system" for s in todo)
         gone = step.name == "venv" and not (VENV / "bin" / "python").exists()
-        gone = gone or (step.name == "workspace" and not (WORKSPACE / "install" / "local_setup.bash").exists())
+        gone = gone or (step.name == "workspace" and not (STATE / "workspace.sh").exists())
         if rests_on_changed or gone or stored.get(step.name) != step.fingerprint():
             todo.append(step)
     return todo

@@ -21,7 +21,7 @@ if [ "$_vla_ros_sourced" = 0 ]; then
 fi
 unset _vla_ros_sourced _vla_rest
 
-if [ -n "${ZSH_VERSION:-}" ]; then . "$VLA_ROOT/ros2_ws/install/local_setup.zsh"; else . "$VLA_ROOT/ros2_ws/install/local_setup.bash"; fi
+. "$VLA_ROOT/.state/workspace.sh"
 
 # the stock shared-memory segment loses camera images without a word; a profile of the user's own wins
 export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$VLA_ROOT/setup/fastdds_shm.xml}"
