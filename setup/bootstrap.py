@@ -281,7 +281,8 @@ def write_workspace_environment() -> None:
         values["AMENT_PREFIX_PATH"].append(str(prefix))
         folders = {"PATH": [prefix / "bin"], "LD_LIBRARY_PATH": [prefix / "lib"]}
         folders["PYTHONPATH"] = list(prefix.glob("lib/python3*/site-packages"))
-        for hook in manifest.parent.glob("hook/pythonpath_develop.dsv"):  # --symlink-install
+        develop = WORKSPACE / "build" / prefix.name / "share" / prefix.name / "hook" / "pythonpath_develop.dsv"
+        for hook in [develop] if develop.exists() else []:  # --symlink-install
             folders["PYTHONPATH"] += [Path(line.rsplit(";", 1)[1]) for line in hook.read_text().splitlines() if line]
         for name, paths in folders.items():
             values[name] += [str(path) for path in paths if path.is_dir()]
