@@ -25,7 +25,10 @@ def repair(prefix: Path) -> int:
     changed = 0
     for path in prefix.glob("share/*/cmake/**/*.cmake"):
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
-        fixed = _NUMPY_INCLUDE.sub(lambda _: numpy_include, _PYTHON_INCLUDE.sub(lambda _: python_include, text))
+        fixed = _PYTHON_INCLUDE.sub(lambda _: python_include, text)
+        # what is right already is set aside: the pattern ends at a space, so it would match the tail of such a path again
+        parts = fixed.split(numpy_include)
+        fixed = numpy_include.join(_NUMPY_INCLUDE.sub(lambda _: numpy_include, part) for part in parts)
         if fixed != text:
             temporary = path.with_suffix(".tmp")
             temporary.write_text(fixed, encoding="utf-8", errors="surrogateescape")
