@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Planner of the scripted expert: joint and gripper targets as functions of time, for lift and pick_place.
+
+The tool centre point follows overlapping minimum-jerk moves, so that it does not stand still above the block: a
+policy that imitates pauses learns to stop there. Poses are in base_link.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_sim import constants as c
+from vla_sim import kinematics
+from vla_sim.tasks import Pose, check_task
+
+Array = NDArray[np.float64]
+
+MAX_JOINT_SPEED: Final = 1.35  # rad/s, of the plan without noise
+
+_KNOT_S: Final = 0.02  # spacing of the joint knots
+_NOISE_S: Final = 0.1  # spacing of the noise knots
+_NOISE_DECAY: Final = 0.8
+_NOISE_STD: Final = 0.004  # rad
+
+_LIFT_Z: Final = 0.16  # height of the tool centre point after lifting
+_CARRY_Z: Final = 0.17
+_RELEASE_HEIGHT: Final = c.BLOCK_HALF + 0.022  # tool above the floor of the bin; finger tips stay above its walls
+_CLOSE_S: Final = 0.5
+_OPEN_S: Final = 0.4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """Part of a plan; labels of the recording."""
+
+    name: str
+    start_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Move:
+    """Minimum-jerk change of one tool coordinate (x, y, z, yaw: 0..3) by `change` between two times."""
+
+    coordinate: int
+    start_s: float
+    end_s: float
+    change: float
+
+
+def smooth_step(u: Array) -> Array:
+    """Minimum-jerk time law: 0 to 1 for u from 0 to 1, at rest at both ends, clipped outside."""
+    v = np.clip(u, 0.0, 1.0)
+    return v**3 * (10.0 - 15.0 * v + 6.0 * v**2)
+
+
+class Plan:
+    """Targets of one episode as functions of the time since its start (s); held before 0 and after the end."""
+
+    def __init__(
+        self, times: Array, joints: Array, noise: Array, gripper_moves: tuple[_Move, ...], phases: tuple[Phase, ...]
+    ) -> None:
+        self._times, self._joints, self._noise = times, joints, noise
+        self._slopes = np.gradient(joints, times, axis=0)
+        self._gripper_moves = gripper_moves
+        self.phases = phases
+        self.duration_s = float(times[-1])
+
+    def arm(self, t: float) -> Array:
+        """Clean joint target (6,) in rad: the label."""
+        s = min(max(t, 0.0), self.duration_s)
+        i = min(int(np.searchsorted(self._times, s, side="right")) - 1, len(self._times) - 2)
+        return _hermite(self._times[i : i + 2], self._joints[i : i + 2], self._slopes[i : i + 2], s)
+
+    def executed(self, t: float) -> Array:
+        """Joint target (6,) in rad to send: the clean one plus slowly varying noise, so that data show recoveries."""
+        knots = len(self._noise)
+        u = min(max(t / _NOISE_S, 0.0), knots - 1.0)
+        i = min(int(u), knots - 2)
+        blend = float(smooth_step(np.array(u - i)))
+        return self.arm(t) + (1.0 - blend) * self._noise[i] + blend * self._noise[i + 1]
+
+    def gripper(self, t: float) -> float:
+        """Knuckle joint target in rad."""
+        return float(sum(_value(m, np.array(t)) for m in self._gripper_moves))
+
+    def phase(self, t: float) -> str:
+        """Name of the phase at a time."""
+        return [p.name for p in self.phases if p.start_s <= max(t, 0.0)][-1]
+
+
+def _hermite(times: Array, values: Array, slopes: Array, t: float) -> Array:
+    h = times[1] - times[0]
+    u = (t - times[0]) / h
+    a, b = (1 + 2 * u) * (1 - u) ** 2, u**2 * (3 - 2 * u)
+    return np.asarray(a * values[0] + b * values[1] + h * u * (1 - u) * ((1 - u) * slopes[0] - u * slopes[1]))
+
+
+def _value(move: _Move, t: Array) -> Array:
+    return move.change * smooth_step((t - move.start_s) / (move.end_s - move.start_s))
+
+
+class Expert:
+    """Plans episodes from the truth about the scene.
+
+    Args:
+        task: "lift" or "pick_place".
+        rng_seed: seed of the noise on the executed targets.
+        noise: whether `Plan.executed` differs from `Plan.arm`.
+    """
+
+    def __init__(self, task: str, rng_seed: int, noise: bool = True) -> None:
+        self.task = check_task(task)
+        self._rng = np.random.default_rng(rng_seed)
+        self._with_noise = noise
+
+    def plan(self, q0: Array, object_pose: Pose, target_pose: Pose) -> Plan:
+        """Plan from the joint angles q0 (6,) to the end of the task.
+
+        Args:
+            q0: present joint angles in rad.
+            object_pose: block, in base_link.
+            target_pose: centre of the bin floor, in base_link; not used by lift.
+
+        Raises:
+            UnreachableError: the arm does not reach a pose on the way.
+        """
+        start = np.array([*kinematics.tcp(q0), _tool_yaw(q0)])
+        moves, gripper, phases, end = _approach(start, object_pose)
+        if self.task == "lift":
+            phases += [Phase(name="lift", start_s=end)]
+            moves.append(_Move(coordinate=2, start_s=end, end_s=end + 0.9, change=_LIFT_Z - object_pose.xyz[2]))
+            end += 1.6
+        else:
+            end = _place(end, object_pose, target_pose, moves, gripper, phases)
+        times, joints = _joint_path(q0, start, moves, end)
+        return Plan(times, joints, self._noise(float(times[-1])), tuple(gripper), tuple(phases))
+
+    def _noise(self, duration_s: float) -> Array:
+        count = int(np.ceil(duration_s / _NOISE_S)) + 2
+        noise = np.zeros((count, 6))
+        if self._with_noise:
+            kick = _NOISE_STD * np.sqrt(1.0 - _NOISE_DECAY**2)
+            for i in range(1, count):
+                noise[i] = _NOISE_DECAY * noise[i - 1] + kick * self._rng.standard_normal(6)
+        return noise
+
+
+def _approach(start: Array, block: Pose) -> tuple[list[_Move], list[_Move], list[Phase], float]:
+    """Moves onto the block and the grip; returns moves, gripper moves, phases and the end time."""
+    quarter = np.pi / 2
+    turn = block.yaw - start[3]
+    turn -= quarter * np.round(turn / quarter)  # the block looks the same after a quarter turn
+    moves = [
+        _Move(coordinate=0, start_s=0.0, end_s=1.3, change=block.xyz[0] - start[0]),
+        _Move(coordinate=1, start_s=0.0, end_s=1.3, change=block.xyz[1] - start[1]),
+        _Move(coordinate=3, start_s=0.0, end_s=1.2, change=float(turn)),
+        _Move(coordinate=2, start_s=0.2, end_s=1.8, change=block.xyz[2] - start[2]),
+    ]
+    close = _Move(coordinate=0, start_s=1.65, end_s=1.65 + _CLOSE_S, change=c.KNUCKLE_CLOSED)
+    phases = [Phase(name="approach", start_s=0.0), Phase(name="grasp", start_s=close.start_s)]
+    return moves, [close], phases, close.end_s
+
+
+def _place(t: float, block: Pose, target: Pose, moves: list[_Move], gripper: list[_Move], phases: list[Phase]) -> float:
+    """Add carrying, releasing and retreating after time t; returns the end time."""
+    release_z = target.xyz[2] + _RELEASE_HEIGHT
+    phases.append(Phase(name="carry", start_s=t))
+    moves += [
+        _Move(coordinate=2, start_s=t, end_s=t + 1.0, change=_CARRY_Z - block.xyz[2]),
+        _Move(coordinate=0, start_s=t + 0.4, end_s=t + 2.3, change=target.xyz[0] - block.xyz[0]),
+        _Move(coordinate=1, start_s=t + 0.4, end_s=t + 2.3, change=target.xyz[1] - block.xyz[1]),
+        _Move(coordinate=2, start_s=t + 1.5, end_s=t + 2.7, change=release_z - _CARRY_Z),
+    ]
+    t += 2.6
+    phases.append(Phase(name="release", start_s=t))
+    gripper.append(_Move(coordinate=0, start_s=t, end_s=t + _OPEN_S, change=-c.KNUCKLE_CLOSED))
+    t += _OPEN_S
+    phases.append(Phase(name="retreat", start_s=t))
+    moves.append(_Move(coordinate=2, start_s=t, end_s=t + 1.0, change=_CARRY_Z - release_z))
+    return t + 1.4
+
+
+def _tool_yaw(q: Array) -> float:
+    R = kinematics.forward(q)
+    return float(np.arctan2(R[1, 0], R[0, 0]))
+
+
+def _joint_path(q0: Array, start: Array, moves: list[_Move], end: float) -> tuple[Array, Array]:
+    """Times (K,) and joint angles (K, 6) of the tool path; slowed down as a whole where a joint would be too fast.
+
+    The start pose may be tilted by the noise on the joints; the tilt is taken out during the approach.
+    """
+    times = np.arange(round(end / _KNOT_S) + 1) * _KNOT_S
+    path = np.tile(start, (len(times), 1))
+    for move in moves:
+        path[:, move.coordinate] += _value(move, times)
+    joints = np.empty((len(times), 6))
+    seed = np.asarray(q0, dtype=np.float64)
+    for i, (x, y, z, yaw) in enumerate(path):
+        seed = joints[i] = kinematics.inverse(kinematics.tool_down(np.array([x, y, z]), yaw), seed)
+    offset = np.asarray(q0) - joints[0]
+    joints += offset * (1.0 - smooth_step(times / 1.0))[:, None]
+    fastest = float(np.abs(np.diff(joints, axis=0)).max()) / _KNOT_S
+    return times * max(1.0, fastest / MAX_JOINT_SPEED), joints
