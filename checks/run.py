@@ -2,10 +2,10 @@
 
 """Run the project's checks and tests in stages, with the time and the exact command of each.
 
-    ./test                 all stages
-    ./test lint unit       some of them
-    ./test --full          also the long fault, soak and many-seed runs
-    ./test --list          what the stages are
+./test                 all stages
+./test lint unit       some of them
+./test --full          also the long fault, soak and many-seed runs
+./test --list          what the stages are
 """
 
 import argparse
@@ -60,9 +60,17 @@ STAGES = (
             [*PYTEST, "checks"],
         ),
     ),
-    Stage("unit", "the floor: profiles, codecs, frames, chunks, safety; bag/live parity", ([*PYTEST, *tests_of("vla_core")],)),
+    Stage(
+        "unit",
+        "the floor: profiles, codecs, frames, chunks, safety; bag/live parity",
+        ([*PYTEST, *tests_of("vla_core")],),
+    ),
     Stage("stand-ins", "conformance of launch, ros2, rosbag2_py, cv_bridge", ([*PYTEST, "ros2_pip/test"],)),
-    Stage("sim", "the simulated cell: physics, controllers, drivers' behaviour", ([*PYTEST, *tests_of("vla_common", "vla_sim")],)),
+    Stage(
+        "sim",
+        "the simulated cell: physics, controllers, drivers' behaviour",
+        ([*PYTEST, *tests_of("vla_common", "vla_sim")],),
+    ),
     Stage("data", "recorder and converter", ([*PYTEST, *tests_of("vla_recorder")],)),
     Stage("policy", "checkpoints, executor, policy node, training", ([*PYTEST, *tests_of("vla_policy")],)),
     Stage("launch", "every launch file, image transport", ([*PYTEST, *tests_of("vla_bringup")],)),
@@ -149,7 +157,9 @@ def summary(outcomes: list[Outcome]) -> str:
 def main() -> int:
     """Entry point; exit code 0 only if every stage passed."""
     names = [stage.name for stage in STAGES]
-    parser = argparse.ArgumentParser(prog="./test", description="Run the checks and tests.", epilog="example: ./test lint unit")
+    parser = argparse.ArgumentParser(
+        prog="./test", description="Run the checks and tests.", epilog="example: ./test lint unit"
+    )
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"stages to run, default all: {', '.join(names)}")
     parser.add_argument("--full", action="store_true", help="also the long fault, soak and many-seed runs")
     parser.add_argument("--list", action="store_true", help="print the stages and their commands")

@@ -18,7 +18,11 @@ def test_every_import_of_the_workspace_points_down():
     ("package", "line", "message"),
     [
         ("vla_core", "import rclpy", "vla_core imports rclpy; that library belongs to vla_common, vla_recorder"),
-        ("vla_policy", "from vla_sim import cell", "vla_policy imports vla_sim; it may import vla_common, vla_core, vla_msgs"),
+        (
+            "vla_policy",
+            "from vla_sim import cell",
+            "vla_policy imports vla_sim; it may import vla_common, vla_core, vla_msgs",
+        ),
         ("vla_core", "def f():\n    import torch", "vla_core imports torch"),
     ],
 )

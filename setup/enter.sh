@@ -12,6 +12,6 @@ if [ -z "$_vla_python" ]; then
   echo "[setup] no Python found. Install Python 3.12 (Ubuntu 24.04: sudo apt-get install python3.12-venv) and run this again." >&2
   return 1
 fi
-"$_vla_python" -IS "$VLA_ROOT/setup/bootstrap.py" || return $?
+"$_vla_python" -EsS "$VLA_ROOT/setup/bootstrap.py" || return $?
 unset _vla_python _vla_candidate
 . "$VLA_ROOT/setup/env.sh"

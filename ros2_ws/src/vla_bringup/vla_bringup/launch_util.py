@@ -2,19 +2,21 @@
 
 """What the launch files share: arguments, profile look-up before any process starts, the node entries.
 
-Every launch argument and default of the workspace that concerns more than one file is declared here once.
+A launch file declares its arguments by section (`declare`), checks their combination, and names its nodes.
 """
 
 import os
 from pathlib import Path
 
-from ament_index_python.packages import get_package_prefix, get_package_share_directory
+import yaml
+from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from vla_core.errors import VlaError
-from vla_core.profile import Profile, load_profile
+from vla_core.profile import Profile, load_profile, parse_profile
+from vla_policy.checkpoint import PROFILE_FILE, choose_profile, find_checkpoint
 
 TRUE_WORDS, FALSE_WORDS = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -29,27 +31,18 @@ def robots() -> list[str]:
     return sorted(path.stem for path in (share() / "robots").glob("*.yaml"))
 
 
-def robot_arguments(default: str = "") -> list[DeclareLaunchArgument]:
-    """Arguments that choose the robot and whether it is simulated."""
+def declare(*sections: str) -> list[DeclareLaunchArgument]:
+    """Declare the launch arguments of sections of config/arguments.yaml, where every default has its one home."""
+    table = yaml.safe_load((share() / "config" / "arguments.yaml").read_text(encoding="utf-8"))
     return [
         DeclareLaunchArgument(
-            "robot", default_value=default, description=f"Robot profile by name: {', '.join(robots())}. Empty: sim_ur5e with sim:=true, else ur5e_2f85_realsense."
-        ),
-        DeclareLaunchArgument("profile", default_value="", description="Path of a robot profile (YAML) of your own; wins over robot:=."),
-        DeclareLaunchArgument("sim", default_value="false", choices=["true", "false"], description="Run the simulated cell instead of the robot's drivers."),
-        DeclareLaunchArgument("namespace", default_value="", description="Namespace of all nodes, topics, services and actions."),
-        DeclareLaunchArgument("log_level", default_value="info", choices=["debug", "info", "warn", "error"], description="Log level of all nodes."),
-    ]
-
-
-def sim_arguments() -> list[DeclareLaunchArgument]:
-    """Arguments of the simulated cell; without effect on a real robot."""
-    return [
-        DeclareLaunchArgument("scene", default_value="lift", choices=["lift", "pick_place"], description="Simulation: what the scene asks for and how success is judged."),
-        DeclareLaunchArgument("bin", default_value="fixed", choices=["fixed", "moving"], description="Simulation: whether the bin of pick_place stands still or moves by up to 4 cm per episode."),
-        DeclareLaunchArgument("clock", default_value="lockstep", choices=["lockstep", "paced"], description="Simulation: lockstep (time waits for every node, nothing is dropped on a busy machine) or paced (real_time_factor)."),
-        DeclareLaunchArgument("real_time_factor", default_value="1.0", description="Simulation, paced: simulated seconds per second."),
-        DeclareLaunchArgument("seed", default_value="0", description="Simulation: seed of the first episode; episode i starts from seed + i."),
+            name,
+            description=entry["description"],
+            **({"default_value": entry["default"]} if "default" in entry else {}),
+            **({"choices": entry["choices"]} if "choices" in entry else {}),
+        )
+        for section in sections
+        for name, entry in table[section].items()
     ]
 
 
@@ -85,7 +78,9 @@ def resolve_profile(context: LaunchContext) -> tuple[Path, Profile]:
         robot = robot or ("sim_ur5e" if flag(context, "sim") else "ur5e_2f85_realsense")
         path = share() / "robots" / f"{robot}.yaml"
         if robot not in robots():
-            raise RuntimeError(f"launch argument robot:={robot}: no such profile. Shipped ones are {', '.join(robots())}; name a file of your own with profile:=")
+            raise RuntimeError(
+                f"launch argument robot:={robot}: no such profile. Shipped ones are {', '.join(robots())}; name a file of your own with profile:="
+            )
     try:
         return path, load_profile(path)
     except VlaError as error:
@@ -102,7 +97,9 @@ def image_transport() -> list[SetEnvironmentVariable]:
     return [SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", str(share() / "config" / "fastdds_shm.xml"))]
 
 
-def node(context: LaunchContext, package: str, executable: str, name: str, parameters: dict[str, object], **kwargs: object) -> Node:
+def node(
+    context: LaunchContext, package: str, executable: str, name: str, parameters: dict[str, object], **kwargs: object
+) -> Node:
     """A node with the package's parameter file first and the launch arguments over it; output on the screen."""
     params_file = share() / "config" / f"{name}.param.yaml"
     files: list[object] = [str(params_file)] if params_file.exists() else []
@@ -119,10 +116,85 @@ def node(context: LaunchContext, package: str, executable: str, name: str, param
     )
 
 
-def installed(package: str) -> bool:
-    """Whether an ament package is there."""
+def require(condition: bool, message: str) -> None:
+    """Refuse a combination of launch arguments before anything starts.
+
+    Raises:
+        RuntimeError: with `message`, when the condition does not hold.
+    """
+    if not condition:
+        raise RuntimeError(message)
+
+
+def forwarded(context: LaunchContext, **replaced: str) -> list[tuple[str, str]]:
+    """Arguments for an included robot.launch.py: this launch's own values, some of them replaced."""
+    names = [argument.name for argument in declare("robot", "sim")]
+    return list({**{name: value(context, name) for name in names}, **replaced}.items())
+
+
+def driver_launch_files(
+    profile: Profile, *, robot_ip: str, use_mock_hardware: bool
+) -> list[tuple[Path, dict[str, str]]]:
+    """Launch file and arguments of each driver that the profile names.
+
+    Raises:
+        RuntimeError: a driver's package is not installed.
+    """
+    found: list[tuple[Path, dict[str, str]]] = []
+    for driver in profile.drivers:
+        try:
+            folder = Path(get_package_share_directory(driver.package)) / "launch"
+        except LookupError as error:
+            raise RuntimeError(
+                f"profile {profile.robot}: driver {driver.name!r} needs the ROS 2 package {driver.package}, which is not installed. "
+                f"Install it (sudo apt-get install ros-jazzy-{driver.package.replace('_', '-')}) or try the simulated cell with sim:=true"
+            ) from error
+        arguments = dict(driver.args)
+        if robot_ip and "robot_ip" in arguments:
+            arguments["robot_ip"] = robot_ip
+        if use_mock_hardware and "use_mock_hardware" in arguments:
+            arguments["use_mock_hardware"] = "true"
+        found.append((folder / driver.launch, arguments))
+    return found
+
+
+def checkpoint_profile(context: LaunchContext) -> tuple[Path, Profile]:
+    """The robot profile that a checkpoint brings along.
+
+    Raises:
+        RuntimeError: no such checkpoint, or it carries no profile; the text lists what there is.
+    """
     try:
-        get_package_prefix(package)
-    except LookupError:
-        return False
-    return True
+        found = find_checkpoint(Path(value(context, "checkpoint")))
+        return found.path / PROFILE_FILE, choose_profile(found, None)
+    except VlaError as error:
+        raise RuntimeError(str(error)) from error
+
+
+def bag_profile(context: LaunchContext) -> tuple[Path, Profile]:
+    """A recorded episode and the robot profile that it carries in its metadata.
+
+    Raises:
+        RuntimeError: not a folder with a readable metadata.yaml that holds a profile.
+    """
+    bag = Path(value(context, "bag")).expanduser().resolve()
+    metadata = bag / "metadata.yaml"
+    if not metadata.is_file():
+        near = sorted(p.parent.name for p in bag.glob("*/metadata.yaml")) if bag.is_dir() else []
+        hint = (
+            f" It holds the episodes {', '.join(near[:5])}; name one of them"
+            if near
+            else " Name the folder of one recorded episode"
+        )
+        raise RuntimeError(f"bag:={bag}: no metadata.yaml there.{hint}")
+    custom = (
+        yaml.safe_load(metadata.read_text(encoding="utf-8"))["rosbag2_bagfile_information"].get("custom_data") or {}
+    )
+    if "profile" not in custom:
+        raise RuntimeError(
+            f"{metadata}: no robot profile in its custom_data, so it was not recorded by vla_recorder; play it with ros2 bag play"
+        )
+    try:
+        return bag, parse_profile(custom["profile"], str(metadata))
+    except VlaError as error:
+        raise RuntimeError(str(error)) from error

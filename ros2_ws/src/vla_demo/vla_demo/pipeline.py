@@ -63,7 +63,12 @@ class Pipeline:
         started = time.monotonic()
         with log.open("w", encoding="utf-8") as out:
             process = subprocess.Popen(
-                command, env=dict(self.env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+                command,
+                env=dict(self.env),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
             )
             try:
                 code = _forward(process, out, show)

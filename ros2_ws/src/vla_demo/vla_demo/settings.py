@@ -35,10 +35,18 @@ class DemoSettings:
 
 
 _DEFAULTS = {
-    ("lift", "act"): DemoSettings(task="lift", policy="act", demonstrations=40, steps=1200, trials=20, trial_s=8.0, bar=0.95),
-    ("pick_place", "act"): DemoSettings(task="pick_place", policy="act", demonstrations=60, steps=2200, trials=20, trial_s=14.0, bar=0.90),
-    ("lift", "smolvla"): DemoSettings(task="lift", policy="smolvla", demonstrations=40, steps=3000, trials=20, trial_s=8.0),
-    ("pick_place", "smolvla"): DemoSettings(task="pick_place", policy="smolvla", demonstrations=60, steps=4000, trials=20, trial_s=14.0),
+    ("lift", "act"): DemoSettings(
+        task="lift", policy="act", demonstrations=40, steps=1200, trials=20, trial_s=8.0, bar=0.95
+    ),
+    ("pick_place", "act"): DemoSettings(
+        task="pick_place", policy="act", demonstrations=60, steps=2200, trials=20, trial_s=14.0, bar=0.90
+    ),
+    ("lift", "smolvla"): DemoSettings(
+        task="lift", policy="smolvla", demonstrations=40, steps=3000, trials=20, trial_s=8.0
+    ),
+    ("pick_place", "smolvla"): DemoSettings(
+        task="pick_place", policy="smolvla", demonstrations=60, steps=4000, trials=20, trial_s=14.0
+    ),
 }
 _QUICK = {"act": 220, "smolvla": 400}
 
