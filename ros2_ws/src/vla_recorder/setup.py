@@ -20,5 +20,11 @@ setup(
     maintainer="ROS 2 VLA maintainers",
     maintainer_email="maintainers@ros2-vla.org",
     license="Apache-2.0",
-    entry_points={"console_scripts": []},
+    entry_points={
+        "console_scripts": [
+            "recorder_node = vla_recorder.recorder_node:main",
+            "keyboard = vla_recorder.keyboard:main",
+            "convert = vla_recorder.convert:main",
+        ]
+    },
 )

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""One episode as a rosbag2 folder: an MCAP file and ``metadata.yaml``.
+
+The `mcap` library is used directly because ``rosbag2_py`` cannot do three things that an episode needs: take a publish
+time apart from the receive time, take metadata that are known only at the end (the outcome), and bring everything to the
+disk at least once a second. ``ros2 bag info`` and ``ros2 bag play`` read the result.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import yaml
+from mcap.writer import CompressionType, Writer
+from vla_core.errors import BagError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+METADATA_RECORD = "vla"
+"""Name of the MCAP metadata record that repeats the ``custom_data`` of ``metadata.yaml``."""
+
+METADATA_FILE = "metadata.yaml"
+FLUSH_PERIOD_S = 0.5
+COMPRESSIONS = {"none": CompressionType.NONE, "lz4": CompressionType.LZ4, "zstd": CompressionType.ZSTD}
+
+_ROSBAG2_VERSION = 9
+_BUFFER_BYTES = 1 << 20
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free space or choose another output_dir",
+    errno.EDQUOT: "the disk quota is used up; free space or choose another output_dir",
+    errno.EACCES: "no permission to write there; choose an output_dir that this user may write to",
+    errno.EPERM: "no permission to write there; choose an output_dir that this user may write to",
+    errno.EROFS: "the file system is read-only; choose another output_dir",
+    errno.ENOTDIR: "a part of the path is a file; choose another output_dir",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn operating system errors of a block that writes `path` into a `BagError` with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "check the disk")
+        raise BagError(f"{path}: cannot write the episode ({error.strerror or error}): {remedy}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicInfo:
+    """A recorded topic.
+
+    Attributes:
+        name: Fully resolved name.
+        type: For example ``sensor_msgs/msg/Image``.
+        definition: Full ``ros2msg`` text.
+        qos: Offered QoS profiles of the publishers, in the layout of rosbag2's metadata.
+        type_hash: ``RIHS01_…`` or empty.
+    """
+
+    name: str
+    type: str
+    definition: str
+    qos: tuple[Mapping[str, Any], ...] = ()
+    type_hash: str = ""
+
+
+@dataclass(slots=True)
+class TopicCount:
+    """What was written of one topic. Gaps are between publish times: those reveal messages lost on the way."""
+
+    messages: int = 0
+    bytes: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+    max_gap_ns: int = 0
+
+    def add(self, publish_ns: int, size: int) -> None:
+        """Count one message."""
+        if self.messages == 0:
+            self.first_ns = publish_ns
+        else:
+            self.max_gap_ns = max(self.max_gap_ns, publish_ns - self.last_ns)
+        self.last_ns = publish_ns
+        self.messages += 1
+        self.bytes += size
+
+    def report(self) -> dict[str, float | int]:
+        """Return messages, mean rate [Hz] and longest gap [s]."""
+        span = (self.last_ns - self.first_ns) * 1e-9
+        rate = (self.messages - 1) / span if self.messages > 1 and span > 0 else math.nan
+        return {
+            "messages": self.messages,
+            "rate_hz": None if math.isnan(rate) else round(rate, 3),  # type: ignore[dict-item]
+            "max_gap_s": round(self.max_gap_ns * 1e-9, 6),
+        }
+
+
+@dataclass(slots=True)
+class _Channel:
+    number: int
+    info: TopicInfo
+    count: TopicCount = field(default_factory=TopicCount)
+
+
+class BagWriter:
+    """Writes one MCAP file; not thread-safe, one thread owns it."""
+
+    def __init__(self, folder: Path, name: str, *, compression: str = "zstd", chunk_bytes: int = 1 << 20) -> None:
+        """Create the folder and the file ``<name>_0.mcap`` in it.
+
+        Raises:
+            BagError: The folder exists or cannot be written.
+        """
+        if compression not in COMPRESSIONS:
+            raise BagError(f"compression: {compression!r} is not one of {', '.join(COMPRESSIONS)}")
+        self.folder = folder
+        self.path = folder / f"{name}_0.mcap"
+        self._channels: dict[str, _Channel] = {}
+        self._schemas: dict[str, int] = {}
+        self._first_ns: int | None = None
+        self._last_ns = 0
+        self._next_flush = 0.0
+        if folder.exists():
+            raise BagError(f"{folder}: exists already; an episode never overwrites another")
+        with writing(folder):
+            folder.mkdir(parents=True)
+            self._stream: IO[bytes] = self.path.open("wb", buffering=_BUFFER_BYTES)
+            self._writer = Writer(self._stream, chunk_size=chunk_bytes, compression=COMPRESSIONS[compression])
+            self._writer.start(profile="ros2")
+            self._stream.flush()
+
+    @property
+    def messages(self) -> int:
+        """Messages written."""
+        return sum(channel.count.messages for channel in self._channels.values())
+
+    @property
+    def bytes(self) -> int:
+        """Payload written [B]."""
+        return sum(channel.count.bytes for channel in self._channels.values())
+
+    def counts(self) -> dict[str, TopicCount]:
+        """Return what was written per topic."""
+        return {name: channel.count for name, channel in self._channels.items()}
+
+    def add_topic(self, info: TopicInfo) -> None:
+        """Announce a topic; a second call with the same name does nothing."""
+        if info.name in self._channels:
+            return
+        if info.type not in self._schemas:
+            self._schemas[info.type] = self._writer.register_schema(info.type, "ros2msg", info.definition.encode())
+        metadata = {"offered_qos_profiles": yaml.safe_dump([dict(qos) for qos in info.qos], sort_keys=False)}
+        if info.type_hash:
+            metadata["topic_type_hash"] = info.type_hash
+        number = self._writer.register_channel(info.name, "cdr", self._schemas[info.type], metadata)
+        self._channels[info.name] = _Channel(number, info)
+
+    def write(self, topic: str, data: bytes, log_ns: int, publish_ns: int) -> None:
+        """Write one serialized message.
+
+        Args:
+            topic: Announced before.
+            data: CDR bytes.
+            log_ns: When it was received, on the node clock.
+            publish_ns: Its header stamp, or ``log_ns`` where there is none.
+
+        Raises:
+            BagError: The disk refuses it.
+        """
+        channel = self._channels[topic]
+        with writing(self.path):
+            self._writer.add_message(channel.number, log_ns, data, publish_ns, channel.count.messages)
+        channel.count.add(publish_ns, len(data))
+        self._first_ns = log_ns if self._first_ns is None else min(self._first_ns, log_ns)
+        self._last_ns = max(self._last_ns, log_ns)
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Bring what was written to the operating system twice a second, so that a killed process loses little.
+
+        Raises:
+            BagError: The disk refuses it.
+        """
+        now = time.monotonic()
+        if now >= self._next_flush:
+            with writing(self.path):
+                self._writer.flush()
+            self._next_flush = now + FLUSH_PERIOD_S
+
+    def close(self, custom_data: Mapping[str, str]) -> None:
+        """Finish the file, bring it to the disk and write ``metadata.yaml``.
+
+        Args:
+            custom_data: Metadata of the episode.
+
+        Raises:
+            BagError: The disk refuses it.
+        """
+        with writing(self.path):
+            self._writer.add_metadata(METADATA_RECORD, dict(custom_data))
+            self._writer.finish()
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+        target = self.folder / METADATA_FILE
+        with writing(target):
+            temporary = target.with_suffix(".tmp")
+            with temporary.open("w", encoding="utf-8") as stream:
+                yaml.safe_dump(self._metadata(custom_data), stream, sort_keys=False, allow_unicode=True)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.rename(target)
+
+    def abandon(self) -> None:
+        """Let go of the file without finishing it; what was flushed stays readable as a stream."""
+        with suppress(OSError):
+            self._stream.close()
+
+    def _metadata(self, custom_data: Mapping[str, str]) -> dict[str, Any]:
+        first = self._first_ns or 0
+        span = {"nanoseconds": max(0, self._last_ns - first)}
+        start = {"nanoseconds_since_epoch": first}
+        topics = [
+            {
+                "topic_metadata": {
+                    "name": channel.info.name,
+                    "type": channel.info.type,
+                    "serialization_format": "cdr",
+                    "offered_qos_profiles": [dict(qos) for qos in channel.info.qos],
+                    "type_description_hash": channel.info.type_hash,
+                },
+                "message_count": channel.count.messages,
+            }
+            for channel in self._channels.values()
+        ]
+        files = [{"path": self.path.name, "starting_time": start, "duration": span, "message_count": self.messages}]
+        return {
+            "rosbag2_bagfile_information": {
+                "version": _ROSBAG2_VERSION,
+                "storage_identifier": "mcap",
+                "duration": dict(span),
+                "starting_time": dict(start),
+                "message_count": self.messages,
+                "topics_with_message_count": topics,
+                "compression_format": "",
+                "compression_mode": "",
+                "relative_file_paths": [self.path.name],
+                "files": files,
+                "custom_data": dict(custom_data),
+                "ros_distro": os.environ.get("ROS_DISTRO", "jazzy"),
+            }
+        }

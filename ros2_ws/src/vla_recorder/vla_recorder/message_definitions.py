@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Full text of message definitions, as a bag stores them beside the raw messages (schema encoding ``ros2msg``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from vla_core.errors import BagError
+
+_PRIMITIVES = frozenset(
+    "bool byte char float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 string wstring".split()
+)
+_FIELD = re.compile(r"^\s*([A-Za-z]\w*(?:/\w+)*)(?:<=\d+)?(?:\[[^\]]*\])?\s+[A-Za-z]\w*")
+_SEPARATOR = "=" * 80
+
+
+@cache
+def installed_text(type_name: str) -> str:
+    """Return the ``.msg`` file of a type such as ``sensor_msgs/msg/Image`` from the ament index.
+
+    Raises:
+        BagError: The package or the message is not installed.
+    """
+    package, _, name = _split(type_name)
+    try:
+        path = Path(get_package_share_directory(package)) / "msg" / f"{name}.msg"
+        return path.read_text(encoding="utf-8")
+    except (PackageNotFoundError, OSError) as error:
+        raise BagError(
+            f"{type_name}: its definition cannot be read ({error}), so it cannot be recorded. "
+            f"Is the package {package!r} installed and the workspace sourced?"
+        ) from error
+
+
+def full_definition(type_name: str, text_of: Callable[[str], str] = installed_text) -> str:
+    """Return the definition of a message and, after separator lines, of every message inside it.
+
+    Args:
+        type_name: For example ``sensor_msgs/msg/Image``.
+        text_of: Returns the ``.msg`` text of one type.
+
+    Raises:
+        BagError: A definition cannot be found.
+    """
+    parts = [text_of(type_name)]
+    seen = {type_name}
+    queue = _dependencies(type_name, parts[0])
+    while queue:
+        name = queue.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        text = text_of(name)
+        package, _, short = _split(name)
+        parts.append(f"{_SEPARATOR}\nMSG: {package}/{short}\n{text}")
+        queue += _dependencies(name, text)
+    return "\n".join(parts)
+
+
+def _split(type_name: str) -> tuple[str, str, str]:
+    pieces = type_name.split("/")
+    if len(pieces) != 3 or pieces[1] != "msg":
+        raise BagError(f"{type_name!r} is no message type; expected the form package/msg/Name")
+    return pieces[0], pieces[1], pieces[2]
+
+
+def _dependencies(type_name: str, text: str) -> list[str]:
+    package = type_name.split("/")[0]
+    names = []
+    for line in text.splitlines():
+        match = _FIELD.match(line.split("#", 1)[0])
+        if match is None or match.group(1) in _PRIMITIVES:
+            continue
+        pieces = match.group(1).split("/")
+        if pieces == ["Header"]:
+            pieces = ["std_msgs", "Header"]
+        owner = pieces[0] if len(pieces) > 1 else package
+        names.append(f"{owner}/msg/{pieces[-1]}")
+    return names
