@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""One stream of a frame: its messages, its decoder, and why it has no value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_core import codecs
+from vla_core.actions import apply_scale
+from vla_core.errors import CodecError, DecoderError, FieldError, FrameError
+from vla_core.fields import FieldReader
+from vla_core.images import resize, to_rgb
+from vla_core.specs import CameraSpec, RecordSpec, Scale, StateSpec
+from vla_core.sync import Found, StreamBuffer
+
+STATE_KEY = "observation.state"
+IMAGE_PREFIX = "observation.images."
+ACTION_KEY = "action"
+
+# Why a frame is missing, beside ``empty`` and ``stale``.
+PARTIAL = "partial"  # the message lacks some of the wanted fields
+SIZE = "size"  # the camera delivers another size than the profile says
+UNSUPPORTED = "unsupported"  # no decoder, or not a colour image
+DAMAGED = "damaged"  # the data cannot be decoded
+NOT_FINITE = "not_finite"
+# These do not go away by waiting: the profile or a driver must change.
+_LASTING = frozenset({PARTIAL, SIZE, UNSUPPORTED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One stream that frames are built from; several may read the same topic.
+
+    Attributes:
+        key: ``observation.images.<camera>``, ``observation.state.<index>`` or ``action.<name>``.
+        topic: Topic as the profile spells it.
+        type: Full message type.
+        rate_hz: Expected rate.
+        max_age_s: No message farther than this from a tick is used.
+        strategy: hold, nearest or interpolate.
+        stamp: Timeline: header or receive.
+        lookahead_s: How far past a tick messages must have been pushed before the tick is sampled.
+    """
+
+    key: str
+    topic: str
+    type: str
+    rate_hz: float
+    max_age_s: float
+    strategy: str
+    stamp: str
+    lookahead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why there is no frame.
+
+    Attributes:
+        stream: Key of the stream.
+        reason: empty, stale, partial, size, unsupported, damaged or not_finite.
+        detail: What, where, why and what to do, for people.
+    """
+
+    stream: str
+    reason: str
+    detail: str
+
+    @property
+    def lasting(self) -> bool:
+        """Whether waiting does not help."""
+        return self.reason in _LASTING
+
+
+class Entry:
+    """A message and what it decoded to; decoding happens once, when the message is first used."""
+
+    __slots__ = ("msg", "value")
+
+    def __init__(self, msg: Any) -> None:
+        self.msg = msg
+        self.value: NDArray[Any] | Missing | None = None
+
+
+class Source:
+    """One stream with its buffer and its decoder."""
+
+    def __init__(self, stream: Stream, decode: Callable[[Any], NDArray[Any]], reader: FieldReader | None) -> None:
+        self.buffer: StreamBuffer[Entry] = StreamBuffer(
+            strategy=stream.strategy, max_age_s=stream.max_age_s, rate_hz=stream.rate_hz
+        )
+        self.stream = replace(stream, lookahead_s=self.buffer.lookahead_s)
+        self.by_header = stream.stamp == "header"
+        self.carries = reader.carries if reader else None
+        self.decode = decode
+        self.ignored = self.unstamped = 0
+
+    def value(self, entry: Entry) -> NDArray[Any] | Missing:
+        """Return the decoded value of a message; it is decoded once."""
+        if entry.value is None:
+            entry.value = self._decode(entry.msg)
+            entry.msg = None  # an image in its raw form is not needed any more
+        return entry.value
+
+    def _decode(self, msg: Any) -> NDArray[Any] | Missing:
+        key, topic = self.stream.key, self.stream.topic
+        try:
+            value = self.decode(msg)
+        except _WrongSizeError as error:
+            return Missing(key, SIZE, str(error))
+        except FieldError as error:
+            return Missing(key, PARTIAL, f"{key}: {error} (topic {topic})")
+        except DecoderError as error:
+            return Missing(key, UNSUPPORTED, f"{key}: {error} (topic {topic})")
+        except CodecError as error:
+            return Missing(key, DAMAGED, f"{key}: {error} (topic {topic})")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            return Missing(key, NOT_FINITE, f"{key}: a value on topic {topic} is not finite: {value.tolist()}")
+        return value
+
+    def pick(self, found: Found[Entry]) -> NDArray[Any] | Missing:
+        """Return the decoded value of an answer of the buffer."""
+        if found.item is None:  # pragma: no cover - only asked for answers that have one
+            raise FrameError(f"{self.stream.key}: no message to decode")
+        first = self.value(found.item)
+        if found.after is None or isinstance(first, Missing):
+            return first
+        second = self.value(found.after)
+        if isinstance(second, Missing):
+            return second
+        between: NDArray[Any] = first + (second - first) * found.weight
+        return between
+
+
+class _WrongSizeError(CodecError):
+    """A camera delivers another size than the profile says."""
+
+
+def camera_source(camera: CameraSpec) -> Source:
+    """Return the source of a camera's frames."""
+    decode_image = codecs.codec(camera.type).image
+    if decode_image is None:
+        raise FrameError(f"camera '{camera.name}': {camera.type} is no image type")
+
+    def decode(msg: Any) -> NDArray[np.uint8]:
+        image = decode_image(msg)
+        if image.shape[:2] != camera.size:
+            height, width = image.shape[:2]
+            raise _WrongSizeError(
+                f"camera '{camera.name}' sends [{height}, {width}] (height, width) on {camera.topic}, but the profile "
+                f"says size: {list(camera.size)}. Set the driver to that size, or set 'size: [{height}, {width}]' and "
+                f"'resize: {list(camera.frame_size)}' in the profile"
+            )
+        if image.dtype != np.uint8:
+            raise DecoderError(f"{image.dtype} pixels are no colour; name the colour topic in the profile")
+        rgb = to_rgb(image)
+        rgb = resize(rgb, camera.resize) if camera.resize else rgb
+        rgb.flags.writeable = False
+        return rgb
+
+    return Source(_stream(f"{IMAGE_PREFIX}{camera.name}", camera), decode, None)
+
+
+def vector_source(key: str, spec: StateSpec | RecordSpec, scale: Scale | None) -> Source:
+    """Return the source of one part of the state, or of one recorded action."""
+    reader = codecs.reader(spec.type, spec.fields, spec.point)
+
+    def decode(msg: Any) -> NDArray[np.float64]:
+        return apply_scale(scale, reader.read(msg))
+
+    return Source(_stream(key, spec), decode, reader)
+
+
+def _stream(key: str, spec: CameraSpec | StateSpec | RecordSpec) -> Stream:
+    return Stream(
+        key=key,
+        topic=spec.topic,
+        type=spec.type,
+        rate_hz=spec.rate_hz,
+        max_age_s=spec.max_age_s,
+        strategy=spec.strategy,
+        stamp=spec.stamp,
+    )

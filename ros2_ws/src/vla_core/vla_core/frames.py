@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""From messages to frames: the one path that training data and live observations share.
+
+Feed every message with `FrameBuilder.push_topic`, then ask for frames on a fixed grid with `FrameBuilder.sample`. A frame
+depends on the messages and the tick only. Nothing is invented: a value that is absent, older than its ``max_age_s``,
+damaged or not finite makes the frame `Missing`, which is counted by stream and reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_core.actions import ActionMap
+from vla_core.errors import FrameError, KinematicsError, listing, nearest_name
+from vla_core.fields import NONE
+from vla_core.frame_sources import (
+    ACTION_KEY,
+    IMAGE_PREFIX,
+    NOT_FINITE,
+    STATE_KEY,
+    Entry,
+    Missing,
+    Source,
+    Stream,
+    camera_source,
+    vector_source,
+)
+from vla_core.stamps import stamp_ns, to_s
+from vla_core.sync import OK, Found, StreamStats
+
+if TYPE_CHECKING:
+    from vla_core.profile import Profile
+
+__all__ = [
+    "ACTION_KEY",
+    "IMAGE_PREFIX",
+    "STATE_KEY",
+    "Frame",
+    "FrameBuilder",
+    "Missing",
+    "Stream",
+    "features",
+    "resolve_topic",
+]
+
+# What became of a pushed message.
+STORED = "stored"
+IGNORED = "ignored"  # it carries none of the names that the stream reads
+UNSTAMPED = "unstamped"  # the stream lives on header stamps and the sender set none
+LATE = "late"  # older than anything that can still be asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frame:
+    """One frame.
+
+    Attributes:
+        t_ns: The tick [ns].
+        state: ``(n,)`` float32, in the order of ``profile.state_names``.
+        images: Camera name to ``(H, W, 3)`` uint8 RGB. Read-only, because a message that serves two ticks gives the same
+            array twice; copy before writing.
+        action: ``(m,)`` float32 in the order of ``profile.action_names``, or None if not asked for.
+        ages_s: Stream key to the distance of its message from the tick [s].
+    """
+
+    t_ns: int
+    state: NDArray[np.float32]
+    images: dict[str, NDArray[np.uint8]]
+    action: NDArray[np.float32] | None
+    ages_s: dict[str, float]
+
+
+class FrameBuilder:
+    """Builds frames for one profile. Pushing and sampling may happen in different threads.
+
+    Args:
+        profile: The robot profile.
+        actions: Whether frames hold the action (training data) or not (live observation).
+        namespace: Namespace that the robot's relative topics live in, when messages are pushed by resolved names.
+        warn: Called once per stream whose messages come without a stamp; the standard logger by default.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        actions: bool,
+        namespace: str = "/",
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        self.profile = profile
+        self._warn = warn or logging.getLogger(__name__).warning
+        self._actions = ActionMap(profile) if actions else None
+        self._lock = Lock()
+        self._dropped: Counter[str] = Counter()
+        self._cameras = [(camera.name, camera_source(camera)) for camera in profile.cameras]
+        self._state = [vector_source(f"{STATE_KEY}.{i}", spec, spec.scale) for i, spec in enumerate(profile.state)]
+        self._action = (
+            [(spec.name, vector_source(f"{ACTION_KEY}.{spec.name}", spec.record, None)) for spec in profile.action]
+            if actions
+            else []
+        )
+        ordered = [source for _, source in self._cameras] + self._state + [source for _, source in self._action]
+        self._sources = {source.stream.key: source for source in ordered}
+        self.streams = tuple(source.stream for source in ordered)
+        self.topics = {stream.topic: stream.type for stream in self.streams}
+        self.lookahead_s = max((stream.lookahead_s for stream in self.streams), default=0.0)
+        self._by_topic: dict[str, list[Source]] = {}
+        for source in ordered:
+            for name in {source.stream.topic, resolve_topic(source.stream.topic, namespace)}:
+                self._by_topic.setdefault(name, []).append(source)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Frames that could not be built, by ``"<stream>: <reason>"``."""
+        return dict(self._dropped)
+
+    def push(self, key: str, receive_ns: int, msg: Any) -> str:
+        """Give a message to one stream. Decoding is left for later, so this takes microseconds.
+
+        Args:
+            key: Key of the stream.
+            receive_ns: When it was received [ns], on the clock that the ticks are on.
+            msg: The message.
+
+        Returns:
+            stored, ignored, unstamped or late.
+        """
+        try:
+            source = self._sources[key]
+        except KeyError:
+            raise FrameError(
+                f"no stream '{key}'; streams: {listing(self._sources)}{nearest_name(key, self._sources)}"
+            ) from None
+        return self._push(source, receive_ns, msg)
+
+    def push_topic(self, topic: str, receive_ns: int, msg: Any) -> tuple[str, ...]:
+        """Give a message to every stream of a topic; the topic may be spelt as in the profile or fully resolved.
+
+        Returns:
+            What became of it in each stream, in the order of `streams`.
+        """
+        try:
+            sources = self._by_topic[topic]
+        except KeyError:
+            raise FrameError(
+                f"no stream reads topic '{topic}'; topics: {listing(self.topics)}{nearest_name(topic, self.topics)}"
+            ) from None
+        return tuple([self._push(source, receive_ns, msg) for source in sources])
+
+    def reads_topic(self, topic: str) -> bool:
+        """Return whether a topic, as in the profile or fully resolved, feeds a stream."""
+        return topic in self._by_topic
+
+    def _push(self, source: Source, receive_ns: int, msg: Any) -> str:
+        if source.carries is not None:
+            try:
+                carried = source.carries(msg)
+            except AttributeError as error:
+                raise FrameError(
+                    f"{source.stream.key}: a {type(msg).__name__} came on {source.stream.topic}, which is no "
+                    f"{source.stream.type}: {error}; correct the type in the robot profile"
+                ) from None
+            if carried == NONE:
+                source.ignored += 1
+                return IGNORED
+        t_ns = receive_ns
+        if source.by_header:
+            t_ns = stamp_ns(msg)
+            if t_ns == 0:
+                self._unstamped(source)
+                return UNSTAMPED
+        with self._lock:
+            return STORED if source.buffer.push(t_ns, Entry(msg)) else LATE
+
+    def _unstamped(self, source: Source) -> None:
+        source.unstamped += 1
+        if source.unstamped == 1:
+            self._warn(
+                f"{source.stream.key}: messages on {source.stream.topic} have no header stamp and are dropped; "
+                "let the driver stamp them, or set 'stamp: receive' for the stream in the robot profile"
+            )
+
+    def clear(self) -> None:
+        """Forget all messages, as after a jump of the clock. Counts stay."""
+        with self._lock:
+            for source in self._sources.values():
+                source.buffer.clear()
+
+    def newest_ns(self, key: str) -> int | None:
+        """Return the stamp of the newest message of a stream, None before the first."""
+        with self._lock:
+            return self._sources[key].buffer.newest_ns
+
+    def sample(self, t_ns: int) -> Frame | Missing:
+        """Return the frame of a tick, or why there is none.
+
+        Every message with a stamp up to the tick plus `lookahead_s` must have been pushed before.
+
+        Args:
+            t_ns: The tick [ns].
+        """
+        with self._lock:
+            found = {key: source.buffer.find(t_ns) for key, source in self._sources.items()}
+        missing = next((self._absent(key, found[key]) for key in found if found[key].status != OK), None)
+        result = missing or self._build(t_ns, found)
+        if isinstance(result, Missing):
+            self._dropped[f"{result.stream}: {result.reason}"] += 1
+        return result
+
+    def _absent(self, key: str, found: Found[Entry]) -> Missing:
+        stream = self._sources[key].stream
+        if found.item is None:
+            around = "around" if stream.lookahead_s else "at or before"
+            text = f"{key}: no message {around} this tick on {stream.topic}"
+        else:
+            text = f"{key}: no message for {to_s(found.age_ns):.3g} s on {stream.topic} (limit {stream.max_age_s:g} s)"
+        return Missing(key, found.status, f"{text}. Is its publisher running? Try: ros2 topic hz {stream.topic}")
+
+    def _build(self, t_ns: int, found: dict[str, Found[Entry]]) -> Frame | Missing:
+        values: dict[str, NDArray[Any]] = {}
+        for key, source in self._sources.items():
+            value = source.pick(found[key])
+            if isinstance(value, Missing):
+                return value
+            values[key] = value
+        state = np.concatenate([values[source.stream.key] for source in self._state]).astype(np.float32)
+        action = None
+        if self._actions is not None:
+            targets = {name: values[source.stream.key][None] for name, source in self._action}
+            try:
+                action = self._actions.encode(targets, state)[0]
+            except KinematicsError as error:
+                return Missing(ACTION_KEY, NOT_FINITE, str(error))
+        return Frame(
+            t_ns=t_ns,
+            state=state,
+            images={name: values[source.stream.key] for name, source in self._cameras},
+            action=action,
+            ages_s={key: to_s(answer.age_ns) for key, answer in found.items()},
+        )
+
+    def stats(self) -> dict[str, StreamStats]:
+        """Return the counts of every stream."""
+        with self._lock:
+            return {key: source.buffer.stats() for key, source in self._sources.items()}
+
+    def skipped(self) -> dict[str, dict[str, int]]:
+        """Return, by stream, how many messages were ignored (other names) and unstamped."""
+        return {key: {IGNORED: source.ignored, UNSTAMPED: source.unstamped} for key, source in self._sources.items()}
+
+
+def resolve_topic(topic: str, namespace: str = "/") -> str:
+    """Return the full name of a topic: relative ones live in the namespace, absolute ones stay."""
+    return topic if topic.startswith("/") else f"/{namespace.strip('/')}/{topic}".replace("//", "/")
+
+
+def features(profile: Profile) -> dict[str, dict[str, Any]]:
+    """Return the features of a LeRobot v3 dataset: ``dtype``, ``shape`` and ``names`` of each."""
+    found: dict[str, dict[str, Any]] = {
+        STATE_KEY: {"dtype": "float32", "shape": (len(profile.state_names),), "names": list(profile.state_names)}
+    }
+    for camera in profile.cameras:
+        found[IMAGE_PREFIX + camera.name] = {
+            "dtype": "video",
+            "shape": (*camera.frame_size, 3),
+            "names": ["height", "width", "channels"],
+        }
+    found[ACTION_KEY] = {
+        "dtype": "float32",
+        "shape": (len(profile.action_names),),
+        "names": list(profile.action_names),
+    }
+    return found

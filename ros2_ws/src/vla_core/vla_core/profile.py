@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The robot profile: one YAML file per robot says what its topics mean, for training and for inference alike.
+
+`load_profile` returns a `Profile` or raises `ProfileError` with file, line, dotted key, what it got, what is allowed
+and the nearest name. A profile that loads is valid: message types and field paths exist, scales and action spaces can
+be inverted (checked by a round trip), limits are in order.
+
+A profile may start from another file with ``extends: other.yaml`` (relative to itself): maps are merged key by key,
+lists and scalars replace those of the other file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vla_core import profile_schema as schema
+from vla_core.actions import ActionMap
+from vla_core.errors import ProfileError, VlaError
+from vla_core.specs import (
+    ACTION_SPACES,
+    ActionSpec,
+    CameraSpec,
+    DriverSpec,
+    Kinematics,
+    RecordSpec,
+    RecordTopic,
+    SafetySpec,
+    StateSpec,
+)
+from vla_core.yamltree import Section, Tree, merge, parse
+from vla_core.yamltree import text as tree_text
+
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+# What a policy never sees: the same policy runs with other topics, rates, limits and drivers.
+_NOT_PART_OF_THE_MAPPING = frozenset({"topic", "rate_hz", "max_age_s", "info_topic", "command", "limits", "name"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A robot profile.
+
+    Attributes:
+        robot: Name of the robot; ``robot_type`` in the dataset.
+        fps: Frames per second of datasets and of the policy's action steps.
+        base_frame: Frame of all poses in the profile.
+        tool_frame: Frame of the tool.
+        task: Default instruction.
+        action_space: absolute_joint, delta_joint, absolute_eef or delta_eef (see `vla_core.actions`).
+        cameras: Cameras, in order.
+        state: Parts of the state vector, in order.
+        action: Parts of the action vector, in order.
+        safety: What the safety filter checks beyond the joint limits.
+        kinematics: Denavit-Hartenberg table of the arm, or None.
+        record_topics: Topics that are recorded beside the streams.
+        drivers: Launch files that bring the hardware up.
+        source: Where it was read from, for messages.
+        text: The profile as plain YAML with `extends` resolved; parsing it gives the same text again.
+        sha256: Hash of `text`.
+    """
+
+    robot: str
+    fps: float
+    base_frame: str
+    tool_frame: str
+    task: str
+    action_space: str
+    cameras: tuple[CameraSpec, ...]
+    state: tuple[StateSpec, ...]
+    action: tuple[ActionSpec, ...]
+    safety: SafetySpec
+    kinematics: Kinematics | None
+    record_topics: tuple[RecordTopic, ...]
+    drivers: tuple[DriverSpec, ...]
+    source: str = field(compare=False)
+    text: str = field(repr=False)
+    sha256: str
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the state vector, in order."""
+        return tuple(name for spec in self.state for name in spec.names)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Names of the action vector, in order."""
+        return ActionMap(self).names
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of the cameras, in order."""
+        return tuple(camera.name for camera in self.cameras)
+
+    @property
+    def topics(self) -> tuple[RecordTopic, ...]:
+        """Every topic of the profile once, with its type: streams, camera infos and extra topics."""
+        found: dict[str, RecordTopic] = {}
+        for camera in self.cameras:
+            found[camera.topic] = RecordTopic(topic=camera.topic, type=camera.type, qos="sensor")
+            if camera.info_topic:
+                found[camera.info_topic] = RecordTopic(topic=camera.info_topic, type=CAMERA_INFO, qos="sensor")
+        vectors: list[StateSpec | RecordSpec] = [*self.state, *(spec.record for spec in self.action)]
+        for stream in vectors:
+            found.setdefault(stream.topic, RecordTopic(topic=stream.topic, type=stream.type, qos="default"))
+        for extra in self.record_topics:
+            found.setdefault(extra.topic, extra)
+        return tuple(found.values())
+
+
+def load_profile(path: str | Path) -> Profile:
+    """Return the profile in a file.
+
+    Raises:
+        ProfileError: the file cannot be read, or its content is not a valid profile.
+    """
+    return _build(_read(Path(path), ()))
+
+
+def parse_profile(text: str, source: str = "<profile>") -> Profile:
+    """Return the profile in a text, such as the one stored in a bag or beside a checkpoint.
+
+    Args:
+        text: YAML. An ``extends`` key is looked up relative to `source`.
+        source: Name of the text in error messages.
+
+    Raises:
+        ProfileError: the text is not a valid profile.
+    """
+    return _build(_extended(parse(text, source), Path(source), ()))
+
+
+def mapping_differences(trained: Profile, current: Profile) -> tuple[str, ...]:
+    """Return how two profiles differ in what a policy sees: ``"state[0].fields: trained …, now …"``.
+
+    Topics, rates, ages, limits, commands and drivers are left out: a policy trained in simulation may run on the robot.
+    """
+    old, new = _flatten(_mapping(trained)), _flatten(_mapping(current))
+    differences = []
+    for key in dict.fromkeys((*old, *new)):
+        before, after = old.get(key, "absent"), new.get(key, "absent")
+        if before != after:
+            differences.append(f"{key}: trained with {before}, now {after}")
+    return tuple(differences)
+
+
+def _mapping(profile: Profile) -> dict[str, Any]:
+    """Return what a policy sees of a profile, defaults filled in."""
+    return {
+        "fps": profile.fps,
+        "base_frame": profile.base_frame,
+        "tool_frame": profile.tool_frame,
+        "cameras": {camera.name: asdict(camera) for camera in profile.cameras},
+        "state": [asdict(spec) for spec in profile.state],
+        "action": [asdict(spec) for spec in profile.action],
+        "kinematics": asdict(profile.kinematics) if profile.kinematics else None,
+    }
+
+
+def _flatten(value: Any, key: str = "") -> dict[str, Any]:
+    """Return dotted keys to leaves; lists of scalars are leaves."""
+    if isinstance(value, dict):
+        pairs = [(f"{key}.{k}" if key else k, v) for k, v in value.items() if k not in _NOT_PART_OF_THE_MAPPING]
+    elif isinstance(value, list):
+        pairs = [(f"{key}[{i}]", item) for i, item in enumerate(value)]
+    else:
+        return {} if value is None else {key: value}
+    return {k: leaf for inner_key, inner in pairs for k, leaf in _flatten(inner, inner_key).items()}
+
+
+def _read(path: Path, parents: tuple[Path, ...]) -> Tree:
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ProfileError(f"{path}: cannot read the robot profile: {reason}; give the path of a YAML file") from None
+    return _extended(parse(content, str(path)), path, parents)
+
+
+def _extended(tree: Tree, path: Path, parents: tuple[Path, ...]) -> Tree:
+    """Return the tree laid over the one it extends."""
+    if not isinstance(tree.value, dict) or "extends" not in tree.value:
+        return tree
+    entry = tree.value["extends"]
+    other = path.parent / tree_text(entry)
+    chain = (*parents, path.resolve())
+    if other.resolve() in chain:
+        raise entry.place.error(f"'{other}' extends itself in a circle; remove one 'extends'")
+    if not other.is_file():
+        raise entry.place.error(f"there is no file '{other}'; the path is relative to the profile that names it")
+    own = Tree({key: value for key, value in tree.value.items() if key != "extends"}, tree.place)
+    return merge(_read(other, chain), own)
+
+
+def _build(tree: Tree) -> Profile:
+    section = Section(tree, schema.TOP_KEYS)
+    robot = schema.word(section, "robot", "robot name")
+    text = yaml.safe_dump(tree.plain(), sort_keys=False, width=120, allow_unicode=True)
+    space = section.choice("action_space", ACTION_SPACES, "absolute_joint")
+    cameras, state = schema.cameras(section), schema.state(section)
+    action, arm = schema.actions(section, space), schema.kinematics(section)
+    schema.check_action_spaces(section, action, state, arm)
+    profile = Profile(
+        robot=robot,
+        fps=section.number("fps", above=0.0),
+        base_frame=section.text("base_frame"),
+        tool_frame=section.text("tool_frame"),
+        task=section.text("task"),
+        action_space=space,
+        cameras=cameras,
+        state=state,
+        action=action,
+        safety=schema.safety(section),
+        kinematics=arm,
+        record_topics=schema.record_topics(section),
+        drivers=schema.drivers(section),
+        source=tree.place.source,
+        text=text,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+    )
+    _check_topics(section, profile)
+    _check_actions(section, profile)
+    return profile
+
+
+def _check_topics(section: Section, profile: Profile) -> None:
+    types: dict[str, str] = {}
+    streams: list[CameraSpec | StateSpec | RecordSpec | RecordTopic] = [*profile.cameras, *profile.state]
+    streams += [*(spec.record for spec in profile.action), *profile.record_topics]
+    named = [(stream.topic, stream.type) for stream in streams]
+    named += [(camera.info_topic, CAMERA_INFO) for camera in profile.cameras if camera.info_topic]
+    for topic, type_name in named:
+        if types.setdefault(topic.lstrip("/"), type_name) != type_name:
+            raise section.tree.place.error(
+                f"topic '{topic}' is given two types, {types[topic.lstrip('/')]} and {type_name}; a topic has one type"
+            )
+
+
+def _check_actions(section: Section, profile: Profile) -> None:
+    """Round trip of the action codec: what a policy learns must lead back to the joints that it was learnt from."""
+    try:
+        ActionMap(profile).check_round_trip()
+    except VlaError as error:
+        raise section.error("action", f"the action space cannot be inverted: {error}") from None

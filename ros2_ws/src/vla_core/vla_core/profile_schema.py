@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""From the YAML tree of a robot profile to its frozen parts. `vla_core.profile` is the public door."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from vla_core import codecs
+from vla_core.errors import CodecError, listing
+from vla_core.fields import joint_of
+from vla_core.specs import (
+    ACTION_SPACES,
+    GRIPPER_INTERFACES,
+    INTERFACES,
+    POINTS,
+    QOS,
+    STRATEGIES,
+    TIMELINES,
+    ActionSpec,
+    CameraSpec,
+    CommandSpec,
+    DriverSpec,
+    Kinematics,
+    Limits,
+    RecordSpec,
+    RecordTopic,
+    SafetySpec,
+    Scale,
+    StateSpec,
+)
+from vla_core.yamltree import Section, Tree, entries, items, number, text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOP_KEYS = (
+    "extends", "robot", "fps", "base_frame", "tool_frame", "task", "action_space", "cameras", "state", "action",
+    "safety", "kinematics", "record_topics", "drivers",
+)  # fmt: skip
+_STREAM_KEYS = ("topic", "type", "rate_hz", "max_age_s", "strategy", "stamp")
+CAMERA_KEYS = (*_STREAM_KEYS, "size", "resize", "info_topic")
+STATE_KEYS = (*_STREAM_KEYS, "fields", "names", "scale", "point")
+RECORD_KEYS = (*_STREAM_KEYS, "fields", "point")
+COMMAND_KEYS = ("interface", "name", "controller")
+LIMIT_KEYS = ("lower", "upper", "max_velocity", "max_step")
+ACTION_KEYS = ("name", "space", "record", "command", "joints", "scale", "limits")
+SAFETY_KEYS = ("workspace", "clamp", "watchdog_s")
+KINEMATICS_KEYS = ("joints", "a", "d", "alpha", "theta", "base", "tool", "reference_rpy")
+RECORD_TOPIC_KEYS = ("topic", "type", "qos")
+DRIVER_KEYS = ("package", "launch", "args")
+
+_TOPIC = re.compile(r"^/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*$")
+_TYPE = re.compile(r"^[a-z]\w*/msg/[A-Z]\w*$")
+_WORD = re.compile(r"^[A-Za-z]\w*$")
+_LARGEST_IMAGE = 16384
+_SUFFIXES = {"position": "pos", "velocity": "vel", "effort": "eff"}
+_DEFAULT_WATCHDOG_S = 0.5
+_Triple = tuple[float, float, float]
+
+
+def word(section: Section, key: str, what: str) -> str:
+    """Return a name that can be part of a dataset key."""
+    value = section.text(key)
+    return check_word(section.child(key), value, what)
+
+
+def check_word(tree: Tree, value: str, what: str) -> str:
+    """Return `value` if it is a plain name."""
+    if not _WORD.match(value):
+        raise tree.place.error(f"'{value}' is no {what}: use letters, digits and underscores, starting with a letter")
+    return value
+
+
+def _topic(section: Section, key: str = "topic") -> str:
+    value = section.text(key)
+    if not _TOPIC.match(value):
+        raise section.error(
+            key, f"'{value}' is no topic name: use words of letters, digits and underscores with '/' between"
+        )
+    return value
+
+
+def _stream(section: Section, default_type: str, types: tuple[str, ...]) -> dict[str, Any]:
+    """Return the keys that every stream has."""
+    type_name = section.choice("type", types, default_type)
+    strategy = section.choice("strategy", STRATEGIES, "hold")
+    if strategy == "interpolate" and type_name in codecs.IMAGE_TYPES:
+        raise section.error("strategy", "images cannot be interpolated; use hold or nearest")
+    rate_hz = section.number("rate_hz", above=0.0)
+    max_age_s = section.number("max_age_s", above=0.0)
+    if max_age_s < 1.0 / rate_hz:
+        raise section.error(
+            "max_age_s",
+            f"{max_age_s:g} s is shorter than one period ({1.0 / rate_hz:.4g} s at rate_hz {rate_hz:g}), so frames "
+            "would be lost all the time; allow at least one period",
+        )
+    has_header = codecs.codec(type_name).header
+    stamp = section.choice("stamp", TIMELINES, "header" if has_header else "receive")
+    if stamp == "header" and not has_header:
+        raise section.error("stamp", f"{type_name} has no header; use 'receive'")
+    return {
+        "topic": _topic(section),
+        "type": type_name,
+        "rate_hz": rate_hz,
+        "max_age_s": max_age_s,
+        "strategy": strategy,
+        "stamp": stamp,
+    }
+
+
+def _vector(section: Section, fields: Sequence[str]) -> dict[str, Any]:
+    """Return the keys of a stream of numbers, with the fields checked against the type."""
+    stream = _stream(section, codecs.JOINT_STATE, codecs.VECTOR_TYPES)
+    point = section.choice("point", POINTS, "last")
+    if "point" in section and stream["type"] != codecs.JOINT_TRAJECTORY:
+        raise section.error("point", f"only {codecs.JOINT_TRAJECTORY} has points; remove the key")
+    trees = items(section.child("fields")) if "fields" in section else [section.tree] * len(fields)
+    for tree, field in zip(trees, fields, strict=True):
+        try:
+            codecs.reader(stream["type"], [field])
+        except CodecError as error:
+            raise tree.place.error(str(error)) from None
+        if stream["strategy"] == "interpolate" and field.startswith("pose.orientation"):
+            raise section.error("strategy", "a quaternion cannot be interpolated number by number; use hold or nearest")
+    return {**stream, "fields": tuple(fields), "point": point}
+
+
+def _pixels(section: Section, key: str) -> tuple[int, int]:
+    values = section.numbers(key, 2)
+    if any(value != int(value) or not 1 <= value <= _LARGEST_IMAGE for value in values):
+        raise section.error(key, f"expected [height, width] in whole pixels, got {list(values)}")
+    return int(values[0]), int(values[1])
+
+
+def cameras(section: Section) -> tuple[CameraSpec, ...]:
+    """Return the cameras; a profile may have none."""
+    if "cameras" not in section:
+        return ()
+    return tuple(_camera(name, tree) for name, tree in entries(section.child("cameras")).items())
+
+
+def _camera(name: str, tree: Tree) -> CameraSpec:
+    check_word(tree, name, "camera name")
+    section = Section(tree, CAMERA_KEYS)
+    return CameraSpec(
+        name=name,
+        size=_pixels(section, "size"),
+        resize=_pixels(section, "resize") if "resize" in section else None,
+        info_topic=_topic(section, "info_topic") if "info_topic" in section else None,
+        **_stream(section, codecs.IMAGE, codecs.IMAGE_TYPES),
+    )
+
+
+def _scale(section: Section) -> Scale | None:
+    if "scale" not in section:
+        return None
+    inner = Section(section.child("scale"), ("from", "to"))
+    ends = {key: inner.numbers(key, 2) for key in ("from", "to")}
+    for key, (first, second) in ends.items():
+        if first == second:
+            raise inner.error(key, f"both ends are {first:g}, so the scale has no inverse; give two different numbers")
+    return Scale(source=(ends["from"][0], ends["from"][1]), target=(ends["to"][0], ends["to"][1]))
+
+
+def _feature_name(field: str) -> str:
+    """Return the usual LeRobot name of a field: ``position.elbow_joint`` gives ``elbow_joint.pos``."""
+    group, _, name = field.partition(".")
+    return f"{name}.{_SUFFIXES[group]}" if group in _SUFFIXES and name else field
+
+
+def state(section: Section) -> tuple[StateSpec, ...]:
+    """Return the parts of the state vector, in order."""
+    trees = items(section.child("state"))
+    if not trees:
+        raise section.error("state", "the list is empty; a policy needs at least one state value")
+    specs = tuple(_state(tree) for tree in trees)
+    seen: set[str] = set()
+    for tree, spec in zip(trees, specs, strict=True):
+        for name in spec.names:
+            if name in seen:
+                raise tree.place.error(f"the state name '{name}' is used twice; tell them apart with 'names: [...]'")
+            seen.add(name)
+    return specs
+
+
+def _state(tree: Tree) -> StateSpec:
+    section = Section(tree, STATE_KEYS)
+    fields = section.texts("fields")
+    names = section.texts("names") if "names" in section else tuple(_feature_name(field) for field in fields)
+    if len(names) != len(fields):
+        raise section.error("names", f"expected {len(fields)} names, one per field, got {len(names)}")
+    return StateSpec(names=names, scale=_scale(section), **_vector(section, fields))
+
+
+def actions(section: Section, space: str) -> tuple[ActionSpec, ...]:
+    """Return the parts of the action vector, in order."""
+    trees = items(section.child("action"))
+    if not trees:
+        raise section.error("action", "the list is empty; a policy needs at least one action value")
+    specs: list[ActionSpec] = []
+    for tree in trees:
+        spec = _action(tree, space)
+        for other in specs:
+            if spec.name == other.name:
+                raise tree.place.error(f"the name '{spec.name}' is used twice")
+            shared = [joint for joint in spec.joints if joint in other.joints]
+            if shared:
+                raise tree.place.error(f"joint '{shared[0]}' already belongs to action '{other.name}'")
+        specs.append(spec)
+    return tuple(specs)
+
+
+def _action(tree: Tree, profile_space: str) -> ActionSpec:
+    section = Section(tree, ACTION_KEYS)
+    joints = section.texts("joints")
+    command = _command(section)
+    # A gripper opens and closes to positions; unless the profile says otherwise, only arms follow its action space.
+    default = "absolute_joint" if command.interface in GRIPPER_INTERFACES else profile_space
+    space = section.choice("space", ACTION_SPACES, default)
+    scale = _scale(section)
+    if scale and space != "absolute_joint":
+        raise section.error("scale", f"a scale has no meaning in the action space {space}; remove it")
+    return ActionSpec(
+        name=word(section, "name", "action name"),
+        space=space,
+        record=_record(section, joints),
+        command=command,
+        joints=joints,
+        scale=scale,
+        limits=_limits(section, len(joints)),
+    )
+
+
+def _record(parent: Section, joints: tuple[str, ...]) -> RecordSpec:
+    section = Section(parent.child("record"), RECORD_KEYS)
+    fields = section.texts("fields") if "fields" in section else tuple(f"position.{joint}" for joint in joints)
+    if len(fields) != len(joints):
+        raise section.error("fields", f"expected {len(joints)} fields, one per joint, got {len(fields)}")
+    return RecordSpec(**_vector(section, fields))
+
+
+def _command(parent: Section) -> CommandSpec:
+    section = Section(parent.child("command"), COMMAND_KEYS)
+    interface = section.choice("interface", INTERFACES)
+    if interface == "none":
+        return CommandSpec(interface=interface, name="", controller="")
+    name = _topic(section, "name")
+    return CommandSpec(
+        interface=interface, name=name, controller=section.text("controller", name.strip("/").split("/")[0])
+    )
+
+
+def _limits(parent: Section, count: int) -> Limits:
+    section = Section(parent.child("limits"), LIMIT_KEYS)
+    lower, upper = section.numbers("lower", count), section.numbers("upper", count)
+    for i, (low, high) in enumerate(zip(lower, upper, strict=True)):
+        if not low < high:
+            raise section.error("upper", f"element {i} must be larger than lower[{i}] = {low:g}, got {high:g}")
+    return Limits(
+        lower=lower,
+        upper=upper,
+        max_velocity=_per_joint(section, "max_velocity", count),
+        max_step=_per_joint(section, "max_step", count),
+    )
+
+
+def _per_joint(section: Section, key: str, count: int) -> tuple[float, ...] | None:
+    """Return one positive number per joint; a single number stands for all."""
+    if key not in section:
+        return None
+    tree = section.child(key)
+    values = section.numbers(key, count) if isinstance(tree.value, list) else (number(tree),) * count
+    if min(values) <= 0.0:
+        raise tree.place.error(f"must be larger than 0, got {min(values):g}")
+    return values
+
+
+def safety(section: Section) -> SafetySpec:
+    """Return the safety settings."""
+    if "safety" not in section:
+        return SafetySpec(workspace_min=None, workspace_max=None, clamp=False, watchdog_s=_DEFAULT_WATCHDOG_S)
+    inner = Section(section.child("safety"), SAFETY_KEYS)
+    low = high = None
+    if "workspace" in inner:
+        box = Section(inner.child("workspace"), ("min", "max"))
+        low, high = triple(box, "min"), triple(box, "max")
+        if any(a >= b for a, b in zip(low, high, strict=True)):
+            raise box.error("max", f"every element must be larger than that of min {list(low)}, got {list(high)}")
+        if "kinematics" not in section:
+            raise inner.error("workspace", "the workspace box needs 'kinematics', to know where the tool is")
+    return SafetySpec(
+        workspace_min=low,
+        workspace_max=high,
+        clamp=inner.flag("clamp", False),
+        watchdog_s=inner.number("watchdog_s", _DEFAULT_WATCHDOG_S, above=0.0),
+    )
+
+
+def triple(section: Section, key: str, default: _Triple | None = None) -> _Triple:
+    """Return three numbers."""
+    if key not in section and default is not None:
+        return default
+    x, y, z = section.numbers(key, 3)
+    return x, y, z
+
+
+def kinematics(section: Section) -> Kinematics | None:
+    """Return the kinematics of the arm, if the profile has them."""
+    if "kinematics" not in section:
+        return None
+    inner = Section(section.child("kinematics"), KINEMATICS_KEYS)
+    joints = inner.texts("joints")
+    zero = (0.0, 0.0, 0.0)
+    poses: dict[str, _Triple] = {}
+    for part in ("base", "tool"):
+        offset = Section(inner.child(part), ("xyz", "rpy")) if part in inner else None
+        poses[f"{part}_xyz"] = triple(offset, "xyz", zero) if offset else zero
+        poses[f"{part}_rpy"] = triple(offset, "rpy", zero) if offset else zero
+    return Kinematics(
+        joints=joints,
+        a=inner.numbers("a", len(joints)),
+        d=inner.numbers("d", len(joints)),
+        alpha=inner.numbers("alpha", len(joints)),
+        theta=inner.numbers("theta", len(joints)) if "theta" in inner else (0.0,) * len(joints),
+        reference_rpy=triple(inner, "reference_rpy", zero),
+        **poses,
+    )
+
+
+def record_topics(section: Section) -> tuple[RecordTopic, ...]:
+    """Return the topics that are recorded beside the streams."""
+    if "record_topics" not in section:
+        return ()
+    topics = []
+    for tree in items(section.child("record_topics")):
+        inner = Section(tree, RECORD_TOPIC_KEYS)
+        type_name = inner.text("type")
+        if not _TYPE.match(type_name):
+            raise inner.error("type", f"'{type_name}' is no message type; write it like 'std_msgs/msg/String'")
+        topics.append(RecordTopic(topic=_topic(inner), type=type_name, qos=inner.choice("qos", QOS, "default")))
+    return tuple(topics)
+
+
+def drivers(section: Section) -> tuple[DriverSpec, ...]:
+    """Return the launch files that bring the hardware up."""
+    if "drivers" not in section:
+        return ()
+    found = []
+    for name, tree in entries(section.child("drivers")).items():
+        inner = Section(tree, DRIVER_KEYS)
+        args = entries(inner.child("args")) if "args" in inner else {}
+        found.append(
+            DriverSpec(
+                name=check_word(tree, name, "driver name"),
+                package=inner.text("package"),
+                launch=inner.text("launch"),
+                args={key: text(value) for key, value in args.items()},
+            )
+        )
+    return tuple(found)
+
+
+def check_action_spaces(
+    section: Section, specs: tuple[ActionSpec, ...], states: tuple[StateSpec, ...], arm: Kinematics | None
+) -> None:
+    """Refuse action spaces that cannot be computed from what the profile has."""
+    known = {joint for spec in states for field in spec.fields if (joint := joint_of(field))}
+    for tree, spec in zip(items(section.child("action")), specs, strict=True):
+        if spec.space.endswith("_eef"):
+            if arm is None:
+                raise tree.place.error(f"the action space {spec.space} needs the key 'kinematics'")
+            if spec.joints != arm.joints:
+                raise tree.place.error(
+                    f"the action space {spec.space} needs the joints of 'kinematics' in the same order: "
+                    f"{listing(arm.joints)}; got {listing(spec.joints)}"
+                )
+        # Differences start at the measured joints, and inverse kinematics start its search there.
+        absent = [joint for joint in spec.joints if joint not in known]
+        if spec.space != "absolute_joint" and absent:
+            raise tree.place.error(
+                f"the action space {spec.space} needs every joint in 'state' as 'position.<joint>'; "
+                f"missing: {listing(absent)}"
+            )

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The parts of a robot profile, as frozen values. `vla_core.profile` builds them from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+ACTION_SPACES = ("absolute_joint", "delta_joint", "absolute_eef", "delta_eef")
+STRATEGIES = ("hold", "nearest", "interpolate")
+TIMELINES = ("header", "receive")
+POINTS = ("first", "last")
+QOS = ("default", "sensor", "latched")
+# How a target reaches the robot: two action types for arms and grippers, a topic for streaming, or not at all.
+INTERFACES = ("follow_joint_trajectory", "parallel_gripper_command", "gripper_command", "joint_group_position", "none")
+GRIPPER_INTERFACES = ("parallel_gripper_command", "gripper_command")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """A linear map from message units (``source``) to the numbers of the dataset (``target``).
+
+    ``y = target[0] + (x - source[0]) * (target[1] - target[0]) / (source[1] - source[0])``; both ends differ, so it
+    has an inverse.
+    """
+
+    source: tuple[float, float]
+    target: tuple[float, float]
+
+    @property
+    def gain(self) -> float:
+        """Dataset units per message unit."""
+        return (self.target[1] - self.target[0]) / (self.source[1] - self.source[0])
+
+    @property
+    def bias(self) -> float:
+        """Dataset value of message value 0."""
+        return self.target[0] - self.source[0] * self.gain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraSpec:
+    """One camera; ``name`` gives the dataset key ``observation.images.<name>``. Sizes are (height, width) in pixels."""
+
+    name: str
+    topic: str
+    type: str
+    size: tuple[int, int]
+    resize: tuple[int, int] | None
+    rate_hz: float
+    max_age_s: float
+    strategy: str
+    stamp: str
+    info_topic: str | None
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Size of the image in a frame: after the resize, if there is one."""
+        return self.resize or self.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSpec:
+    """One part of the state vector: values of one topic, in the order of ``fields``."""
+
+    topic: str
+    type: str
+    fields: tuple[str, ...]
+    names: tuple[str, ...]
+    scale: Scale | None
+    rate_hz: float
+    max_age_s: float
+    strategy: str
+    stamp: str
+    point: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordSpec:
+    """Where the label of an action comes from: the joint target in force, as published by whoever drives."""
+
+    topic: str
+    type: str
+    fields: tuple[str, ...]
+    rate_hz: float
+    max_age_s: float
+    strategy: str
+    stamp: str
+    point: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSpec:
+    """Where a target goes: the kind of interface, its (relative) name, and the controller that serves it."""
+
+    interface: str
+    name: str
+    controller: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits per joint, in joint units (rad, rad/s; m for linear joints); None: not limited."""
+
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    max_velocity: tuple[float, ...] | None
+    max_step: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionSpec:
+    """One part of the action vector: what is learnt from, where it goes, and what is allowed."""
+
+    name: str
+    space: str
+    record: RecordSpec
+    command: CommandSpec
+    joints: tuple[str, ...]
+    scale: Scale | None
+    limits: Limits
+
+    @property
+    def is_gripper(self) -> bool:
+        """Whether the target goes to a gripper action."""
+        return self.command.interface in GRIPPER_INTERFACES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinematics:
+    """Standard Denavit-Hartenberg table of the arm.
+
+    ``T_base_tool = T(base_xyz, base_rpy) · Π Rz(q_i + theta_i)·Tz(d_i)·Tx(a_i)·Rx(alpha_i) · T(tool_xyz, tool_rpy)``.
+    Lengths in metres, angles in radians, rpy about fixed axes. ``base_*`` places the DH base in the profile's
+    base_frame, ``tool_*`` the profile's tool_frame in the last DH frame. ``reference_rpy`` is the orientation from
+    which the rotation vector of the action space ``absolute_eef`` is counted.
+    """
+
+    joints: tuple[str, ...]
+    a: tuple[float, ...]
+    d: tuple[float, ...]
+    alpha: tuple[float, ...]
+    theta: tuple[float, ...]
+    base_xyz: tuple[float, float, float]
+    base_rpy: tuple[float, float, float]
+    tool_xyz: tuple[float, float, float]
+    tool_rpy: tuple[float, float, float]
+    reference_rpy: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafetySpec:
+    """What the safety filter checks beyond the joint limits.
+
+    Attributes:
+        workspace_min: Lower corner of the box that the tool must stay in [m, base_frame], or None.
+        workspace_max: Upper corner, or None.
+        clamp: Pull positions and steps back to their limits and report it, instead of refusing the command.
+        watchdog_s: A driving node stops the robot when its input is older than this [s].
+    """
+
+    workspace_min: tuple[float, float, float] | None
+    workspace_max: tuple[float, float, float] | None
+    clamp: bool
+    watchdog_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordTopic:
+    """A topic that is recorded beside the streams. ``qos``: default, sensor (best effort) or latched."""
+
+    topic: str
+    type: str
+    qos: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverSpec:
+    """A launch file that brings hardware up; simulation replaces it."""
+
+    name: str
+    package: str
+    launch: str
+    args: dict[str, str] = field(default_factory=dict)
