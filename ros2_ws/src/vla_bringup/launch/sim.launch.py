@@ -16,12 +16,13 @@ def cell(context: LaunchContext):
     parameters = {
         "profile": str(path),
         "task": value(context, "scene"),
-        "bin": value(context, "bin"),
+        "bin_mode": value(context, "bin"),
         "clock_mode": value(context, "clock"),
         "real_time_factor": float(value(context, "real_time_factor")),
         "seed": int(value(context, "seed")),
-        "participants": participants or [""],
     }
+    if participants:
+        parameters["participants"] = participants
     return [
         *image_transport(),
         node(context, "vla_sim", "cell_node", "cell", parameters, on_exit=Shutdown(reason="the simulated cell ended")),

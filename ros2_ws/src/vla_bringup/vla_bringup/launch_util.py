@@ -14,9 +14,10 @@ from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from vla_core.errors import VlaError
+from vla_core.errors import BagError, VlaError
 from vla_core.profile import Profile, load_profile, parse_profile
 from vla_policy.checkpoint import PROFILE_FILE, choose_profile, find_checkpoint
+from vla_recorder.bag_reader import open_episode
 
 TRUE_WORDS, FALSE_WORDS = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -177,24 +178,13 @@ def bag_profile(context: LaunchContext) -> tuple[Path, Profile]:
     Raises:
         RuntimeError: not a folder with a readable metadata.yaml that holds a profile.
     """
-    bag = Path(value(context, "bag")).expanduser().resolve()
-    metadata = bag / "metadata.yaml"
-    if not metadata.is_file():
-        near = sorted(p.parent.name for p in bag.glob("*/metadata.yaml")) if bag.is_dir() else []
-        hint = (
-            f" It holds the episodes {', '.join(near[:5])}; name one of them"
-            if near
-            else " Name the folder of one recorded episode"
-        )
-        raise RuntimeError(f"bag:={bag}: no metadata.yaml there.{hint}")
-    custom = (
-        yaml.safe_load(metadata.read_text(encoding="utf-8"))["rosbag2_bagfile_information"].get("custom_data") or {}
-    )
-    if "profile" not in custom:
-        raise RuntimeError(
-            f"{metadata}: no robot profile in its custom_data, so it was not recorded by vla_recorder; play it with ros2 bag play"
-        )
+    folder = Path(value(context, "bag")).expanduser().resolve()
     try:
-        return bag, parse_profile(custom["profile"], str(metadata))
+        bag = open_episode(folder)
+        if not bag.get("profile"):
+            raise BagError(
+                f"{folder}: no robot profile in its metadata, so vla_recorder did not record it; use ros2 bag play"
+            )
+        return folder, parse_profile(bag.get("profile"), f"{folder / 'metadata.yaml'}: custom_data.profile")
     except VlaError as error:
         raise RuntimeError(str(error)) from error
