@@ -53,7 +53,8 @@ class _Move:
 def smooth_step(u: Array) -> Array:
     """Minimum-jerk time law: 0 to 1 for u from 0 to 1, at rest at both ends, clipped outside."""
     v = np.clip(u, 0.0, 1.0)
-    return v**3 * (10.0 - 15.0 * v + 6.0 * v**2)
+    law: Array = v**3 * (10.0 - 15.0 * v + 6.0 * v**2)
+    return law
 
 
 class Plan:
@@ -80,7 +81,8 @@ class Plan:
         u = min(max(t / _NOISE_S, 0.0), knots - 1.0)
         i = min(int(u), knots - 2)
         blend = float(smooth_step(np.array(u - i)))
-        return self.arm(t) + (1.0 - blend) * self._noise[i] + blend * self._noise[i + 1]
+        noise: Array = (1.0 - blend) * self._noise[i] + blend * self._noise[i + 1]
+        return self.arm(t) + noise
 
     def gripper(self, t: float) -> float:
         """Knuckle joint target in rad."""
@@ -193,7 +195,7 @@ def _joint_path(q0: Array, start: Array, moves: list[_Move], end: float) -> tupl
 
     The start pose may be tilted by the noise on the joints; the tilt is taken out during the approach.
     """
-    times = np.arange(round(end / _KNOT_S) + 1) * _KNOT_S
+    times: Array = np.arange(round(end / _KNOT_S) + 1, dtype=np.float64) * _KNOT_S
     path = np.tile(start, (len(times), 1))
     for move in moves:
         path[:, move.coordinate] += _value(move, times)

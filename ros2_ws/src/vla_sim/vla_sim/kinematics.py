@@ -43,13 +43,15 @@ def frames(q: Array) -> Array:
 
 def forward(q: Array) -> Array:
     """Pose (4, 4) of tool0 in base_link for the joint angles q (6,) in rad."""
-    return frames(q)[6]
+    pose: Array = frames(q)[6]
+    return pose
 
 
 def tcp(q: Array) -> Array:
     """Position (3,) of the tool centre point in base_link for the joint angles q (6,) in rad."""
     pose = forward(q)
-    return pose[:3, 3] + c.TCP_OFFSET * pose[:3, 2]
+    centre: Array = pose[:3, 3] + c.TCP_OFFSET * pose[:3, 2]
+    return centre
 
 
 def jacobian(poses: Array) -> Array:
@@ -60,7 +62,8 @@ def jacobian(poses: Array) -> Array:
 
 def _rotation_error(R_want: Array, R_have: Array) -> Array:
     """Small rotation vector (3,) in base_link that turns R_have into R_want."""
-    return 0.5 * np.cross(R_have, R_want, axis=0).sum(axis=1)
+    vector: Array = 0.5 * np.cross(R_have, R_want, axis=0).sum(axis=1)
+    return vector
 
 
 def inverse(T_base_link_tool0: Array, seed: Array, *, tolerance: float = 1e-6, iterations: int = 100) -> Array:

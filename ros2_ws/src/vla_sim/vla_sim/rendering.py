@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from vla_sim.errors import RenderError, SceneError
 
-Image = NDArray[np.uint8]
-
 REMEDY: Final = (
-    "install the packages libegl1 and libgl1-mesa-dri (apt install libegl1 libgl1-mesa-dri), "
+    "Install the packages libegl1 and libgl1-mesa-dri (apt install libegl1 libgl1-mesa-dri), "
     "or libosmesa6 and set MUJOCO_GL=osmesa"
 )
+
+Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def _make_renderer(model: Any, size: tuple[int, int]) -> Any:
         backend = os.environ.get("MUJOCO_GL", "unset")
         raise RenderError(
             f"cannot make an off-screen OpenGL context of {size[1]}x{size[0]} pixels (MUJOCO_GL is {backend}): "
-            f"{error}. {REMEDY[0].upper()}{REMEDY[1:]}"
+            f"{error}. {REMEDY}"
         ) from error
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
         renderer.scene.flags[flag] = False
