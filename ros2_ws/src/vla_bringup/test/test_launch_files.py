@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Launch files as a user meets them: arguments, refusals, and a cell that comes up and goes away."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+PACKAGE = Path(__file__).parent.parent
+ARGUMENTS = yaml.safe_load((PACKAGE / "config" / "arguments.yaml").read_text())
+SECTIONS = {
+    "sim": ("robot", "sim"),
+    "robot": ("robot", "sim"),
+    "record": ("robot", "sim", "record"),
+    "infer": ("robot", "sim", "infer"),
+    "replay": ("replay",),
+}
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory):
+    logs = tmp_path_factory.mktemp("ros_log")
+    isolated = {
+        "ROS_DOMAIN_ID": str(random.randint(1, 101)),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_LOG_DIR": str(logs),
+    }
+    return {**os.environ, **isolated}
+
+
+def launch(env, name, *arguments, timeout=60):
+    command = ["ros2", "launch", "vla_bringup", f"{name}.launch.py", *arguments]
+    done = subprocess.run(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout
+    )
+    return done.returncode, done.stdout
+
+
+def test_every_launch_file_is_in_the_table_of_this_test():
+    assert {p.name.removesuffix(".launch.py") for p in (PACKAGE / "launch").glob("*.launch.py")} == set(SECTIONS)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_show_args_lists_every_argument_with_its_description(env, name):
+    code, out = launch(env, name, "--show-args")
+    assert code == 0, out
+    flat = " ".join(out.split())
+    for section in SECTIONS[name]:
+        for argument, entry in ARGUMENTS[section].items():
+            assert f"'{argument}':" in out
+            assert " ".join(entry["description"].split()) in flat
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("sim", ["robot:=ur99"], "launch argument robot:=ur99: no such profile. Shipped ones are "),
+        ("record", ["profile:=/nowhere/my.yaml", "sim:=true"], "/nowhere/my.yaml"),
+        ("record", ["operator:=scripted"], "operator:=scripted drives the simulated cell only; add sim:=true"),
+        ("infer", ["checkpoint:=/nowhere/run"], "/nowhere/run"),
+        ("infer", [], "checkpoint"),
+        ("replay", ["bag:=/nowhere/bag"], "/nowhere/bag"),
+        ("sim", ["clock:=sundial"], "sundial"),
+    ],
+)
+def test_a_wrong_argument_is_one_clear_message_before_anything_starts(env, name, arguments, message):
+    code, out = launch(env, name, *arguments)
+    assert code == 1, out
+    assert message in out
+    assert "process started with pid" not in out
+
+
+def test_a_wrong_profile_names_file_key_and_nearest_name(env, tmp_path):
+    text = (PACKAGE / "robots" / "sim_ur5e.yaml").read_text()
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(text.replace("base_frame:", "base_fram:"))
+    code, out = launch(env, "sim", f"profile:={wrong}")
+    assert code == 1, out
+    assert "wrong.yaml" in out
+    assert "base_fram" in out
+    assert "did you mean" in out.lower()
+    assert "process started with pid" not in out
+
+
+def test_the_cell_comes_up_moves_nothing_and_leaves_on_sigint(env):
+    command = ["ros2", "launch", "vla_bringup", "sim.launch.py", "robot:=sim_ur5e_tiny", "clock:=paced"]
+    process = subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        first = tool_pose(env)
+        assert len(first) == 6
+        second = tool_pose(env)
+        assert first == pytest.approx(second, abs=1e-3)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+        assert process.returncode == 0, out
+        assert "process has finished cleanly" in out
+    finally:
+        end_group(process)
+
+
+def tool_pose(env):
+    """Position and quaternion x, y, z of the tool from `ros2 topic echo`, waiting until the cell publishes."""
+    command = ["ros2", "topic", "echo", "--once", "/tcp_pose_broadcaster/pose"]
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=40)
+        if done.returncode == 0 and "position" in done.stdout:
+            return [
+                float(line.split(":")[1]) for line in done.stdout.splitlines() if line.strip()[:2] in ("x:", "y:", "z:")
+            ][:6]
+    raise AssertionError(f"no pose: {done.stdout} {done.stderr}")
+
+
+def end_group(process):
+    """Kill what is left of the launch."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
