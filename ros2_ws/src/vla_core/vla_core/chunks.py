@@ -14,6 +14,22 @@ from vla_core.errors import ActionError
 from vla_core.stamps import NANOSECONDS
 
 
+def step_ns(t0_ns: int, dt_s: float, index: int) -> int:
+    """Return the time of step `index` [ns], computed from the index so that it does not drift."""
+    return t0_ns + round(index * dt_s * NANOSECONDS)
+
+
+def first_step(t0_ns: int, dt_s: float, count: int, t_ns: int) -> int:
+    """Return the index of the first of `count` steps that is not before `t_ns`; `count` when there is none."""
+    index = min(max(0, ceil((t_ns - t0_ns) / (dt_s * NANOSECONDS))), count)
+    # The division may be off by a rounding error either way.
+    while index > 0 and step_ns(t0_ns, dt_s, index - 1) >= t_ns:
+        index -= 1
+    while index < count and step_ns(t0_ns, dt_s, index) < t_ns:
+        index += 1
+    return index
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ActionChunk:
     """A sequence of actions, one per step of `dt_s`.
@@ -46,17 +62,12 @@ class ActionChunk:
         return self.time_ns(len(self) - 1)
 
     def time_ns(self, index: int) -> int:
-        """Return the time of action `index` [ns], computed from the index so that it does not drift."""
-        return self.t0_ns + round(index * self.dt_s * NANOSECONDS)
+        """Return the time of action `index` [ns]."""
+        return step_ns(self.t0_ns, self.dt_s, index)
 
     def first_at_or_after(self, t_ns: int) -> int:
         """Return the index of the first action that is not before `t_ns`; ``len(self)`` when there is none."""
-        index = max(0, ceil((t_ns - self.t0_ns) / (self.dt_s * NANOSECONDS)))
-        while index > 0 and self.time_ns(index - 1) >= t_ns:
-            index -= 1
-        while index < len(self) and self.time_ns(index) < t_ns:
-            index += 1
-        return min(index, len(self))
+        return first_step(self.t0_ns, self.dt_s, len(self), t_ns)
 
     def remaining(self, t_ns: int) -> int:
         """Return how many actions are not before `t_ns`."""

@@ -96,21 +96,6 @@ class Profile:
         """Names of the cameras, in order."""
         return tuple(camera.name for camera in self.cameras)
 
-    @property
-    def topics(self) -> tuple[RecordTopic, ...]:
-        """Every topic of the profile once, with its type: streams, camera infos and extra topics."""
-        found: dict[str, RecordTopic] = {}
-        for camera in self.cameras:
-            found[camera.topic] = RecordTopic(topic=camera.topic, type=camera.type, qos="sensor")
-            if camera.info_topic:
-                found[camera.info_topic] = RecordTopic(topic=camera.info_topic, type=CAMERA_INFO, qos="sensor")
-        vectors: list[StateSpec | RecordSpec] = [*self.state, *(spec.record for spec in self.action)]
-        for stream in vectors:
-            found.setdefault(stream.topic, RecordTopic(topic=stream.topic, type=stream.type, qos="default"))
-        for extra in self.record_topics:
-            found.setdefault(extra.topic, extra)
-        return tuple(found.values())
-
 
 def load_profile(path: str | Path) -> Profile:
     """Return the profile in a file.

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""From an action chunk to the waypoints of a trajectory controller.
+
+Controllers interpolate with a cubic spline when points carry velocities, and refuse goals whose times do not increase,
+that end in the past, or whose last velocity is not zero (ros2_controllers, joint_trajectory_controller).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vla_core.chunks import first_step, step_ns
+from vla_core.errors import StaleChunkError, TrajectoryError
+from vla_core.stamps import to_ns, to_s
+
+Array = NDArray[np.float64]
+_STEP_SLACK_NS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trajectory:
+    """Waypoints of one controller.
+
+    Attributes:
+        joint_names: Names, in the order of the columns.
+        start_ns: Header stamp: the times of the points count from here [ns].
+        time_from_start: ``(K,)`` strictly increasing, all positive [s].
+        positions: ``(K, k)`` [rad or m].
+        velocities: ``(K, k)`` [rad/s or m/s]; the last row is zero.
+        first_step: Index in the chunk of the first waypoint; the steps before it were skipped.
+    """
+
+    joint_names: tuple[str, ...]
+    start_ns: int
+    time_from_start: Array
+    positions: Array
+    velocities: Array
+    first_step: int
+
+    @property
+    def end_ns(self) -> int:
+        """Time of the last waypoint [ns]."""
+        return self.start_ns + to_ns(float(self.time_from_start[-1]))
+
+    def position_at(self, t_ns: int) -> Array:
+        """Return the ``(k,)`` positions on the cubic spline; outside it, those of the first or last waypoint."""
+        times, t = self.time_from_start, to_s(t_ns - self.start_ns)
+        if t <= times[0] or len(times) == 1:
+            return np.array(self.positions[0])
+        if t >= times[-1]:
+            return np.array(self.positions[-1])
+        i = int(np.searchsorted(times, t, side="right")) - 1
+        h = times[i + 1] - times[i]
+        u = (t - times[i]) / h
+        p0, p1 = self.positions[i], self.positions[i + 1]
+        v0, v1 = self.velocities[i] * h, self.velocities[i + 1] * h
+        value: Array = p0 + u * (v0 + u * (3.0 * (p1 - p0) - 2.0 * v0 - v1 + u * (2.0 * (p0 - p1) + v0 + v1)))
+        return value
+
+
+def build_trajectory(
+    targets: ArrayLike,
+    t0_ns: int,
+    dt_s: float,
+    now_ns: int,
+    *,
+    joint_names: tuple[str, ...],
+    lead_s: float | None = None,
+    current: ArrayLike | None = None,
+) -> Trajectory:
+    """Return the waypoints of a chunk that can still be reached in time.
+
+    Step ``i`` of the chunk is in force at ``t0_ns + i * dt_s``. Steps that are over, or nearer than `lead_s`, are
+    skipped: they are never played late. Velocities are zero where a joint turns round, and else the harmonic mean of
+    the slopes on both sides (Fritsch and Butland 1984), so the spline does not overshoot its waypoints.
+
+    Args:
+        targets: ``(T, k)`` joint targets [rad or m].
+        t0_ns: Time of the observation that the chunk was computed from [ns].
+        dt_s: Step of the chunk [s].
+        now_ns: Present time, which becomes the stamp of the trajectory [ns].
+        joint_names: Names of the ``k`` joints.
+        lead_s: Time from now to the first waypoint at least; one step by default [s].
+        current: ``(k,)`` measured positions now; used for the first velocity when no step was skipped.
+
+    Raises:
+        StaleChunkError: no step is left.
+        TrajectoryError: shapes do not fit, or a target is not finite.
+    """
+    positions = np.asarray(targets, dtype=np.float64)
+    if positions.ndim != 2 or positions.shape[1] != len(joint_names):
+        raise TrajectoryError(f"targets must be (T, {len(joint_names)}), one column per joint, got {positions.shape}")
+    if not np.isfinite(positions).all():
+        raise TrajectoryError("a target is not finite; check the chunk with the safety filter before this")
+    count = len(positions)
+    # Times are rounded to nanoseconds, so a step that is exactly one step ahead may look a nanosecond short.
+    first = first_step(t0_ns, dt_s, count, now_ns + to_ns(dt_s if lead_s is None else lead_s) - _STEP_SLACK_NS)
+    if first == count:
+        raise StaleChunkError(
+            f"all {count} steps of the chunk are over or too near: it was observed {to_s(now_ns - t0_ns):.3f} s ago "
+            f"and lasts {to_s(step_ns(0, dt_s, max(count - 1, 0))):.3f} s; use longer chunks or faster inference"
+        )
+    times = np.array([to_s(step_ns(t0_ns, dt_s, i) - now_ns) for i in range(first, count)])
+    kept = positions[first:]
+    before: tuple[float, Array] | None = None
+    if first > 0:
+        before = (to_s(step_ns(t0_ns, dt_s, first - 1) - now_ns), positions[first - 1])
+    elif current is not None:
+        before = (0.0, np.asarray(current, dtype=np.float64))
+    return Trajectory(
+        joint_names=tuple(joint_names),
+        start_ns=now_ns,
+        time_from_start=times,
+        positions=kept,
+        velocities=_velocities(times, kept, before),
+        first_step=first,
+    )
+
+
+def _velocities(times: Array, positions: Array, before: tuple[float, Array] | None) -> Array:
+    """Return ``(K, k)`` velocities for points whose predecessor may be known."""
+    velocities = np.zeros_like(positions)
+    if len(times) == 1:
+        return velocities
+    if before is not None and before[0] < times[0]:
+        times = np.concatenate([[before[0]], times])
+        positions = np.concatenate([before[1][None], positions])
+    slopes = np.diff(positions, axis=0) / np.diff(times)[:, None]
+    inner = np.zeros_like(slopes[1:])
+    product = slopes[:-1] * slopes[1:]
+    same_way = product > 0.0
+    np.divide(2.0 * product, slopes[:-1] + slopes[1:], out=inner, where=same_way)
+    if len(positions) > len(velocities):
+        velocities[:-1] = inner
+    else:
+        velocities[1:-1] = inner
+        velocities[0] = slopes[0]
+    return velocities
