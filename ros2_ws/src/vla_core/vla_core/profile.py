@@ -37,8 +37,11 @@ from vla_core.yamltree import Section, Tree, merge, parse
 from vla_core.yamltree import text as tree_text
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-# What a policy never sees: the same policy runs with other topics, rates, limits and drivers.
-_NOT_PART_OF_THE_MAPPING = frozenset({"topic", "rate_hz", "max_age_s", "info_topic", "command", "limits", "name"})
+# What a policy never sees: the same policy runs with other topics, rates, limits and drivers. Of a camera it sees the
+# size of the frame.
+_NOT_PART_OF_THE_MAPPING = frozenset(
+    {"topic", "rate_hz", "max_age_s", "info_topic", "command", "limits", "name", "size", "resize"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +142,7 @@ def _mapping(profile: Profile) -> dict[str, Any]:
         "fps": profile.fps,
         "base_frame": profile.base_frame,
         "tool_frame": profile.tool_frame,
-        "cameras": {camera.name: asdict(camera) for camera in profile.cameras},
+        "cameras": {camera.name: {**asdict(camera), "frame_size": camera.frame_size} for camera in profile.cameras},
         "state": [asdict(spec) for spec in profile.state],
         "action": [asdict(spec) for spec in profile.action],
         "kinematics": asdict(profile.kinematics) if profile.kinematics else None,
