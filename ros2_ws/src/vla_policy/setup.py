@@ -9,7 +9,7 @@ setup(
     version="0.1.0",
     description="Policy node: observations in, action chunks out as trajectory goals; training launcher.",
     packages=find_packages(exclude=["test"]),
-    package_data={NAME: ["py.typed"]},
+    package_data={NAME: ["py.typed", "config/*.yaml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -20,5 +20,11 @@ setup(
     maintainer="ROS 2 VLA maintainers",
     maintainer_email="maintainers@ros2-vla.org",
     license="Apache-2.0",
-    entry_points={"console_scripts": []},
+    entry_points={
+        "console_scripts": [
+            "policy_node = vla_policy.policy_node:main",
+            "train = vla_policy.train:main",
+            "make_small_vlm = vla_policy.small_vlm:main",
+        ]
+    },
 )
