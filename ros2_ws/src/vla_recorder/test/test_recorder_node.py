@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import rclpy
 import yaml
-from vla_recorder.testing import PROFILE, wait_for, write_profile
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from rclpy.action import ActionClient
@@ -26,6 +25,7 @@ from vla_msgs.action import RecordEpisode
 from vla_msgs.msg import EpisodeEvent
 from vla_msgs.srv import DiscardEpisode, SetTask, StartEpisode, StopEpisode
 from vla_recorder.recorder_node import RecorderNode
+from vla_recorder.testing import PROFILE, wait_for, write_profile
 
 Result = RecordEpisode.Result
 

@@ -10,7 +10,6 @@ disk at least once a second. ``ros2 bag info`` and ``ros2 bag play`` read the re
 from __future__ import annotations
 
 import errno
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -94,14 +93,24 @@ class TopicCount:
         self.messages += 1
         self.bytes += size
 
-    def report(self) -> dict[str, float | int]:
+    @property
+    def rate_hz(self) -> float | None:
+        """Mean rate; None with fewer than two stamps."""
+        span_s = (self.last_ns - self.first_ns) * 1e-9
+        return (self.messages - 1) / span_s if self.messages > 1 and span_s > 0 else None
+
+    @property
+    def max_gap_s(self) -> float:
+        """Longest gap [s]."""
+        return self.max_gap_ns * 1e-9
+
+    def report(self) -> dict[str, float | None]:
         """Return messages, mean rate [Hz] and longest gap [s]."""
-        span = (self.last_ns - self.first_ns) * 1e-9
-        rate = (self.messages - 1) / span if self.messages > 1 and span > 0 else math.nan
+        rate = self.rate_hz
         return {
             "messages": self.messages,
-            "rate_hz": None if math.isnan(rate) else round(rate, 3),  # type: ignore[dict-item]
-            "max_gap_s": round(self.max_gap_ns * 1e-9, 6),
+            "rate_hz": None if rate is None else round(rate, 3),
+            "max_gap_s": round(self.max_gap_s, 6),
         }
 
 

@@ -5,39 +5,30 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import uuid as uuid_module
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rclpy.serialization import serialize_message
 from rclpy.time import Time
+from vla_core.episode import OUTCOMES, TERMINATIONS, EpisodeMeta, PhaseMachine
 from vla_core.errors import BagError, VlaError
 from vla_msgs.action import RecordEpisode
 from vla_msgs.msg import EpisodeEvent
 
+from vla_recorder.audit import audit
 from vla_recorder.bag_writer import TopicInfo
 from vla_recorder.message_definitions import full_definition
-from vla_recorder.session import Session, episode_name
+from vla_recorder.session import Session, check_free_space, episode_name
 from vla_recorder.taps import WRITTEN_QOS, Tap, Taps, content
 
 Result = RecordEpisode.Result
 _NS = 1_000_000_000
 _EVENT_TYPE = "vla_msgs/msg/EpisodeEvent"
-_SILENT_S = 1.0
-_LOW_RATE = 0.8
-TERMINATIONS = {
-    Result.TERMINATION_STOPPED: "stopped",
-    Result.TERMINATION_CANCELED: "canceled",
-    Result.TERMINATION_TIMEOUT: "timeout",
-    Result.TERMINATION_DISCARDED: "discarded",
-    Result.TERMINATION_SHUTDOWN: "shutdown",
-    Result.TERMINATION_ERROR: "error",
-}
-OUTCOMES = {Result.OUTCOME_UNKNOWN: "unknown", Result.OUTCOME_SUCCESS: "success", Result.OUTCOME_FAILURE: "failure"}
 
 
 class RecordError(VlaError):
@@ -58,7 +49,11 @@ class Settings:
         queue_bytes: How much may wait for the disk [B].
         min_free_bytes: Free disk space below which nothing is recorded [B].
         sim_time: The node clock is simulated.
-        metadata: What every episode carries: robot, profile, hash, versions.
+        robot: Name of the robot.
+        profile: Full text of its profile.
+        profile_sha256: Hash of that text.
+        versions: Program or package -> version.
+        extra: Further metadata of every episode.
     """
 
     output_dir: Path
@@ -66,7 +61,11 @@ class Settings:
     queue_bytes: int
     min_free_bytes: int
     sim_time: bool
-    metadata: Mapping[str, str]
+    robot: str
+    profile: str
+    profile_sha256: str
+    versions: Mapping[str, str]
+    extra: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +91,9 @@ class _Open:
     session: Session
     start_ns: int
     max_duration_s: float
-    phase: int
+    recorded_at: str
+    phases: PhaseMachine = field(default_factory=PhaseMachine)
     baselines: dict[str, bytes] = field(default_factory=dict)
-    announced: set[str] = field(default_factory=set)
 
 
 class Controller:
@@ -141,7 +140,7 @@ class Controller:
             if self._open is None:
                 return {}
             return {
-                "phase": self._open.phase,
+                "phase": self._open.phases.phase,
                 "uuid": self._open.uuid,
                 "task": self._open.task,
                 "folder": str(self._open.session.folder),
@@ -162,10 +161,15 @@ class Controller:
                     Result.ALREADY_RECORDING,
                     f"episode {self._open.uuid} is being recorded; stop or discard it before starting another",
                 )
-            self._check_streams()
-            self._check_disk()
+            silent = self.taps.silent_observations(self._now_ns())
+            if silent:
+                raise RecordError(
+                    Result.MISSING_TOPIC,
+                    "; ".join(silent) + ". Is the driver running? Check with `ros2 topic hz <topic>`",
+                )
             uuid = str(uuid_module.uuid4())
             try:
+                check_free_space(self._settings.output_dir, self._settings.min_free_bytes)
                 session = Session(
                     self._settings.output_dir,
                     episode_name(uuid),
@@ -181,7 +185,7 @@ class Controller:
                 session=session,
                 start_ns=self._now_ns(),
                 max_duration_s=max_duration_s,
-                phase=EpisodeEvent.ARMED,
+                recorded_at=datetime.now(UTC).isoformat(timespec="microseconds"),
             )
             session.add_topic(self._event)
             for tap in self.taps.taps.values():
@@ -204,7 +208,7 @@ class Controller:
             if self._open is not episode:
                 return
             episode.session.write(tap.name, data, log_ns, stamp_ns or log_ns)
-            if tap.plan.role == "command" and episode.phase == EpisodeEvent.ARMED:
+            if tap.plan.role == "command" and episode.phases.phase == EpisodeEvent.ARMED:
                 self._watch_motion(episode, tap, data)
 
     def guard(self) -> None:
@@ -217,8 +221,8 @@ class Controller:
                 self.close(Result.OUTCOME_UNKNOWN, Result.TERMINATION_ERROR)
                 return
             try:
-                self._check_disk()
-            except RecordError as error:
+                check_free_space(self._settings.output_dir, self._settings.min_free_bytes)
+            except BagError as error:
                 self.close(Result.OUTCOME_UNKNOWN, Result.TERMINATION_ERROR, str(error))
                 return
             if 0 < self._open.max_duration_s <= elapsed:
@@ -243,7 +247,7 @@ class Controller:
             episode.session.drain()
             reason = reason or episode.session.error
             termination = Result.TERMINATION_ERROR if reason else termination
-            warnings = self._audit(episode)
+            warnings = audit([(tap.plan, tap.name) for tap in self.taps.taps.values()], episode.session.counts())
             path: Path | None = None
             try:
                 path = episode.session.finish(
@@ -294,50 +298,10 @@ class Controller:
         self._on_closed(closed)
         return closed
 
-    def silent_topics(self) -> list[str]:
-        """Return the profile's topics that have sent nothing for longer than their ``max_age_s``."""
-        now = self._now_ns()
-        return [
-            tap.name
-            for tap in self.taps.taps.values()
-            if tap.plan.max_age_s is not None and (tap.last_ns == 0 or now - tap.last_ns > tap.plan.max_age_s * _NS)
-        ]
-
     def _require_open(self) -> _Open:
         if self._open is None:
             raise RecordError(Result.NONE, "no episode is open; start one first")
         return self._open
-
-    def _check_streams(self) -> None:
-        """Refuse to record what cannot become frames; commands may begin later, observations may not."""
-        now = self._now_ns()
-        missing = []
-        for tap in self.taps.taps.values():
-            if tap.plan.role != "observation":
-                continue
-            limit = max(_SILENT_S, tap.plan.max_age_s or 0.0)
-            if tap.last_ns == 0:
-                missing.append(f"{tap.plan.label}: nothing received on {tap.name} ({tap.plan.type})")
-            elif now - tap.last_ns > limit * _NS:
-                missing.append(f"{tap.plan.label}: {tap.name} silent for {(now - tap.last_ns) / _NS:.1f} s")
-        if missing:
-            raise RecordError(
-                Result.MISSING_TOPIC,
-                "; ".join(missing) + ". Is the driver running? Check with `ros2 topic hz <topic>`",
-            )
-
-    def _check_disk(self) -> None:
-        folder = self._settings.output_dir
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        free = shutil.disk_usage(folder).free
-        if free < self._settings.min_free_bytes:
-            raise RecordError(
-                Result.CANNOT_WRITE,
-                f"{folder}: only {free / 1e9:.1f} GB are free, recording needs "
-                f"{self._settings.min_free_bytes / 1e9:.1f} GB (parameter min_free_gb): free space or choose another "
-                "output_dir",
-            )
 
     def _watch_motion(self, episode: _Open, tap: Tap, data: bytes) -> None:
         """The operator drives as soon as a command topic says anything but what it said first."""
@@ -347,7 +311,7 @@ class Controller:
 
     def _change_phase(self, phase: int, label: str) -> None:
         episode = self._require_open()
-        episode.phase = phase
+        episode.phases.to(phase)
         now = self._now_ns()
         idle = phase == EpisodeEvent.IDLE
         event = EpisodeEvent(
@@ -356,26 +320,6 @@ class Controller:
         # Written directly: it must be in the bag whatever becomes of a subscription to one's own topic.
         episode.session.write(self._event.name, serialize_message(event), now, now)
         self._publish_event(event)
-
-    def _audit(self, episode: _Open) -> tuple[str, ...]:
-        warnings = []
-        counts = episode.session.counts()
-        for tap in self.taps.taps.values():
-            if tap.plan.max_age_s is None:
-                continue
-            report = counts[tap.name].report() if tap.name in counts else {"messages": 0}
-            if not report["messages"]:
-                warnings.append(f"{tap.plan.label}: no message on {tap.name}")
-                continue
-            rate, expected = report["rate_hz"], tap.plan.rate_hz
-            if rate is not None and expected is not None and rate < _LOW_RATE * expected:
-                warnings.append(f"{tap.plan.label}: {rate:.1f} Hz on {tap.name} instead of {expected:g} Hz")
-            if report["max_gap_s"] > tap.plan.max_age_s:
-                warnings.append(
-                    f"{tap.plan.label}: gap of {report['max_gap_s']:.3f} s on {tap.name} "
-                    f"(limit {tap.plan.max_age_s:g} s); frames inside it will be dropped"
-                )
-        return tuple(warnings)
 
     def _custom_data(
         self,
@@ -387,16 +331,23 @@ class Controller:
         warnings: tuple[str, ...],
     ) -> dict[str, str]:
         topics = {name: count.report() for name, count in episode.session.counts().items()}
-        return {
-            "episode_uuid": episode.uuid,
-            "task": episode.task,
-            "outcome": OUTCOMES[outcome],
-            "termination": TERMINATIONS[termination],
-            "error": reason,
-            "seed": str(episode.seed),
-            "start_ns": str(episode.start_ns),
-            "duration_s": f"{duration_s:.6f}",
-            "topics": json.dumps(topics),
-            "warnings": json.dumps(list(warnings), ensure_ascii=False),
-            **self._settings.metadata,
-        }
+        return EpisodeMeta(
+            episode_uuid=episode.uuid,
+            task=episode.task,
+            outcome=OUTCOMES[outcome],
+            termination=TERMINATIONS[termination],
+            seed=episode.seed or None,
+            robot=self._settings.robot,
+            profile=self._settings.profile,
+            profile_sha256=self._settings.profile_sha256,
+            versions=self._settings.versions,
+            extra={
+                "error": reason,
+                "start_ns": str(episode.start_ns),
+                "recorded_at": episode.recorded_at,
+                "duration_s": f"{duration_s:.6f}",
+                "topics": json.dumps(topics),
+                "warnings": json.dumps(list(warnings), ensure_ascii=False),
+                **self._settings.extra,
+            },
+        ).to_dict()

@@ -13,7 +13,8 @@ from ament_index_python.packages import PackageNotFoundError, get_package_share_
 from vla_core.errors import BagError
 
 _PRIMITIVES = frozenset(
-    "bool byte char float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 string wstring".split()
+    {"bool", "byte", "char", "string", "wstring", "float32", "float64"}
+    | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 )
 _FIELD = re.compile(r"^\s*([A-Za-z]\w*(?:/\w+)*)(?:<=\d+)?(?:\[[^\]]*\])?\s+[A-Za-z]\w*")
 _SEPARATOR = "=" * 80

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -31,7 +30,8 @@ from vla_msgs.srv import DiscardEpisode, SetTask, StartEpisode, StopEpisode
 from vla_recorder.controller import Closed, Controller, RecordError, Settings
 from vla_recorder.recorder_params import RecorderParams
 from vla_recorder.session import leftovers
-from vla_recorder.taps import Tap, Taps, plan_topics
+from vla_recorder.taps import Tap, Taps
+from vla_recorder.topic_plan import plan_topics
 
 Result = RecordEpisode.Result
 _GUARD_PERIOD_S = 0.1
@@ -82,12 +82,11 @@ class RecorderNode(ManagedNode):
             queue_bytes=self._params.queue_mib << 20,
             min_free_bytes=int(self._params.min_free_gb * 1e9),
             sim_time=bool(self.get_parameter("use_sim_time").value),
-            metadata={
-                "robot": profile.robot,
-                "profile_sha256": profile.sha256,
-                "profile": profile.text,
-                "versions": json.dumps(_versions()),
-            },
+            robot=profile.robot,
+            profile=profile.text,
+            profile_sha256=profile.sha256,
+            versions=_versions(),
+            extra={"namespace": self.get_namespace()},
         )
         self._controller = Controller(
             settings,
@@ -292,7 +291,7 @@ class RecorderNode(ManagedNode):
         status.messages = state.get("messages", 0)
         status.bytes = state.get("bytes", 0)
         status.episodes_saved = self._controller.saved
-        status.silent_topics = self._controller.silent_topics()
+        status.silent_topics = self._controller.taps.silent_topics(self.get_clock().now().nanoseconds)
         self._status.publish(status)
 
     def _report_leftovers(self, output_dir: Path) -> None:

@@ -38,6 +38,27 @@ def leftovers(output_dir: Path) -> list[Path]:
     return sorted(path for path in output_dir.glob(f"episode_*{OPEN_SUFFIX}") if path.is_dir())
 
 
+def check_free_space(output_dir: Path, needed: int) -> None:
+    """Refuse to write where the disk is nearly full.
+
+    Args:
+        output_dir: Need not exist yet.
+        needed: Free space [B].
+
+    Raises:
+        BagError: Less is free.
+    """
+    folder = output_dir
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise BagError(
+            f"{folder}: only {free / 1e9:.1f} GB are free, recording needs {needed / 1e9:.1f} GB (parameter "
+            "min_free_gb): free space or choose another output_dir"
+        )
+
+
 _Item = tuple[str, bytes, int, int]
 
 

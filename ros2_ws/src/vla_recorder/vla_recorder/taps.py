@@ -15,13 +15,15 @@ from rclpy.subscription import Subscription
 from rosidl_runtime_py.utilities import get_message
 from vla_common.qos import LATCHED, SENSOR, SENSOR_BEST_EFFORT, adapt
 from vla_core.errors import BagError
-from vla_core.profile import Profile
 
 from vla_recorder.bag_writer import TopicInfo
 from vla_recorder.message_definitions import full_definition
+from vla_recorder.topic_plan import TopicPlan
 
 _HEADER_BYTES = 12  # CDR encapsulation and a stamp
 _LATCHED_KEPT = 64
+_SILENT_S = 1.0
+_NS = 1_000_000_000
 _QOS = {"default": SENSOR, "sensor": SENSOR_BEST_EFFORT, "latched": LATCHED}
 _HISTORY_NAMES = {0: "system_default", 1: "keep_last", 2: "keep_all", 3: "unknown"}
 _RELIABILITY_NAMES = {0: "system_default", 1: "reliable", 2: "best_effort", 3: "unknown"}
@@ -30,86 +32,6 @@ _LIVELINESS_NAMES = {0: "system_default", 1: "automatic", 3: "manual_by_topic", 
 
 Listener = Callable[["Tap", bytes, int], None]
 """Called with the tap, the message and its header stamp (0: none)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicPlan:
-    """A topic to record.
-
-    Attributes:
-        topic: Name as in the profile.
-        type: Message type.
-        qos: ``default``, ``sensor`` or ``latched``.
-        role: ``observation``, ``command`` (the label) or ``extra``.
-        label: What people call it, for messages.
-        max_age_s: Silence after which it is reported [s]; None for extra topics.
-        rate_hz: Expected rate; None if unknown.
-    """
-
-    topic: str
-    type: str
-    qos: str
-    role: str
-    label: str
-    max_age_s: float | None = None
-    rate_hz: float | None = None
-
-
-OWN_TOPICS = (
-    TopicPlan(
-        topic="/diagnostics",
-        type="diagnostic_msgs/msg/DiagnosticArray",
-        qos="default",
-        role="extra",
-        label="diagnostics",
-    ),
-    TopicPlan(
-        topic="policy/status", type="vla_msgs/msg/PolicyStatus", qos="latched", role="extra", label="policy status"
-    ),
-)
-"""Recorded with every robot, beside the episode events that the recorder writes itself."""
-
-
-def plan_topics(profile: Profile) -> list[TopicPlan]:
-    """Return every topic that an episode of this robot holds; a topic that feeds several streams appears once."""
-    plans: dict[str, TopicPlan] = {}
-
-    def add(plan: TopicPlan) -> None:
-        plans.setdefault(plan.topic, plan)
-
-    for camera in profile.cameras:
-        add(_stream_plan(camera, "observation", f"camera '{camera.name}'"))
-        if camera.info_topic:
-            add(
-                TopicPlan(
-                    topic=camera.info_topic,
-                    type="sensor_msgs/msg/CameraInfo",
-                    qos="default",
-                    role="extra",
-                    label=f"info of camera '{camera.name}'",
-                )
-            )
-    for state in profile.state:
-        add(_stream_plan(state, "observation", f"state {state.topic}"))
-    for action in profile.action:
-        add(_stream_plan(action.record, "command", f"action '{action.name}'"))
-    for extra in profile.record_topics:
-        add(TopicPlan(topic=extra.topic, type=extra.type, qos=extra.qos, role="extra", label=extra.topic))
-    for own in OWN_TOPICS:
-        add(own)
-    return list(plans.values())
-
-
-def _stream_plan(spec: Any, role: str, label: str) -> TopicPlan:
-    return TopicPlan(
-        topic=spec.topic,
-        type=spec.type,
-        qos="default",
-        role=role,
-        label=label,
-        max_age_s=spec.max_age_s,
-        rate_hz=spec.rate_hz,
-    )
 
 
 def header_stamp_ns(data: bytes) -> int:
@@ -177,6 +99,27 @@ class Taps:
             tap.subscription = self._node.create_subscription(
                 tap.kind, tap.name, self._callback(tap), offered, raw=True
             )
+
+    def silent_observations(self, now_ns: int) -> list[str]:
+        """Return, in words, every observation that sends nothing; commands may begin later, observations may not."""
+        silent = []
+        for tap in self.taps.values():
+            if tap.plan.role != "observation":
+                continue
+            age_ns = now_ns - tap.last_ns
+            if tap.last_ns == 0:
+                silent.append(f"{tap.plan.label}: nothing received on {tap.name} ({tap.plan.type})")
+            elif age_ns > max(_SILENT_S, tap.plan.max_age_s or 0.0) * _NS:
+                silent.append(f"{tap.plan.label}: {tap.name} silent for {age_ns / _NS:.1f} s")
+        return silent
+
+    def silent_topics(self, now_ns: int) -> list[str]:
+        """Return the names of the profile's topics that have sent nothing for longer than their ``max_age_s``."""
+        return [
+            tap.name
+            for tap in self.taps.values()
+            if tap.plan.max_age_s is not None and (tap.last_ns == 0 or now_ns - tap.last_ns > tap.plan.max_age_s * _NS)
+        ]
 
     def info(self, tap: Tap) -> TopicInfo:
         """Describe the topic for a bag, with what its publishers offer now."""
