@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The reference pages say what the code says."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import reference
+from vla_core import profile_schema
+
+
+@pytest.mark.parametrize("page", reference.PAGES)
+def test_generated_pages_are_up_to_date(page):
+    assert (reference.REFERENCE / page).read_text() == reference.PAGES[page](), "run: python checks/reference.py"
+
+
+def test_every_node_has_a_parameter_class():
+    assert [title for title, _ in reference.parameter_classes()] == [
+        "vla_recorder: recorder",
+        "vla_policy: policy",
+        "vla_sim: cell",
+        "vla_sim: operator",
+        "vla_sim: trial",
+    ]
+
+
+def test_every_profile_key_is_described():
+    text = (reference.REFERENCE / "profile.md").read_text()
+    tables = [value for name, value in vars(profile_schema).items() if name.endswith("_KEYS")]
+    assert len(tables) >= 10
+    for key in {key for keys in tables for key in keys}:
+        assert f"`{key}`" in text or f".{key}`" in text, f"docs/reference/profile.md does not mention {key}"
+
+
+def test_the_launch_table_names_every_launch_file():
+    files = {p.name for p in (reference.ROOT / "ros2_ws/src/vla_bringup/launch").glob("*.launch.py")}
+    assert files == set(reference.LAUNCH_FILES)
