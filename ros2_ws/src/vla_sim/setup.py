@@ -20,5 +20,11 @@ setup(
     maintainer="ROS 2 VLA maintainers",
     maintainer_email="maintainers@ros2-vla.org",
     license="Apache-2.0",
-    entry_points={"console_scripts": []},
+    entry_points={
+        "console_scripts": [
+            "cell_node = vla_sim.sim_node:main",
+            "operator_node = vla_sim.operator_node:main",
+            "trial_node = vla_sim.trial_node:main",
+        ]
+    },
 )

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Program, safety and controller-manager interfaces of the arm's driver."""
+
+from collections.abc import Callable
+from typing import Any
+
+from controller_manager_msgs.msg import ControllerState
+from controller_manager_msgs.srv import ListControllers, SwitchController
+from rclpy.node import Node
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+from ur_dashboard_msgs.msg import RobotMode, SafetyMode
+from ur_msgs.srv import SetSpeedSliderFraction
+from vla_common.qos import LATCHED
+
+from vla_sim.controllers.robot import ROBOT_MODE_RUNNING
+from vla_sim.facade.streams import RATE_HZ
+from vla_sim.plant import Plant
+
+_IO = "io_and_status_controller"
+
+
+class ControlFacade:
+    """Dashboard, speed slider, program state, list and switch of controllers."""
+
+    def __init__(self, node: Node, plant: Plant) -> None:
+        self._plant = plant
+        self._log = node.get_logger()
+        self._published = -1
+        self._program = node.create_publisher(Bool, f"{_IO}/robot_program_running", LATCHED)
+        self._mode = node.create_publisher(RobotMode, f"{_IO}/robot_mode", LATCHED)
+        self._safety = node.create_publisher(SafetyMode, f"{_IO}/safety_mode", LATCHED)
+        node.create_service(ListControllers, "controller_manager/list_controllers", self._list)
+        node.create_service(SwitchController, "controller_manager/switch_controller", self._switch)
+        node.create_service(SetSpeedSliderFraction, f"{_IO}/set_speed_slider", self._set_slider)
+        self._trigger(node, f"{_IO}/resend_robot_program", plant.start_program)
+        self._trigger(node, "dashboard_client/play", plant.start_program)
+        self._trigger(node, "dashboard_client/stop", plant.stop_program)
+        self._trigger(node, "dashboard_client/pause", plant.stop_program)
+        self._trigger(node, "dashboard_client/unlock_protective_stop", plant.robot.unlock)
+        self.publish_changes()
+
+    def publish_changes(self) -> None:
+        """Publish program, mode and safety if they have changed."""
+        robot = self._plant.robot
+        if robot.changes == self._published:
+            return
+        self._published = robot.changes
+        self._program.publish(Bool(data=robot.program_running))
+        self._mode.publish(RobotMode(mode=ROBOT_MODE_RUNNING))
+        self._safety.publish(SafetyMode(mode=robot.safety_mode))
+
+    def _trigger(self, node: Node, name: str, action: Callable[[], tuple[bool, str]]) -> None:
+        def serve(_: Any, response: Any) -> Any:
+            with self._plant.lock:
+                response.success, response.message = action()
+                self.publish_changes()
+            self._log.info(f"{name}: {response.message}")
+            return response
+
+        node.create_service(Trigger, name, serve)
+
+    def _set_slider(self, request: Any, response: Any) -> Any:
+        with self._plant.lock:
+            response.success, text = self._plant.robot.set_slider(request.speed_slider_fraction)
+        if text:
+            self._log.error(f"set_speed_slider: {text}")
+        return response
+
+    def _list(self, _: Any, response: Any) -> Any:
+        with self._plant.lock:
+            for controller in self._plant.manager.controllers.values():
+                response.controller.append(
+                    ControllerState(
+                        name=controller.name,
+                        state="active" if controller.active else "inactive",
+                        type=controller.type,
+                        update_rate=RATE_HZ,
+                        claimed_interfaces=list(controller.interfaces) if controller.active else [],
+                        required_command_interfaces=list(controller.interfaces),
+                    )
+                )
+        return response
+
+    def _switch(self, request: Any, response: Any) -> Any:
+        with self._plant.lock:
+            response.ok, response.message = self._plant.manager.switch(
+                request.activate_controllers, request.deactivate_controllers, request.strictness
+            )
+        if response.message:
+            self._log.error(f"switch_controller: {response.message}")
+        return response
