@@ -8,11 +8,13 @@ import json
 import multiprocessing
 import platform
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -263,13 +265,27 @@ def _results(jobs: list[tuple[EpisodeBag, Job]], workers: int) -> Iterator[tuple
             yield bag, _attempt(job)
         return
     # Forking a process that has loaded FFmpeg and Arrow threads is unsafe, so workers start afresh.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    futures: list[Future[Converted | VlaError]] = [pool.submit(_attempt, job) for _, job in jobs]
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
     try:
+        futures: list[Future[Converted | VlaError]] = [pool.submit(_attempt, job) for _, job in jobs]
         for (bag, _), future in zip(jobs, futures, strict=True):
             yield bag, future.result()
+    except BrokenProcessPool as error:
+        raise VlaError(
+            f"a worker process was killed while {bag.name} or one after it was converted; out of memory? "
+            "Use fewer --workers"
+        ) from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+            worker.join()
+
+
+def _ignore_interrupt() -> None:
+    """A terminal sends ctrl-c to every process; the workers are ended by the main one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _attempt(job: Job) -> Converted | VlaError:

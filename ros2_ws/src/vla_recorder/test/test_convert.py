@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The convert command: what it writes, what it refuses, what it leaves behind."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vla_core.frames import Frame
+from vla_recorder.bag_frames import BagFrames
+from vla_recorder.bag_reader import open_episode
+from vla_recorder.convert import main
+from vla_recorder.testing import PROFILE, Scene, scene_events, small_profile, wait_for, write_episode, write_profile
+
+
+def make_bags(folder: Path, count: int = 2, text: str = PROFILE, **meta: str) -> list[Path]:
+    profile = small_profile(text)
+    return [
+        write_episode(
+            folder / f"episode_2026010{n}T000000Z_{n:08d}",
+            scene_events(profile, Scene(seed=n, duration_s=2.0)),
+            profile,
+            recorded_at=f"2026-01-0{n}T00:00:00",
+            **meta,
+        )
+        for n in range(1, count + 1)
+    ]
+
+
+def run(*args: object) -> int:
+    return main([str(arg) for arg in args])
+
+
+def test_dataset_holds_exactly_the_frames_of_the_bags(tmp_path: Path) -> None:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    bags = make_bags(tmp_path / "bags")
+    output = tmp_path / "data"
+    assert run("--bags", tmp_path / "bags", "--output", output, "--workers", 1) == 0
+    dataset = LeRobotDataset("local/test", root=output, return_uint8=True)
+    index = 0
+    for number, bag in enumerate(bags):
+        for frame in BagFrames(open_episode(bag), small_profile(), 10):
+            assert isinstance(frame, Frame)
+            item = dataset[index]
+            assert int(item["episode_index"]) == number
+            assert item["task"] == "lift the block"
+            assert int(item["stamp_ns"]) == frame.t_ns
+            np.testing.assert_array_equal(item["observation.state"].numpy(), frame.state)
+            np.testing.assert_array_equal(item["action"].numpy(), frame.action)
+            stored = item["observation.images.front"].numpy().transpose(1, 2, 0).astype(int)
+            assert np.abs(stored - frame.images["front"]).mean() < 3.0
+            index += 1
+    assert index == len(dataset)
+    report = json.loads((output / "meta/vla/report.json").read_text())
+    assert (report["frames"], report["episodes"], report["dropped"]) == (index, 2, {})
+    assert report["ages_s"]["observation.images.front"]["max"] < 0.3
+    provenance = json.loads((output / "meta/vla/episodes/episode_000001.json").read_text())
+    assert provenance["bag"] == bags[1].name
+    assert provenance["profile"] == small_profile().text
+    assert (output / "meta/vla/profile.yaml").read_text() == small_profile().text
+    assert not output.with_name("data.partial").exists()
+    assert not (output / ".work").exists()
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    make_bags(tmp_path / "bags", 3)
+    for workers in (1, 2):
+        assert run("--bags", tmp_path / "bags", "--output", tmp_path / f"{workers}", "--workers", workers) == 0
+    for name in ("meta/stats.json", "meta/info.json", "data/chunk-000/file-000.parquet"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_without_ros(tmp_path: Path) -> None:
+    make_bags(tmp_path / "bags", 1)
+    code = (
+        "import sys\n"
+        "for name in ('rclpy', 'rosbag2_py', 'vla_msgs', 'lerobot', 'torch'): sys.modules[name] = None\n"
+        "from vla_recorder.convert import main\n"
+        f"raise SystemExit(main(['--bags', {str(tmp_path / 'bags')!r}, '--output', {str(tmp_path / 'data')!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "episode 1/1 episode_20260101T000000Z_00000001: 20 frames, 0 dropped" in done.stderr
+    assert "1 episodes, 20 frames" in done.stdout
+
+
+def test_failures_and_incomplete_episodes_are_left_out(tmp_path: Path, capsys) -> None:
+    make_bags(tmp_path / "bags", 1)
+    profile = small_profile()
+    events = scene_events(profile, Scene(duration_s=2.0))
+    write_episode(tmp_path / "bags/episode_b", events, profile, outcome="failure")
+    write_episode(tmp_path / "bags/episode_c", events, profile, outcome="unknown", termination="shutdown")
+    (tmp_path / "bags/episode_d.open").mkdir()
+    assert run("--bags", tmp_path / "bags", "--output", tmp_path / "data", "--workers", 1) == 0
+    said = capsys.readouterr().err
+    assert "skipped episode_b: its outcome is failure" in said
+    assert "skipped episode_c: incomplete (shutdown)" in said
+    assert "skipped episode_d.open: never closed" in said
+    report = json.loads((tmp_path / "data/meta/vla/report.json").read_text())
+    assert (report["episodes"], len(report["skipped"])) == (1, 3)
+    assert run("--bags", tmp_path / "bags", "--output", tmp_path / "all", "--workers", 1, "--include-failures") == 0
+    assert json.loads((tmp_path / "all/meta/vla/report.json").read_text())["episodes"] == 3
+
+
+def test_bags_of_different_mappings_are_refused_with_the_difference(tmp_path: Path, capsys) -> None:
+    make_bags(tmp_path / "bags", 1)
+    other = PROFILE.replace("size: [24, 32]", "size: [24, 32], resize: [12, 16]")
+    profile = small_profile(other)
+    write_episode(tmp_path / "bags/episode_z", scene_events(profile, Scene(duration_s=2.0)), profile)
+    output = tmp_path / "data"
+    assert run("--bags", tmp_path / "bags", "--output", output) == 2
+    said = capsys.readouterr().err
+    assert "recorded with another mapping" in said
+    assert "cameras.front.frame_size" in said
+    assert "--profile" in said
+    assert not output.exists()
+    chosen = write_profile(tmp_path)
+    assert run("--bags", tmp_path / "bags", "--output", output, "--profile", chosen, "--workers", 1) == 0
+    assert json.loads((output / "meta/vla/report.json").read_text())["episodes"] == 2
+
+
+def damage(bag: Path, how: str) -> str:
+    file = bag / f"{bag.name}_0.mcap"
+    if how == "truncated":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        return "the bag is damaged"
+    if how == "flipped":
+        data = bytearray(file.read_bytes())
+        data[len(data) // 3] ^= 0xFF
+        file.write_bytes(data)
+        return "the bag is damaged"
+    if how == "no mcap":
+        file.unlink()
+        return "it is not there. Was the folder copied completely?"
+    (bag / "metadata.yaml").write_text("a: [")
+    return "not readable as YAML"
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "no mcap", "no yaml"])
+def test_a_damaged_bag_stops_the_conversion_and_leaves_nothing(tmp_path: Path, capsys, how: str) -> None:
+    bags = make_bags(tmp_path / "bags")
+    message = damage(bags[1], how)
+    output = tmp_path / "data"
+    assert run("--bags", tmp_path / "bags", "--output", output, "--workers", 1) != 0
+    assert message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bags"]
+    assert run("--bags", tmp_path / "bags", "--output", output, "--workers", 1, "--skip-bad") == 1
+    assert message in capsys.readouterr().out
+    report = json.loads((output / "meta/vla/report.json").read_text())
+    assert report["episodes"] == 1
+    assert report["failed"][0][0] == bags[1].name
+
+
+def test_bad_input_is_refused_with_a_remedy(tmp_path: Path, capsys) -> None:
+    bags, output = tmp_path / "bags", tmp_path / "data"
+    assert run("--bags", bags, "--output", output) == 2
+    assert "no such folder; give the recorder's output_dir" in capsys.readouterr().err
+    bags.mkdir()
+    assert run("--bags", bags, "--output", output) == 2
+    assert "no episode in it" in capsys.readouterr().err
+    make_bags(bags, 1)
+    assert run("--bags", bags, "--output", output, "--fps", 12.5) == 2
+    assert "fps 12.5: LeRobot stores whole frames per second" in capsys.readouterr().err
+    output.mkdir()
+    (output / "mine").write_text("")
+    assert run("--bags", bags, "--output", output) == 2
+    assert "exists already; give another --output, or --force" in capsys.readouterr().err
+    assert (output / "mine").exists()
+    assert run("--bags", bags, "--output", output, "--dry-run", "--force") == 0
+    assert "1 episodes of test_arm at 10 fps, cameras: front" in capsys.readouterr().err
+    assert (output / "mine").exists()
+    assert run("--bags", bags, "--output", output, "--force", "--workers", 1) == 0
+    assert not (output / "mine").exists()
+    assert not (tmp_path / "data.replaced").exists()
+
+
+def test_a_wrong_camera_size_is_explained(tmp_path: Path, capsys) -> None:
+    make_bags(tmp_path / "bags", 1)
+    profile = write_profile(tmp_path, PROFILE.replace("[24, 32]", "[48, 64]"))
+    assert run("--bags", tmp_path / "bags", "--output", tmp_path / "data", "--profile", profile, "--workers", 1) == 1
+    assert "camera 'front' sends [24, 32] (height, width)" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_killed_conversion_leaves_no_dataset(tmp_path: Path, number: signal.Signals) -> None:
+    profile = small_profile(PROFILE.replace("[24, 32]", "[480, 640]"))
+    events = scene_events(profile, Scene(duration_s=2.0))
+    for name in "abc":
+        write_episode(tmp_path / f"bags/episode_{name}", events, profile)
+    command = ["--bags", str(tmp_path / "bags"), "--output", str(tmp_path / "data"), "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vla_recorder.convert", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    wait_for(lambda: list(tmp_path.glob("data.partial/.work/*/*.mp4")), what="the first video")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert not (tmp_path / "data").exists()
+    assert (tmp_path / "data.partial").exists() == (number == signal.SIGKILL)
+    if number != signal.SIGKILL:
+        assert b"interrupted; nothing was left behind" in said
+        assert b"Traceback" not in said
+        return
+    assert run(*command) == 0
+    assert (tmp_path / "data/meta/info.json").is_file()
+    assert not (tmp_path / "data.partial").exists()
