@@ -8,10 +8,12 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from vla_core.errors import VlaError
 
@@ -70,10 +72,14 @@ class Pipeline:
                 text=True,
                 start_new_session=True,
             )
+            # a reader of its own: a child that outlives the command would hold the pipe open for ever
+            reader = threading.Thread(target=_forward, args=(process, out, show), daemon=True)
+            reader.start()
             try:
-                code = _forward(process, out, show)
+                code = process.wait()
             finally:
                 _stop(process)
+                reader.join()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
         if code != 0:
             tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
@@ -85,13 +91,14 @@ def _quoted(part: str) -> str:
     return f'"{part}"' if " " in part else part
 
 
-def _forward(process: "subprocess.Popen[str]", out: object, show: Callable[[str], str | None]) -> int:
+def _forward(process: "subprocess.Popen[str]", out: TextIO, show: Callable[[str], str | None]) -> None:
     """Copy output to the log line by line and to the terminal as `show` says; on a terminal, progress overwrites itself."""
     assert process.stdout is not None
     live, open_line = sys.stdout.isatty(), False
     for raw in process.stdout:
         line = _ANSI.sub("", raw.rstrip("\n"))
-        out.write(line + "\n")  # type: ignore[attr-defined]
+        out.write(line + "\n")
+        out.flush()
         shown = show(line.rsplit("\r", 1)[-1])
         if shown is None:
             continue
@@ -102,7 +109,6 @@ def _forward(process: "subprocess.Popen[str]", out: object, show: Callable[[str]
             print(f"  {shown}", flush=True)
     if open_line:
         print(flush=True)
-    return process.wait()
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
