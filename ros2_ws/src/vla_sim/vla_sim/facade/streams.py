@@ -21,7 +21,7 @@ DRIVER = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""Small messages at high rates; reliable like the drivers', and deep so that lockstep need not wait for every period."""
+"""Small messages at high rates; reliable like the drivers', and deep so that lockstep rarely has to wait."""
 
 
 class Stream:

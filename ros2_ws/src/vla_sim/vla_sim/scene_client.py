@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the scripted operator and the trial share: resetting the scene, watching the task, reading the arm.
+
+Only nodes of this package use it: the truth about the scene is for demonstrations and scoring, never for a policy.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from control_msgs.msg import JointTrajectoryControllerState
+from numpy.typing import NDArray
+from vla_common.qos import SENSOR
+from vla_common.run import ManagedNode
+from vla_common.services import call_checked
+from vla_common.ticks import Ticker
+from vla_core.profile import Profile
+from vla_core.specs import ActionSpec
+from vla_core.stamps import stamp_ns, time_ns
+from vla_msgs.msg import TaskState
+from vla_msgs.srv import ResetCell
+
+from vla_sim import constants as c
+from vla_sim.errors import SceneError, SimError
+from vla_sim.tasks import Pose
+
+_SETTLE_S = 0.1  # after a reset, until sensors and controllers show the new scene
+_FIRST_DATA_TICKS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """The scene at one tick: truth about the task and measured joint angles (6,) in rad."""
+
+    task: TaskState
+    q: NDArray[np.float64]
+
+    @property
+    def object_pose(self) -> Pose:
+        """Block in base_link."""
+        return _pose(self.task.object_pose)
+
+    @property
+    def target_pose(self) -> Pose:
+        """Centre of the bin floor in base_link."""
+        return _pose(self.task.target_pose)
+
+
+def _pose(pose: Any) -> Pose:
+    p, o = pose.position, pose.orientation
+    return Pose(xyz=(p.x, p.y, p.z), xyzw=(o.x, o.y, o.z, o.w))
+
+
+def arm_and_gripper(profile: Profile) -> tuple[ActionSpec, ActionSpec]:
+    """The actions of the profile that drive the simulated arm and gripper.
+
+    Raises:
+        SceneError: the profile does not command exactly these.
+    """
+    arms = [a for a in profile.action if a.command.interface == "follow_joint_trajectory"]
+    grippers = [a for a in profile.action if a.is_gripper]
+    if len(arms) != 1 or len(grippers) != 1 or set(arms[0].joints) != set(c.ARM_JOINTS):
+        raise SceneError(
+            f"profile '{profile.robot}' ({profile.source}): the scripted operator needs one action with interface "
+            f"follow_joint_trajectory for {', '.join(c.ARM_JOINTS)} and one gripper action"
+        )
+    return arms[0], grippers[0]
+
+
+class SceneClient:
+    """Reads the truth and the arm's state. Blocking calls are for the worker thread that owns the ticker."""
+
+    def __init__(self, node: ManagedNode, ticker: Ticker, profile: Profile) -> None:
+        self._ticker = ticker
+        self._lock = threading.Lock()
+        self._task: TaskState | None = None
+        self._q: NDArray[np.float64] | None = None
+        self._order: list[int] | None = None
+        arm, _ = arm_and_gripper(profile)
+        state_topic = arm.command.name.rpartition("/")[0] + "/controller_state"
+        task = node.create_subscription(TaskState, "sim/task_state", self._on_task, SENSOR)
+        state = node.create_subscription(JointTrajectoryControllerState, state_topic, self._on_state, SENSOR)
+        self._task_topic, self._state_topic = str(task.topic_name), str(state.topic_name)
+        self._reset = node.create_client(ResetCell, "sim/reset")
+        ticker.watch(self._task_topic)
+        ticker.watch(self._state_topic)
+
+    def _on_task(self, msg: TaskState) -> None:
+        with self._lock:
+            self._task = msg
+        self._ticker.notice(self._task_topic, time_ns(msg.stamp))
+
+    def _on_state(self, msg: JointTrajectoryControllerState) -> None:
+        if self._order is None:
+            self._order = [list(msg.joint_names).index(joint) for joint in c.ARM_JOINTS]
+        with self._lock:
+            self._q = np.array(msg.feedback.positions)[self._order]
+        self._ticker.notice(self._state_topic, stamp_ns(msg))
+
+    def latest(self) -> Scene | None:
+        """The newest state, or None before the first messages."""
+        with self._lock:
+            if self._task is None or self._q is None:
+                return None
+            return Scene(task=self._task, q=self._q)
+
+    def reset(self, seed: int, task: str) -> Scene:
+        """Reset the scene, let it settle, and return its state.
+
+        Raises:
+            CallError: the cell does not answer or refuses.
+            SimError: the cell publishes no state.
+        """
+        call_checked(self._reset, ResetCell.Request(seed=seed, task=task), timeout_s=60.0)
+        settled_ns: int | None = None
+        for _ in range(_FIRST_DATA_TICKS):
+            now = self.tick()
+            settled_ns = settled_ns or now + round(_SETTLE_S * 1e9)
+            scene = self.latest()
+            if scene is not None and scene.task.seed == seed and now >= settled_ns:
+                return scene
+        raise SimError(
+            f"no state of episode {seed} on {self._task_topic} and {self._state_topic} after {_FIRST_DATA_TICKS} "
+            "ticks. "
+            "Is the cell running?"
+        )
+
+    def tick(self) -> int:
+        """The next tick's time in ns.
+
+        Raises:
+            SimError: simulated time stands still.
+        """
+        now = self._ticker.wait(timeout_s=120.0)
+        if now is None:
+            raise SimError(
+                "no tick for 120 s: simulated time stands still. Is the cell running, in the same clock mode?"
+            )
+        return now

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Closed-loop trials of a policy: reset the scene to a seed, run the policy, score it; repeated over seeds.
+
+The score comes from the simulator-only topic `sim/task_state`, which the policy never sees.
+"""
+
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rclpy.action import ActionClient
+from vla_common.params import declare, param
+from vla_common.run import EXIT_OK, ManagedNode, run_node
+from vla_common.services import ActionOutcome, CallError, GoalRejectedError, GoalRun, send_goal
+from vla_common.ticks import make_ticker
+from vla_core.profile import load_profile
+from vla_msgs.action import RunPolicy
+
+from vla_sim.errors import SimError
+from vla_sim.scene_client import SceneClient
+from vla_sim.tasks import INSTRUCTIONS, TASKS
+
+_END_S = 10.0  # simulated time that the policy gets for ending after a cancel or its time limit
+_ACCEPT_RETRY_S = 120.0  # wall time for a policy that is still loading its checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialParams:
+    """See the descriptions."""
+
+    profile: str = param(description="Robot profile (YAML file).")
+    episodes: int = param(20, "Trials; the node ends afterwards.", minimum=1)
+    first_seed: int = param(0, "Seed of the first trial; the following ones count up.", minimum=0)
+    task: str = param("lift", "Scene and success condition.", choices=TASKS)
+    instruction: str = param("", "Text for the policy; empty: the task's own.")
+    max_duration_s: float = param(12.0, "A trial ends without success after this simulated time [s].", minimum=0.1)
+    hold_s: float = param(0.0, "Success must hold for this long before the policy is stopped [s].", minimum=0.0)
+    output: str = param("", "Result file (JSON); empty: none.")
+    lockstep: bool = param(False, "The cell runs in lockstep and lists this node as a participant.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """One trial, as in the result file. Distances from the tool centre point to the block centre [m]."""
+
+    seed: int
+    success: bool
+    duration_s: float
+    wall_s: float
+    start_distance: float
+    min_distance: float
+    final_distance: float
+    grasped: bool
+    termination: int
+    error_code: int
+    error_msg: str
+    chunks: int
+    goals_sent: int
+    steps: int
+    frames_missing: int
+    inference_ms_p50: float
+    inference_ms_p95: float
+    obs_to_action_ms_p95: float
+
+
+class TrialNode(ManagedNode):
+    """Runs `episodes` trials, writes the result file and ends."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("trial", **kwargs)
+        self.params = declare(self, TrialParams)
+        self._ticker = make_ticker(self, lockstep=self.params.lockstep)
+        self._scene = SceneClient(self, self._ticker, load_profile(self.params.profile))
+        self._client = ActionClient(self, RunPolicy, "policy/run")
+        self._results: list[TrialResult] = []
+        self.start_thread(self._work, "trial")
+
+    def close(self) -> None:
+        """Leave the lockstep."""
+        self._ticker.close()
+
+    def _work(self) -> None:
+        params = self.params
+        with self._ticker.attached():
+            for index in range(params.episodes):
+                result = self._trial(params.first_seed + index)
+                self._results.append(result)
+                self._write()
+                why = f": {result.error_msg}" if result.error_msg else ""
+                self.get_logger().info(
+                    f"trial {index + 1}/{params.episodes} seed {result.seed}: "
+                    f"{'success' if result.success else 'FAILED'} after {result.duration_s:.2f} s, tool "
+                    f"{1e3 * result.final_distance:.0f} mm from the block{why}"
+                )
+        good = sum(result.success for result in self._results)
+        self.get_logger().info(f"{good} of {len(self._results)} trials succeeded")
+        self.stop.set(EXIT_OK, "all trials are done")
+
+    def _trial(self, seed: int) -> TrialResult:
+        wall = time.monotonic()
+        scene = self._scene.reset(seed, self.params.task)
+        start_distance = nearest = scene.task.tool_distance
+        run = self._start()
+        begin = now = self._scene.tick()
+        held_ns: int | None = None
+        success = False
+        while run.outcome is None and (now - begin) * 1e-9 < self.params.max_duration_s + _END_S:
+            now = self._scene.tick()
+            task = self._now().task
+            nearest = min(nearest, task.tool_distance)
+            held_ns = (held_ns or now) if task.success else None
+            if held_ns is not None and (now - held_ns) * 1e-9 >= self.params.hold_s:
+                success = True
+                break
+        duration_s = (now - begin) * 1e-9
+        last = self._now().task
+        outcome = self._end(run)
+        return _result(
+            seed, success, duration_s, time.monotonic() - wall, start_distance, nearest, last, outcome.result
+        )
+
+    def _start(self) -> GoalRun:
+        """Send the goal; a policy that is still loading refuses it, so it is repeated for a while."""
+        goal = RunPolicy.Goal(
+            task=self.params.instruction or INSTRUCTIONS[self.params.task], max_duration=self.params.max_duration_s
+        )
+        give_up = time.monotonic() + _ACCEPT_RETRY_S
+        while True:
+            try:
+                return send_goal(self._client, goal, timeout_s=60.0)
+            except GoalRejectedError as error:
+                if self._results or time.monotonic() > give_up:
+                    raise CallError(f"{error}. /policy/status shows what the policy waits for") from error
+                self._scene.tick()
+
+    def _end(self, run: GoalRun) -> ActionOutcome:
+        if run.outcome is None:
+            run.cancel()
+        begin = now = self._scene.tick()
+        while run.outcome is None:
+            if (now - begin) * 1e-9 > _END_S:
+                raise SimError(f"the policy has not ended {_END_S:g} s of simulated time after it was told to")
+            now = self._scene.tick()
+        return run.outcome
+
+    def _now(self) -> Any:
+        scene = self._scene.latest()
+        assert scene is not None  # `reset` has returned one
+        return scene
+
+    def _write(self) -> None:
+        if not self.params.output:
+            return
+        good = sum(result.success for result in self._results)
+        report = {
+            "task": self.params.task,
+            "instruction": self.params.instruction or INSTRUCTIONS[self.params.task],
+            "n": len(self._results),
+            "ok": good,
+            "rate": good / len(self._results),
+            "trials": [asdict(result) for result in self._results],
+        }
+        path = Path(self.params.output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _result(
+    seed: int, success: bool, duration_s: float, wall_s: float, start: float, nearest: float, last: Any, run: Any
+) -> TrialResult:
+    return TrialResult(
+        seed=seed,
+        success=success,
+        duration_s=duration_s,
+        wall_s=wall_s,
+        start_distance=start,
+        min_distance=min(nearest, last.tool_distance),
+        final_distance=last.tool_distance,
+        grasped=last.grasped,
+        termination=run.termination,
+        error_code=run.error_code,
+        error_msg=run.error_msg,
+        chunks=run.chunks,
+        goals_sent=run.goals_sent,
+        steps=run.steps,
+        frames_missing=run.frames_missing,
+        inference_ms_p50=_finite(run.inference_ms_p50),
+        inference_ms_p95=_finite(run.inference_ms_p95),
+        obs_to_action_ms_p95=_finite(run.obs_to_action_ms_p95),
+    )
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the trials and end with exit code 0, whatever the policy's success, or 1 after an error."""
+    return run_node(TrialNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
