@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Actions for ROS nodes and their surroundings."""
+
+from launch_ros.actions.node import Node
+from launch_ros.actions.settings import (
+    PushROSNamespace,
+    PushRosNamespace,
+    SetParameter,
+    SetParametersFromFile,
+    SetRemap,
+    SetUseSimTime,
+)
+from launch_ros.unsupported import refuse
+
+__all__ = [
+    "Node",
+    "PushROSNamespace",
+    "PushRosNamespace",
+    "SetParameter",
+    "SetParametersFromFile",
+    "SetRemap",
+    "SetUseSimTime",
+]
+
+__getattr__ = refuse(
+    __name__,
+    frozenset(
+        {
+            "ComposableNodeContainer",
+            "LifecycleNode",
+            "LifecycleTransition",
+            "LoadComposableNodes",
+            "RosTimer",
+            "ROSTimer",
+            "SetROSLogDir",
+        }
+    ),
+)
