@@ -5,11 +5,9 @@
 import io
 import os
 import pty
-import random
 import threading
 
 import pytest
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from vla_msgs.action import RecordEpisode
@@ -17,15 +15,6 @@ from vla_msgs.msg import RecorderStatus
 from vla_msgs.srv import DiscardEpisode, SetTask, StartEpisode, StopEpisode
 from vla_recorder.keyboard import HELP, KeyboardNode, NoTerminalError, Prompt, main, status_line
 from vla_recorder.testing import wait_for
-
-
-@pytest.fixture(scope="module")
-def ros():
-    os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    rclpy.init()
-    yield
-    rclpy.try_shutdown()
 
 
 class FakeRecorder(Node):
@@ -49,7 +38,7 @@ class FakeRecorder(Node):
         return serve
 
 
-def test_keys_call_services(ros) -> None:
+def test_keys_call_services() -> None:
     leader, follower = pty.openpty()
     sink = io.StringIO()
     fake = FakeRecorder()
@@ -86,7 +75,7 @@ def test_keys_call_services(ros) -> None:
         os.close(leader)
 
 
-def test_says_that_there_is_no_terminal(ros, capfd) -> None:
+def test_says_that_there_is_no_terminal() -> None:
     with pytest.raises(NoTerminalError, match=r"no terminal.*ros2 run vla_recorder keyboard"):
         KeyboardNode(source=io.StringIO(""))
 

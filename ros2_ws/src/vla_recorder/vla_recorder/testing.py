@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
 from numpy.typing import NDArray
 from vla_core.episode import EpisodeMeta
 from vla_core.profile import Profile, parse_profile
@@ -229,14 +232,25 @@ def write_episode(
     return folder
 
 
+def read_bag(folder: Path) -> tuple[dict[str, Any], dict[str, list[tuple[Any, Any]]]]:
+    """Return a bag's metadata and, by topic, its (record, decoded message) pairs in the order of arrival."""
+    meta = yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    topics: dict[str, list[tuple[Any, Any]]] = {}
+    with (folder / meta["relative_file_paths"][0]).open("rb") as stream:
+        reader = make_reader(stream, decoder_factories=[DecoderFactory()])
+        for _, channel, message, decoded in reader.iter_decoded_messages(log_time_order=False):
+            topics.setdefault(channel.topic, []).append((message, decoded))
+    return meta, topics
+
+
 def small_profile(text: str = PROFILE) -> Profile:
     """Return the profile of the small robot."""
     return parse_profile(text, "robot.yaml")
 
 
-def write_profile(folder: Path, text: str = PROFILE) -> Path:
+def write_profile(folder: Path, text: str = PROFILE, name: str = "robot.yaml") -> Path:
     """Write the profile into a folder and return its path."""
-    path = folder / "robot.yaml"
+    path = folder / name
     path.write_text(text)
     return path
 
