@@ -127,7 +127,7 @@ class Expert:
             target_pose: centre of the bin floor, in base_link; not used by lift.
 
         Raises:
-            UnreachableError: the arm does not reach a pose on the way.
+            KinematicsError: the arm does not reach a pose on the way.
         """
         start = np.array([*kinematics.tcp(q0), _tool_yaw(q0)])
         moves, gripper, phases, end = _approach(start, object_pose)
