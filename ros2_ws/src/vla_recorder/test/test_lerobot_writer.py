@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vla_recorder.lerobot_writer import DatasetError, DatasetWriter, Episode
+from vla_recorder.lerobot_writer import DatasetError, DatasetWriter
+from vla_recorder.rows import Episode
 from vla_recorder.stats import QUANTILES, ImageHistogram, quantile_key
 from vla_recorder.video import VideoEncoder, VideoSettings
 

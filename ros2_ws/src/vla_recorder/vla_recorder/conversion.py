@@ -18,7 +18,7 @@ from vla_core.profile import Profile, parse_profile
 
 from vla_recorder.bag_frames import BagFrames
 from vla_recorder.bag_reader import open_episode
-from vla_recorder.lerobot_writer import Episode
+from vla_recorder.rows import Episode
 from vla_recorder.stats import ImageHistogram, summary
 from vla_recorder.video import VideoEncoder, VideoSettings
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from vla_core.errors import VlaError
 
+from vla_recorder.rows import Episode
 from vla_recorder.stats import ImageHistogram, Statistics, vector_statistics
 from vla_recorder.video import VideoSettings, count_frames, join, video_info
 
@@ -46,28 +46,6 @@ DEFAULT_FEATURES: dict[str, dict[str, Any]] = {
 
 class DatasetError(VlaError):
     """The dataset cannot be written as asked."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
-    """One converted episode.
-
-    Attributes:
-        task: Instruction of the episode.
-        columns: Feature -> (N, k) or (N,) values of every row.
-        videos: Video feature -> MP4 file with N pictures; moved or joined into the dataset.
-        histograms: Video feature -> histogram of the N pictures.
-    """
-
-    task: str
-    columns: Mapping[str, NDArray[np.generic]]
-    videos: Mapping[str, Path]
-    histograms: Mapping[str, ImageHistogram]
-
-    @property
-    def length(self) -> int:
-        """Number of rows."""
-        return len(next(iter(self.columns.values())))
 
 
 @dataclass(slots=True)
@@ -275,8 +253,14 @@ class DatasetWriter:
         pq.write_table(pa.Table.from_pylist(self._episodes), path, compression="snappy")
 
     def _write_tasks(self) -> None:
-        frame = pd.DataFrame({"task_index": list(self._tasks.values())}, index=pd.Index(self._tasks, name="task"))
-        frame.to_parquet(self._root / "meta/tasks.parquet")
+        # LeRobot reads this file with pandas and expects the task as the index, which is said in the file's metadata.
+        table = pa.table({"task_index": list(self._tasks.values()), "task": list(self._tasks)})
+        described = [
+            {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": numpy, "metadata": None}
+            for name, kind, numpy in (("task_index", "int64", "int64"), ("task", "unicode", "object"))
+        ]
+        pandas = {"index_columns": ["task"], "column_indexes": [], "columns": described, "pandas_version": "2.0.0"}
+        pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), self._root / "meta/tasks.parquet")
 
     def _info(self) -> dict[str, Any]:
         features = {name: dict(spec) for name, spec in self._features.items()}
