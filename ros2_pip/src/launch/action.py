@@ -52,7 +52,11 @@ class Action(LaunchDescriptionEntity):
 
     def describe_conditional_sub_entities(self) -> Iterable[tuple[str, Iterable[LaunchDescriptionEntity]]]:
         """Return the entities inside, if a condition guards them."""
-        return [] if self._condition is None else [("Conditionally included by " + self.describe(), self.get_sub_entities())]
+        return (
+            []
+            if self._condition is None
+            else [("Conditionally included by " + self.describe(), self.get_sub_entities())]
+        )
 
     def _announce_completion(self, context: "LaunchContext") -> None:
         event = ExecutionComplete(action=self)

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.substitution import Substitution
-from launch.substitutions.names import AnonName, EnvironmentVariable, LaunchConfiguration, ThisLaunchFile, ThisLaunchFileDir
+from launch.substitutions.names import (
+    AnonName,
+    EnvironmentVariable,
+    LaunchConfiguration,
+    ThisLaunchFile,
+    ThisLaunchFileDir,
+)
 from launch.substitutions.substitution_failure import SubstitutionFailure
 from launch.utilities.substitutions import normalize_to_list_of_substitutions, perform_boolean, perform_substitutions
+
 from launch_ros.parameter_values import ParameterValue, Value, evaluate
 from launch_ros.substitutions import ExecutableInPackage, FindPackagePrefix, FindPackageShare
 

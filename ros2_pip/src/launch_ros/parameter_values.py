@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-
 from launch.substitution import Substitution
 from launch.utilities.substitutions import normalize_to_list_of_substitutions, perform_substitutions
 
@@ -59,8 +58,6 @@ class ParameterValue:
         if not _holds_substitution(self._value):
             return str(self._value) if self._value_type is str else check_value("value", self._value)
         text = perform_substitutions(context, normalize_to_list_of_substitutions(self._value))
-        if self._value_type is None:
-            return _from_yaml("value", text)
         return _convert(text, self._value_type)
 
 
@@ -89,15 +86,19 @@ def evaluate(name: str, value: Any, context: "LaunchContext") -> Value:
     if isinstance(value, ParameterValue):
         return check_value(name, value.evaluate(context))
     if isinstance(value, Sequence) and not isinstance(value, str) and any(_is_text_list(item) for item in value):
-        items = [_from_yaml(name, perform_substitutions(context, normalize_to_list_of_substitutions(item))) for item in value]
+        items = [
+            _from_yaml(name, perform_substitutions(context, normalize_to_list_of_substitutions(item))) for item in value
+        ]
         return check_value(name, items)
     if _holds_substitution(value):
         return _from_yaml(name, perform_substitutions(context, normalize_to_list_of_substitutions(value)))
     return check_value(name, value)
 
 
-def check_value(name: str, value: Any) -> Value:
-    """Return a value that a parameter can have; sequences become lists, integers among floats become floats.
+def check_value(name: str, value: Any, *, from_text: bool = False) -> Value:
+    """Return a value that a parameter can have; sequences become lists.
+
+    Integers among floats become floats, unless the list was read from text.
 
     Raises:
         TypeError: another value; the message names the parameter.
@@ -107,7 +108,7 @@ def check_value(name: str, value: Any) -> Value:
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         items = list(value)
         kinds = {type(item) for item in items}
-        if kinds == {int, float}:
+        if kinds == {int, float} and not from_text:
             return [float(item) for item in items]
         if len(kinds) == 1 and kinds <= set(_SCALARS):
             return items
@@ -126,21 +127,25 @@ def _from_yaml(name: str, text: str) -> Value:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise TypeError(f"Unable to parse the value of parameter {name} as yaml: {text!r}. {_HINT}") from error
-    return check_value(name, "" if value is None and not text else value)
+    return check_value(name, "" if value is None and not text else value, from_text=True)
 
 
 def _convert(text: str, value_type: Any) -> Any:
     if value_type is str:
         return text
-    value = yaml.safe_load(text)
-    if value_type is float and isinstance(value, int | str) and not isinstance(value, bool):
-        return float(value)
+    if value_type in (int, float):
+        return value_type(text)
+    try:
+        value = "" if not text else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"Failed to convert '{text}' using yaml rules: {error}. {_HINT}") from error
     if value_type is bool and type(value) is int and value in (0, 1):
         return bool(value)
-    if getattr(value_type, "__args__", None) == (float,) and isinstance(value, list):
-        value = [float(item) if type(item) is int else item for item in value]
-    if not _has_type(value, value_type):
-        raise ValueError(f"Cannot convert '{text}' to {value_type}: it is {value!r} of {type(value)}")
+    allowed = [value_type] if value_type is not None else [*_SCALARS, *(list[scalar] for scalar in _SCALARS)]  # type: ignore[valid-type]
+    if not any(_has_type(value, kind) for kind in allowed):
+        raise ValueError(
+            f"Cannot convert '{text}' to {value_type or 'a parameter value'}: it is {value!r} of {type(value)}"
+        )
     return value
 
 

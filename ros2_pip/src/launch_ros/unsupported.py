@@ -10,7 +10,9 @@ def refuse(module: str, names: frozenset[str]) -> Callable[[str], object]:
 
     def __getattr__(name: str) -> object:  # noqa: N807 - becomes the function of that name in a module
         if name in names:
-            raise ImportError(f"{module}.{name} is not supported by the launch subset for pip; it needs a real ROS 2 installation")
+            raise ImportError(
+                f"{module}.{name} is not supported by the launch subset for pip; it needs a real ROS 2 installation"
+            )
         raise AttributeError(f"module '{module}' has no attribute '{name}'")
 
     return __getattr__

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ament_index_python import PackageNotFoundError, get_package_share_directory
-
 from launch import LaunchContext, LaunchDescription, LaunchIntrospector, LaunchService
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetLaunchConfiguration
+from launch.actions import IncludeLaunchDescription, OpaqueFunction, SetLaunchConfiguration
+from launch.actions.declare_launch_argument import DECLARED
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_sources import (
     AnyLaunchDescriptionSource,
@@ -19,6 +19,7 @@ from launch.launch_description_sources import (
     get_launch_description_from_any_launch_file,
 )
 from launch.logging import get_logger
+
 from ros2_pip_cli.errors import CliError
 
 NAME = "launch"
@@ -109,7 +110,9 @@ def _find_file(args: argparse.Namespace) -> tuple[str, Sequence[str]]:
         )
     if len(matching) > 1:
         paths = ", ".join(map(str, matching))
-        raise CliError(f"file '{args.launch_file_name}' was found more than once in package '{args.package_name}': {paths}")
+        raise CliError(
+            f"file '{args.launch_file_name}' was found more than once in package '{args.package_name}': {paths}"
+        )
     return str(matching[0]), args.launch_arguments
 
 
@@ -139,29 +142,21 @@ def _launch(args: argparse.Namespace, path: str, arguments: dict[str, str]) -> i
     if args.show_all_subprocesses_output:
         os.environ["OVERRIDE_LAUNCH_PROCESS_OUTPUT"] = "both"
     settings = {"launch-prefix": args.launch_prefix, "launch-prefix-filter": args.launch_prefix_filter}
-    source = AnyLaunchDescriptionSource(path)
     entities: list[LaunchDescriptionEntity] = [
         *(SetLaunchConfiguration(name, value) for name, value in settings.items() if value is not None),
-        IncludeLaunchDescription(source, launch_arguments=arguments.items()),
+        IncludeLaunchDescription(AnyLaunchDescriptionSource(path), launch_arguments=arguments.items()),
+        OpaqueFunction(function=_warn_unknown, args=[list(arguments)]),
     ]
-    _warn_unknown(service.context, source, arguments)
     service.include_launch_description(LaunchDescription(entities))
     return service.run()
 
 
-def _warn_unknown(context: LaunchContext, source: AnyLaunchDescriptionSource, arguments: dict[str, str]) -> None:
-    try:
-        description = source.get_launch_description(context)
-    except (InvalidLaunchFileError, OSError):
-        return  # the launch itself reports it
-    known = _declared(description)
-    for name in arguments:
+def _warn_unknown(context: LaunchContext, names: Sequence[str]) -> None:
+    known = sorted(context.get_locals_as_dict().get(DECLARED, ()))
+    for name in names:
         if name not in known:
             get_logger("launch").warning(
-                "launch argument '%s' is not declared by the launch file (it declares: %s)", name, ", ".join(known) or "none"
+                "launch argument '%s' is not declared by any launch file of this launch (declared: %s)",
+                name,
+                ", ".join(known) or "none",
             )
-
-
-def _declared(description: LaunchDescription) -> list[str]:
-    declared: list[DeclareLaunchArgument] = description.get_launch_arguments(conditional_inclusion=True)
-    return [argument.name for argument in declared]

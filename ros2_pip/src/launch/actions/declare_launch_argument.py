@@ -15,6 +15,8 @@ from launch.utilities.substitutions import normalize_to_list_of_substitutions, p
 if TYPE_CHECKING:
     from launch.launch_context import LaunchContext
 
+#: Local value of the context: names of all arguments declared so far.
+DECLARED = "declared_launch_arguments"
 _NO_DESCRIPTION = "no description given"
 
 
@@ -59,7 +61,7 @@ class DeclareLaunchArgument(Action):
         default = "".join(sub.text for sub in self._default if isinstance(sub, TextSubstitution))
         if default not in choices:
             message = f'Provided default_value "{default}" is not in provided choices "{choices}".'
-            get_logger("launch.actions.declare_launch_argument").error(message)
+            get_logger("launch.actions.declare_launch_argument").error("%s", message)
             raise RuntimeError(message)
 
     @property
@@ -88,6 +90,8 @@ class DeclareLaunchArgument(Action):
         Raises:
             RuntimeError: no value, or one that is none of the choices.
         """
+        # whoever gave the arguments can ask later which of them were known
+        context.extend_globals({DECLARED: {*context.get_locals_as_dict().get(DECLARED, ()), self._name}})
         if self._name not in context.launch_configurations:
             if self._default is None:
                 raise RuntimeError(
@@ -96,7 +100,9 @@ class DeclareLaunchArgument(Action):
             context.launch_configurations[self._name] = perform_substitutions(context, self._default)
         value = context.launch_configurations[self._name]
         if self._choices is not None and value not in self._choices:
-            message = f'Argument "{self._name}" provided value "{value}" is not valid. Valid options are: {self._choices}'
-            get_logger("launch.actions.declare_launch_argument").error(message)
+            message = (
+                f'Argument "{self._name}" provided value "{value}" is not valid. Valid options are: {self._choices}'
+            )
+            get_logger("launch.actions.declare_launch_argument").error("%s", message)
             raise RuntimeError(message)
         return None

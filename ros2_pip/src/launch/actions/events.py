@@ -50,9 +50,7 @@ class Shutdown(EmitEvent):
         """Queue the event, and say which process was required."""
         event = context.get_locals_as_dict().get("event")
         if isinstance(event, ProcessExited):
-            get_logger("launch").info(
-                "process[%s] was required: shutting down launched system", event.process_name
-            )
+            get_logger("launch").info("process[%s] was required: shutting down launched system", event.process_name)
         super().execute(context)
 
 

@@ -4,14 +4,15 @@
 
 import asyncio
 import itertools
-import os
 import re
 import shlex
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.action import Action
+from launch.actions.arguments import as_text, boolean, optional, pairs, perform_pairs, text
 from launch.actions.child_process import ChildProcess, LineSplitter
 from launch.event import Event
 from launch.event_handler import BaseEventHandler, EventHandler
@@ -35,7 +36,6 @@ from launch.substitutions.names import LaunchConfiguration
 from launch.utilities.substitutions import (
     describe_substitutions,
     normalize_to_list_of_substitutions,
-    perform_boolean,
     perform_substitutions,
 )
 
@@ -93,24 +93,24 @@ class ExecuteProcess(Action):
     ) -> None:
         super().__init__(**kwargs)
         self._cmd = [normalize_to_list_of_substitutions(part) for part in cmd]
-        self._prefix = _optional(LaunchConfiguration("launch-prefix", default="") if prefix is None else prefix)
+        self._prefix = optional(LaunchConfiguration("launch-prefix", default="") if prefix is None else prefix)
         self._prefix_filter = LaunchConfiguration("launch-prefix-filter", default="")
-        self._base_name = _optional(name)
-        self._cwd = _optional(cwd)
-        self._env = _pairs(env)
-        self._additional_env = _pairs(additional_env)
+        self._base_name = optional(name)
+        self._cwd = optional(cwd)
+        self._env = pairs(env)
+        self._additional_env = pairs(additional_env)
         self._shell = shell
         self._timeouts = [
-            _optional(LaunchConfiguration(setting, default=5) if value is None else _as_text(value))
+            optional(LaunchConfiguration(setting, default=5) if value is None else as_text(value))
             for setting, value in (("sigterm_timeout", sigterm_timeout), ("sigkill_timeout", sigkill_timeout))
         ]
         tty = LaunchConfiguration("emulate_tty", default=False) if emulate_tty is None else emulate_tty
-        self._emulate_tty = normalize_to_list_of_substitutions(_as_text(tty))
+        self._emulate_tty = normalize_to_list_of_substitutions(as_text(tty))
         self._output = output
         self._cached_output = cached_output
         self._log_cmd = log_cmd
         self._on_exit = on_exit
-        self._respawn = normalize_to_list_of_substitutions(_as_text(respawn))
+        self._respawn = normalize_to_list_of_substitutions(as_text(respawn))
         self._respawn_delay_s = 0.0 if respawn_delay is None else float(respawn_delay)
         self._respawn_max_retries = respawn_max_retries
         self._child: ChildProcess | None = None
@@ -188,22 +188,22 @@ class ExecuteProcess(Action):
         cmd = self._expand_cmd(context)
         if not cmd:
             raise ValueError(f"{type(self).__name__}: empty command")
-        base_name = os.path.basename(cmd[0].split()[0] if self._shell else cmd[0])
+        base_name = Path(cmd[0].split()[0] if self._shell else cmd[0]).name
         if self._base_name is not None:
             base_name = perform_substitutions(context, self._base_name)
         name = f"{base_name}-{next(_counter)}"
-        prefix = _text(context, self._prefix) or ""
+        prefix = text(context, self._prefix) or ""
         wanted = re.compile(perform_substitutions(context, [self._prefix_filter]))
-        if prefix and wanted.match(os.path.basename(cmd[0])):
+        if prefix and wanted.match(Path(cmd[0]).name):
             cmd = [*shlex.split(prefix), *cmd]
-        env = dict(context.environment) if self._env is None else _perform_pairs(context, self._env)
-        env.update(_perform_pairs(context, self._additional_env or []))
-        self._details = {"name": name, "cmd": cmd, "cwd": _text(context, self._cwd), "env": env}
+        env = dict(context.environment) if self._env is None else perform_pairs(context, self._env)
+        env.update(perform_pairs(context, self._additional_env or []))
+        self._details = {"name": name, "cmd": cmd, "cwd": text(context, self._cwd), "env": env}
         self._sigterm_timeout_s, self._sigkill_timeout_s = (
-            float(_text(context, timeout) or 0.0) for timeout in self._timeouts
+            float(text(context, timeout) or 0.0) for timeout in self._timeouts
         )
-        self._tty = _boolean(context, self._emulate_tty, "emulate_tty")
-        self._respawning = _boolean(context, self._respawn, "respawn")
+        self._tty = boolean(context, self._emulate_tty, "emulate_tty")
+        self._respawning = boolean(context, self._respawn, "respawn")
         output = self._output
         if not isinstance(output, dict):
             output = perform_substitutions(context, normalize_to_list_of_substitutions(output))
@@ -278,7 +278,8 @@ class ExecuteProcess(Action):
                 continue
 
     async def _run_once(self, context: "LaunchContext") -> None:
-        assert self._details is not None and self._stop_requested is not None  # set by execute()
+        assert self._details is not None  # set by execute()
+        assert self._stop_requested is not None  # set by execute()
         details = self._details
         if self._log_cmd:
             self._logger.info(
@@ -324,7 +325,7 @@ class ExecuteProcess(Action):
 
     def _line_writer(self, fd: int) -> Any:
         logger = self._output_loggers[fd - 1]
-        return lambda line: logger.info(f"[{self.name}] {line}")
+        return lambda line: logger.write(f"[{self.name}] {line}")
 
     def _log_end(self, pid: int, code: int) -> None:
         if code == 0:
@@ -334,9 +335,7 @@ class ExecuteProcess(Action):
         cmd = " ".join(self._details["cmd"])
         self._logger.error("process has died [pid %s, exit code %s, cmd '%s'].", pid, code, cmd)
 
-    def _finish(
-        self, context: "LaunchContext", handlers: list[BaseEventHandler], task: "asyncio.Task[None]"
-    ) -> None:
+    def _finish(self, context: "LaunchContext", handlers: list[BaseEventHandler], task: "asyncio.Task[None]") -> None:
         for timer in self._timers:
             timer.cancel()
         for handler in handlers:
@@ -351,37 +350,3 @@ class ExecuteProcess(Action):
 
 #: Older base of ExecuteProcess, here the same.
 ExecuteLocal = ExecuteProcess
-
-
-def _as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, bool | int | float) else value
-
-
-def _optional(value: Any) -> list[Substitution] | None:
-    return None if value is None else normalize_to_list_of_substitutions(value)
-
-
-def _text(context: "LaunchContext", subs: list[Substitution] | None) -> str | None:
-    return None if subs is None else perform_substitutions(context, subs)
-
-
-def _boolean(context: "LaunchContext", subs: list[Substitution], what: str) -> bool:
-    value = perform_boolean(context, subs)
-    if value is None:
-        raise ValueError(f"{what} expected one of [true, 1, false, 0] but got '{perform_substitutions(context, subs)}'")
-    return value
-
-
-def _pairs(mapping: Mapping[Any, Any] | None) -> list[tuple[list[Substitution], list[Substitution]]] | None:
-    if mapping is None:
-        return None
-    return [
-        (normalize_to_list_of_substitutions(key), normalize_to_list_of_substitutions(value))
-        for key, value in mapping.items()
-    ]
-
-
-def _perform_pairs(
-    context: "LaunchContext", pairs: list[tuple[list[Substitution], list[Substitution]]]
-) -> dict[str, str]:
-    return {perform_substitutions(context, key): perform_substitutions(context, value) for key, value in pairs}

@@ -38,7 +38,7 @@ class LogInfo(Action):
 
     def execute(self, context: "LaunchContext") -> None:
         """Log it."""
-        get_logger("launch.user").info(perform_substitutions(context, self._msg))
+        get_logger("launch.user").info("%s", perform_substitutions(context, self._msg))
 
 
 class OpaqueFunction(Action):

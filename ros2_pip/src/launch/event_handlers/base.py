@@ -50,14 +50,14 @@ def _is_function(reaction: Any) -> bool:
 class TargetedHandler(ReactionHandler):
     """Reacts to events of one class, of one action or of all."""
 
-    def __init__(
-        self, *, event_class: type[Event], target_action: Any, reaction: Any, handle_once: bool
-    ) -> None:
+    def __init__(self, *, event_class: type[Event], target_action: Any, reaction: Any, handle_once: bool) -> None:
         self._event_class = event_class
         self._target = target_action
         is_action = isinstance(target_action, LaunchDescriptionEntity)
         if target_action is not None and not is_action and not callable(target_action):
-            raise ValueError(f"{type(self).__name__} requires an action or a function as target_action, got {target_action!r}")
+            raise ValueError(
+                f"{type(self).__name__} requires an action or a function as target_action, got {target_action!r}"
+            )
 
         def matcher(event: Event) -> bool:
             if not isinstance(event, event_class):

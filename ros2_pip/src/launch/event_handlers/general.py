@@ -19,7 +19,9 @@ class OnShutdown(ReactionHandler):
     """Reacts to the end of the launch."""
 
     def __init__(self, *, on_shutdown: Reaction, handle_once: bool = False) -> None:
-        super().__init__(matcher=lambda event: isinstance(event, Shutdown), reaction=on_shutdown, handle_once=handle_once)
+        super().__init__(
+            matcher=lambda event: isinstance(event, Shutdown), reaction=on_shutdown, handle_once=handle_once
+        )
 
     @property
     def matcher_description(self) -> str:

@@ -2,8 +2,8 @@
 
 """Matchers that choose processes for :class:`launch.events.process.SignalProcess` and the like."""
 
-import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,4 +29,4 @@ def matches_name(name: str) -> Matcher:
 
 def matches_executable(executable_name: str) -> Matcher:
     """Match processes whose executable has this file name."""
-    return lambda action: os.path.basename((action.process_details or {"cmd": [""]})["cmd"][0]) == executable_name
+    return lambda action: Path((action.process_details or {"cmd": [""]})["cmd"][0]).name == executable_name

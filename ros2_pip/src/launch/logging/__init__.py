@@ -37,6 +37,14 @@ class _ScreenHandler(logging.StreamHandler):  # type: ignore[type-arg]
         self.stream = sys.stdout
         super().emit(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - name of the base
+        """Go on without a screen if its reader has gone, as with ``| head``."""
+        if not isinstance(sys.exception(), BrokenPipeError):
+            super().handleError(record)
+            return
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), self.stream.fileno())
+
 
 class LaunchConfig:
     """Where the lines of this run go; made at first use, one per process."""
@@ -75,7 +83,7 @@ class LaunchConfig:
 
     def get_log_file_path(self, file_name: str = "launch.log") -> str:
         """Return the path of a file in the folder of this run."""
-        return os.path.join(self.log_dir, file_name)
+        return str(Path(self.log_dir) / file_name)
 
     def screen_handler(self) -> logging.Handler:
         """Return the handler for the screen."""
@@ -154,7 +162,7 @@ class OutputLogger:
     def __init__(self, handlers: list[logging.Handler]) -> None:
         self._handlers = handlers
 
-    def info(self, line: str) -> None:
+    def write(self, line: str) -> None:
         """Pass a line on as it is."""
         record = logging.LogRecord("process", logging.INFO, "", 0, "%s", (line,), None)
         record.process_output = True
@@ -162,7 +170,9 @@ class OutputLogger:
             handler.handle(record)
 
 
-def get_output_loggers(process_name: str, output_config: str | dict[str, str | set[str]]) -> tuple[OutputLogger, OutputLogger]:
+def get_output_loggers(
+    process_name: str, output_config: str | dict[str, str | set[str]]
+) -> tuple[OutputLogger, OutputLogger]:
     """Return the loggers of standard output and standard error of a process.
 
     Args:
@@ -173,7 +183,11 @@ def get_output_loggers(process_name: str, output_config: str | dict[str, str | s
         ValueError: another word.
     """
     config = _normalize_output(output_config)
-    files = {"stdout": f"{process_name}-stdout.log", "stderr": f"{process_name}-stderr.log", "both": f"{process_name}.log"}
+    files = {
+        "stdout": f"{process_name}-stdout.log",
+        "stderr": f"{process_name}-stderr.log",
+        "both": f"{process_name}.log",
+    }
     handlers: dict[str, list[logging.Handler]] = {}
     for stream in _STREAMS:
         wanted = config.get(stream, set())
@@ -189,7 +203,9 @@ def get_output_loggers(process_name: str, output_config: str | dict[str, str | s
 def _normalize_output(output_config: str | dict[str, str | set[str]]) -> dict[str, set[str]]:
     if isinstance(output_config, str):
         if output_config not in _PRESETS:
-            raise ValueError(f"'{output_config}' is not a valid standard output config, expected one of {sorted(_PRESETS)}")
+            raise ValueError(
+                f"'{output_config}' is not a valid standard output config, expected one of {sorted(_PRESETS)}"
+            )
         return _PRESETS[output_config]
     config = {stream: {words} if isinstance(words, str) else set(words) for stream, words in output_config.items()}
     unknown_streams = set(config) - _STREAMS

@@ -107,9 +107,7 @@ class PythonExpression(Substitution):
         python_modules: modules whose names can be used, as ``math.pi`` and as ``pi``.
     """
 
-    def __init__(
-        self, expression: SomeSubstitutionsType, python_modules: SomeSubstitutionsType | None = None
-    ) -> None:
+    def __init__(self, expression: SomeSubstitutionsType, python_modules: SomeSubstitutionsType | None = None) -> None:
         self._expression = normalize_to_list_of_substitutions(expression)
         self._modules = [normalize_to_list_of_substitutions("math")]
         if python_modules is not None:

@@ -110,7 +110,8 @@ class PathJoinSubstitution(Substitution):
 
     def perform(self, context: "LaunchContext") -> str:
         """Return the path."""
-        return os.path.join(*(perform_substitutions(context, part) for part in self._parts))
+        parts = [perform_substitutions(context, part) for part in self._parts]
+        return os.path.join(*parts)  # noqa: PTH118 - keeps a separator at the end
 
 
 class ThisLaunchFile(Substitution):
@@ -137,7 +138,7 @@ class ThisLaunchFileDir(ThisLaunchFile):
         Raises:
             SubstitutionFailure: no launch file is being visited.
         """
-        return os.path.dirname(super().perform(context))
+        return str(Path(super().perform(context)).parent)
 
 
 class LaunchLogDir(Substitution):

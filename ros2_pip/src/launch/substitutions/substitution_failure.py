@@ -3,5 +3,5 @@
 """Error of a substitution that has no value."""
 
 
-class SubstitutionFailure(Exception):
+class SubstitutionFailure(Exception):  # noqa: N818 - name of the original
     """A substitution cannot be evaluated in this context."""

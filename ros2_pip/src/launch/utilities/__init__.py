@@ -12,8 +12,8 @@ from launch.utilities.substitutions import (
 
 __all__ = [
     "describe_substitutions",
-    "normalize_to_list_of_substitutions",
     "normalize_to_list_of_entities",
+    "normalize_to_list_of_substitutions",
     "perform_boolean",
     "perform_substitutions",
 ]

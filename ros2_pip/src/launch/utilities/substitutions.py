@@ -29,7 +29,9 @@ def normalize_to_list_of_substitutions(subs: Any) -> list[Substitution]:
         return [TextSubstitution(text=str(subs))]
     if isinstance(subs, Iterable):
         return [piece for item in subs for piece in normalize_to_list_of_substitutions(item)]
-    raise TypeError(f"expected text, a path, a substitution or an iterable of them, got {type(subs).__name__}: {subs!r}")
+    raise TypeError(
+        f"expected text, a path, a substitution or an iterable of them, got {type(subs).__name__}: {subs!r}"
+    )
 
 
 def perform_substitutions(context: "LaunchContext", subs: Iterable[Substitution]) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-
 from launch.actions.execute_process import ExecuteProcess
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.logging import get_logger
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.substitution import Substitution
 from launch.utilities.substitutions import normalize_to_list_of_substitutions, perform_substitutions
+
 from launch_ros.actions.settings import NAMESPACE, PARAMETERS, REMAPPINGS, join_namespaces
 from launch_ros.parameter_descriptions import Parameter, ParameterFile
 from launch_ros.parameter_values import flatten

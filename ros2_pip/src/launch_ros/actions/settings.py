@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from launch.action import Action
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.utilities.substitutions import normalize_to_list_of_substitutions, perform_substitutions
+
 from launch_ros.parameter_descriptions import Parameter, ParameterFile
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ class SetParameter(Action):
     def execute(self, context: "LaunchContext") -> None:
         """Set it; it replaces an earlier one of that name."""
         name, value = self._parameter.evaluate(context)
-        kept = [item for item in context.launch_configurations.get(PARAMETERS, []) if isinstance(item, Path) or item[0] != name]
+        kept = [
+            item
+            for item in context.launch_configurations.get(PARAMETERS, [])
+            if isinstance(item, Path) or item[0] != name
+        ]
         context.launch_configurations[PARAMETERS] = [*kept, (name, value)]
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from ament_index_python.search_paths import get_search_paths
-
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.substitution import Substitution
 from launch.substitutions.substitution_failure import SubstitutionFailure
@@ -129,5 +128,3 @@ class Parameter(Substitution):
         if self._default is None:
             raise SubstitutionFailure(f"parameter '{name}' not found")
         return perform_substitutions(context, self._default)
-
-

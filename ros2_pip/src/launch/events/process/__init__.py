@@ -184,8 +184,10 @@ class SignalProcess(ProcessTargetedEvent):
         process_matcher: "Callable[[ExecuteLocal], bool]",
     ) -> None:
         super().__init__(process_matcher=process_matcher)
-        by_name = isinstance(signal_number, str)
-        self._signal = signal_module.Signals[str(signal_number)] if by_name else signal_module.Signals(signal_number)
+        if isinstance(signal_number, str):
+            self._signal = signal_module.Signals[signal_number]
+        else:
+            self._signal = signal_module.Signals(signal_number)
 
     @property
     def signal(self) -> signal_module.Signals:
