@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The policy node against a fake robot: goals, cancel, silence, rejection, dry run."""
+
+from action_msgs.msg import GoalStatus
+from policy_cell import RampRunner, wait_until
+from policy_fixtures import small_profile
+from vla_msgs.action import RunPolicy
+from vla_policy.runner import InferenceError
+
+Result = RunPolicy.Result
+
+
+def test_a_run_sends_overlapping_chunks_until_its_time_is_over(cell):
+    c = cell()
+    status, result = c.result(c.send(task="lift it", max_duration=2.0))
+    assert (status, result.termination, result.error_code) == (
+        GoalStatus.STATUS_SUCCEEDED,
+        Result.TERMINATION_TIMEOUT,
+        Result.NONE,
+    ), result.error_msg
+    assert "time limit of 2 s" in result.error_msg
+    # A replaced goal ends ABORTED on the controller's side, which is no failure.
+    assert len(c.robot.arm_goals) >= 2
+    assert result.chunks >= 2
+    assert result.goals_sent == len(c.robot.arm_goals) + len(c.robot.gripper_goals)
+    assert set(c.runner.tasks) == {"lift it"}
+    assert 10 <= result.steps <= 20
+    assert c.robot.arm_goals[0].joint_names == ["shoulder", "elbow"]
+    assert c.robot.cancelled >= 1, "the arm is stopped at the end"
+    # 1.0 in the policy's numbers is 0.8 rad of the finger.
+    assert any(abs(p - 0.8) < 1e-6 for p in c.robot.gripper_goals)
+    report = c.reports()[0]
+    assert report["termination"] == "timeout"
+    assert len(report["inference_ms"]) == result.chunks
+    assert len(report["control_jitter_ms"]) > 50
+    assert report["obs_to_action_ms"]
+    assert c.feedback
+
+
+def test_what_is_in_force_is_published_at_every_tick(cell):
+    c = cell()
+    c.result(c.send(max_duration=1.0))
+    wait_until(lambda: len(c.targets["command/arm"]) > 20, what="arm targets")
+    arm = c.targets["command/arm"]
+    stamps = [m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec for m in arm]
+    assert all(0.015 < b - a < 0.2 for a, b in zip(stamps, stamps[1:], strict=False))
+    assert list(arm[0].name) == ["shoulder", "elbow"]
+    positions = [m.position[0] for m in arm]
+    assert max(abs(b - a) for a, b in zip(positions, positions[1:], strict=False)) < 0.05, "no jerk at a take-over"
+    assert [m.position[0] for m in c.targets["command/gripper"]][0] == 0.0
+
+
+def test_cancel_stops_the_arm_and_is_the_reason_kept(cell):
+    c = cell()
+    handle = c.send(max_duration=30.0)
+    wait_until(lambda: c.robot.arm_goals, what="the first goal")
+    future = handle.cancel_goal_async()
+    wait_until(future.done, what="the cancel answer")
+    status, result = c.result(handle)
+    assert status == GoalStatus.STATUS_CANCELED
+    assert (result.termination, result.error_code) == (Result.TERMINATION_CANCELED, Result.NONE)
+    assert c.robot.cancelled == 1
+    sent = len(c.robot.arm_goals)
+    status, result = c.result(c.send(max_duration=0.5))
+    assert result.termination == Result.TERMINATION_TIMEOUT, "the node is ready for the next run"
+    assert len(c.robot.arm_goals) > sent
+    assert len(c.reports()) == 2
+
+
+def test_silence_of_a_stream_stops_the_arm(cell):
+    c = cell()
+    handle = c.send(max_duration=30.0)
+    wait_until(lambda: c.robot.arm_goals, what="the first goal")
+    c.robot.streaming = False
+    status, result = c.result(handle)
+    assert status == GoalStatus.STATUS_ABORTED
+    assert (result.termination, result.error_code) == (Result.TERMINATION_STALE_INPUT, Result.STALE_INPUT)
+    assert "watchdog 0.3 s" in result.error_msg
+    assert "ros2 topic hz" in result.error_msg
+    assert c.robot.cancelled == 1
+
+
+def test_missing_streams_at_the_start_are_named(cell):
+    c = cell(start_timeout_s=0.5)
+    c.robot.streaming = False
+    status, result = c.result(c.send())
+    assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, Result.NO_OBSERVATION)
+    assert "observation.images.front: no message" in result.error_msg
+    assert not c.robot.arm_goals
+    assert result.frames_missing > 0
+
+
+def test_a_camera_of_another_size_is_refused_at_once(cell):
+    c = cell(start_timeout_s=60.0)
+    c.robot.image_size = (16, 16)
+    _, result = c.result(c.send())
+    assert result.error_code == Result.NO_OBSERVATION
+    assert "16" in result.error_msg
+    assert "32" in result.error_msg
+
+
+def test_a_rejected_goal_ends_the_run(cell):
+    c = cell()
+    c.robot.reject = True
+    status, result = c.result(c.send(max_duration=10.0))
+    assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, Result.CONTROLLER)
+    assert "arm_controller/follow_joint_trajectory: the goal was rejected" in result.error_msg
+
+
+def test_an_aborted_goal_ends_the_run_with_the_controllers_words(cell):
+    c = cell()
+    handle = c.send(max_duration=10.0)
+    wait_until(lambda: c.robot.arm_goals, what="the first goal")
+    c.robot.abort_with = "path tolerance violated"
+    _, result = c.result(handle)
+    assert result.error_code == Result.CONTROLLER
+    assert "was aborted with INVALID_GOAL (path tolerance violated)" in result.error_msg
+
+
+def test_dry_run_computes_and_sends_nothing(cell):
+    c = cell(dry_run=True)
+    _, result = c.result(c.send(max_duration=1.5))
+    assert result.termination == Result.TERMINATION_TIMEOUT
+    assert result.chunks >= 1
+    assert result.goals_sent == 0
+    assert not c.robot.arm_goals
+    assert not c.robot.gripper_goals
+    assert not c.targets["command/arm"]
+
+
+def test_a_goal_may_ask_for_a_dry_run_but_not_for_the_opposite(cell):
+    c = cell()
+    _, result = c.result(c.send(max_duration=0.6, dry_run=True))
+    assert (result.goals_sent, c.robot.arm_goals) == (0, [])
+
+
+def test_printing_says_what_would_be_commanded(cell, capsys):
+    c = cell(output="print")
+    c.result(c.send(max_duration=1.0))
+    assert not c.robot.arm_goals
+    printed = capsys.readouterr().out
+    assert "would command: observed" in printed
+    assert "shoulder" in printed
+    assert "would move gripper to" in printed
+
+
+def test_unsafe_chunks_are_refused_and_stop_the_run(cell):
+    profile = small_profile()
+    c = cell(runner=RampRunner(profile, value=2.9), max_refused=1)
+    status, result = c.result(c.send(max_duration=10.0))
+    assert (status, result.termination) == (GoalStatus.STATUS_ABORTED, Result.TERMINATION_LIMIT)
+    assert result.error_code == Result.UNSAFE_ACTION
+    assert "2 chunks in a row broke the limits" in result.error_msg
+    assert "shoulder" in result.error_msg
+    assert not c.robot.arm_goals
+
+
+def test_nan_is_never_sent(cell):
+    c = cell(runner=RampRunner(small_profile(), value=float("nan")))
+    _, result = c.result(c.send(max_duration=10.0))
+    assert result.error_code == Result.UNSAFE_ACTION
+    assert "not finite" in result.error_msg
+    assert not c.robot.arm_goals
+
+
+def test_a_model_that_raises_ends_the_run(cell):
+    c = cell(runner=RampRunner(small_profile(), error=InferenceError("the policy raised: out of memory")))
+    _, result = c.result(c.send(max_duration=10.0))
+    assert (result.termination, result.error_code) == (Result.TERMINATION_ERROR, Result.INFERENCE)
+    assert "out of memory" in result.error_msg
+
+
+def test_a_second_run_is_refused_while_one_is_active(cell):
+    c = cell()
+    first = c.send(max_duration=1.5)
+    status, result = c.result(c.send(max_duration=1.0))
+    assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, Result.NOT_READY)
+    assert "another run is active" in result.error_msg
+    _, result = c.result(first)
+    assert result.termination == Result.TERMINATION_TIMEOUT
+
+
+def test_shutdown_cancels_the_goal_before_leaving(cell):
+    c = cell()
+    handle = c.send(max_duration=30.0)
+    wait_until(lambda: c.robot.arm_goals, what="the first goal")
+    c.node.close()
+    assert c.robot.cancelled == 1
+    status, result = c.result(handle)
+    assert (status, result.termination) == (GoalStatus.STATUS_ABORTED, Result.TERMINATION_SHUTDOWN)
+    c.node.close = lambda: None  # closed already
+
+
+def test_slow_inference_does_not_hold_up_the_control_loop(cell):
+    c = cell(runner=RampRunner(small_profile(), steps=16, delay_s=0.4))
+    _, result = c.result(c.send(max_duration=2.5))
+    assert result.termination == Result.TERMINATION_TIMEOUT, result.error_msg
+    report = c.reports()[0]
+    assert report["ticks"] > 90, "50 Hz for 2.5 s"
+    assert min(report["obs_to_action_ms"]) >= 400
+    first = c.robot.arm_goals[0].points
+    assert len(first) <= 12, "the steps that passed during inference are skipped"

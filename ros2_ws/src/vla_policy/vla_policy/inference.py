@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Inference beside the control loop: one thread owns the model; the loop hands it a frame and looks for the answer."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+
+from vla_core.chunks import ActionChunk
+from vla_core.frames import Frame
+
+from vla_policy.runner import InferenceError, PolicyRunner
+
+LOAD_THREAD = "inference"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One inference.
+
+    Attributes:
+        frame: What was observed.
+        chunk: What the policy wants to do.
+        seconds: Wall time of the inference.
+    """
+
+    frame: Frame
+    chunk: ActionChunk
+    seconds: float
+
+
+class Inference:
+    """One policy on one thread. Loading happens there too, so all of the model's work shares its thread settings."""
+
+    def __init__(self, load: Callable[[], PolicyRunner]) -> None:
+        """Load the policy.
+
+        Args:
+            load: Makes the runner; its errors are raised here.
+        """
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=LOAD_THREAD)
+        self._pending: Future[Answer] | None = None
+        try:
+            self._runner = self._pool.submit(load).result()
+        except BaseException:
+            self._pool.shutdown(wait=False)
+            raise
+
+    @property
+    def runner(self) -> PolicyRunner:
+        """The loaded policy."""
+        return self._runner
+
+    @property
+    def busy(self) -> bool:
+        """Whether an inference was started whose answer has not been taken."""
+        return self._pending is not None
+
+    def reset(self) -> None:
+        """Forget a running inference and the policy's past; before each run."""
+        self._pending = None
+        self._pool.submit(self._runner.reset).result()
+
+    def start(self, frame: Frame, task: str) -> None:
+        """Begin an inference; one at a time."""
+        assert self._pending is None
+        self._pending = self._pool.submit(self._infer, frame, task)
+
+    def take(self, wait_s: float) -> Answer | None:
+        """The answer if it is there, waiting for it up to `wait_s` wall seconds.
+
+        Raises:
+            InferenceError: the policy raised.
+        """
+        if self._pending is None:
+            return None
+        try:
+            answer = self._pending.result(timeout=wait_s)
+        except FutureTimeoutError:
+            return None
+        except InferenceError:
+            self._pending = None
+            raise
+        self._pending = None
+        return answer
+
+    def close(self) -> None:
+        """Wait for a running inference and give the model back."""
+        self._pool.submit(self._runner.close).result()
+        self._pool.shutdown(wait=True)
+
+    def _infer(self, frame: Frame, task: str) -> Answer:
+        started_s = time.perf_counter()
+        try:
+            chunk = self._runner.infer(frame, task)
+        except InferenceError:
+            raise
+        except Exception as error:
+            raise InferenceError(f"the policy raised {type(error).__name__}: {error}") from error
+        return Answer(frame=frame, chunk=chunk, seconds=time.perf_counter() - started_s)

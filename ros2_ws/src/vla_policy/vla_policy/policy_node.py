@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The policy node: `ros2 run vla_policy policy_node --ros-args -p checkpoint:=DIR`.
+
+Streams of the profile go into a FrameBuilder; a worker thread runs the control loop, a second one the model; chunks
+leave as goals of the robot's action servers. Nothing moves until a `RunPolicy` goal is accepted on `~/run`.
+"""
+
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.task import Future
+from rosidl_runtime_py.utilities import get_message
+from vla_common.diagnostics import Diagnostics
+from vla_common.params import declare
+from vla_common.qos import LATCHED, SENSOR, adapt, overridable
+from vla_common.run import ManagedNode, run_node
+from vla_common.ticks import make_ticker
+from vla_core.errors import StampError, VlaError
+from vla_core.frames import FrameBuilder, resolve_topic
+from vla_core.profile import Profile
+from vla_core.stamps import stamp_ns
+from vla_msgs.action import RunPolicy
+from vla_msgs.msg import PolicyStatus
+from vla_msgs.srv import SetTask
+
+from vla_policy.checkpoint import Checkpoint, choose_profile, find_checkpoint
+from vla_policy.executor import ChunkExecutor, LatencyEstimate
+from vla_policy.goals import ActionCommands, ShownCommands, commanded
+from vla_policy.inference import Inference
+from vla_policy.lerobot_runner import LeRobotRunner, LoadOptions
+from vla_policy.measures import append_report
+from vla_policy.policy_params import PolicyParams
+from vla_policy.policy_run import PolicyRun, Result, RunOptions, Stop
+from vla_policy.run_report import report, result_message
+from vla_policy.runner import PolicyRunner
+
+STATUS_PERIOD_NS = 500_000_000
+TICK_TIMEOUT_S = 0.2
+ATTACH_TIMEOUT_S = 2.0
+GOAL_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 6.0
+LoadRunner = Callable[[Checkpoint, Profile, LoadOptions], PolicyRunner]
+
+
+@dataclass(slots=True)
+class _Request:
+    """One accepted goal on its way through the control thread."""
+
+    goal: ServerGoalHandle
+    done: Future
+
+
+class PolicyNode(ManagedNode):
+    """See the module."""
+
+    def __init__(self, *, load: LoadRunner = LeRobotRunner, **kwargs: Any) -> None:
+        """Load everything; nothing is sent.
+
+        Args:
+            load: Makes the policy's runner.
+            kwargs: For rclpy's Node, e.g. `parameter_overrides`.
+
+        Raises:
+            VlaError: a parameter, the profile or the checkpoint is unusable.
+        """
+        super().__init__("policy", **kwargs)
+        self._params = declare(self, PolicyParams)
+        self._state, self._detail, self._dry = PolicyStatus.LOADING, "", self._params.dry_run
+        self._status = self.create_publisher(PolicyStatus, "~/status", LATCHED)
+        self._task = self._params.task
+        self._run: PolicyRun | None = None
+        self._publish_status()
+        checkpoint = find_checkpoint(Path(self._params.checkpoint).expanduser())
+        given = self._params.profile
+        self._profile = choose_profile(checkpoint, Path(given).expanduser() if given else None)
+        commanded(self._profile)
+        self._task = self._task or self._profile.task
+        options = LoadOptions(
+            device=self._params.device,
+            torch_threads=self._params.torch_threads,
+            n_action_steps=self._params.n_action_steps,
+            seed=self._params.seed,
+        )
+        self._inference = Inference(lambda: load(checkpoint, self._profile, options))
+        self.get_logger().info(f"loaded {self._inference.runner.description}")
+        self._builder = FrameBuilder(
+            self._profile,
+            actions=False,
+            namespace=self.get_namespace(),
+            warn=lambda text: self.get_logger().warning(text),
+        )
+        self._ticker = make_ticker(self, rate_hz=self._params.rate_hz, lockstep=self._params.lockstep)
+        self._subscribe()
+        self._requests: queue.Queue[_Request | None] = queue.Queue()
+        self._busy = threading.Lock()
+        self._grants: deque[bool] = deque()  # one per accepted goal, in the order of their execution
+        self._prepare, self._attached, self._closing = threading.Event(), threading.Event(), threading.Event()
+        self._actions = self._action_commands()
+        self.create_service(SetTask, "~/set_task", self._on_set_task)
+        self._server = ActionServer(
+            self,
+            RunPolicy,
+            "~/run",
+            execute_callback=self._execute,
+            goal_callback=self._on_goal,
+            cancel_callback=self._on_cancel,
+        )
+        self._worker = self.start_thread(self._work, "control")
+        self._set_state(PolicyStatus.IDLE, "ready")
+
+    def _action_commands(self) -> ActionCommands | None:
+        """Clients exist only where goals may be sent at all."""
+        if self._params.dry_run or self._params.output == "print":
+            return None
+        return ActionCommands(self, self._profile, lockstep=self._params.lockstep)
+
+    def _subscribe(self) -> None:
+        """One subscription per topic; in lockstep a tick waits for its newest message."""
+        diagnostics = Diagnostics(self, hardware_id=self._profile.robot)
+        streams = {stream.topic: stream for stream in self._builder.streams}
+        for topic, type_name in self._builder.topics.items():
+            stream = streams[topic]
+            resolved = resolve_topic(topic, self.get_namespace())
+            monitor = diagnostics.stream(topic, expected_hz=stream.rate_hz, max_age_s=stream.max_age_s)
+
+            def receive(msg: Any, topic: str = topic, resolved: str = resolved, seen: Any = monitor.tick) -> None:
+                now_ns = self.get_clock().now().nanoseconds
+                self._builder.push_topic(topic, now_ns, msg)
+                seen(now_ns)
+                try:
+                    self._ticker.notice(resolved, stamp_ns(msg))
+                except StampError:
+                    return  # a type without a header; the cell's ticks are not about it
+
+            qos = SENSOR if self._params.lockstep else adapt(self, topic, SENSOR)
+            self.create_subscription(get_message(type_name), topic, receive, qos, qos_overriding_options=overridable())
+            self._ticker.watch(resolved)
+
+    # Action server and service: executor thread
+
+    def _on_goal(self, _goal: RunPolicy.Goal) -> GoalResponse:
+        """Attach to the ticks before the goal is accepted, so that the run starts at the tick its client saw."""
+        granted = not self._closing.is_set() and self._busy.acquire(blocking=False)
+        if granted:
+            self._attached.clear()
+            self._prepare.set()
+            self._attached.wait(ATTACH_TIMEOUT_S)
+        self._grants.append(granted)
+        return GoalResponse.ACCEPT
+
+    def _on_cancel(self, _goal: ServerGoalHandle) -> CancelResponse:
+        run = self._run
+        if run is not None:
+            run.request_stop(Stop(termination=Result.TERMINATION_CANCELED, message="cancelled by the client"))
+        return CancelResponse.ACCEPT
+
+    async def _execute(self, goal: ServerGoalHandle) -> RunPolicy.Result:
+        if not self._grants.popleft():
+            goal.abort()
+            return RunPolicy.Result(
+                error_code=Result.NOT_READY,
+                error_msg="another run is active, or the node is closing; cancel that run first",
+                termination=Result.TERMINATION_ERROR,
+            )
+        request = _Request(goal=goal, done=Future(executor=self.executor))
+        self._requests.put(request)
+        result: RunPolicy.Result = await request.done
+        return result
+
+    def _on_set_task(self, request: SetTask.Request, response: SetTask.Response) -> SetTask.Response:
+        if not request.task.strip():
+            response.success, response.message = False, "the task is empty; give an instruction"
+            return response
+        self._task = request.task
+        if self._run is not None:
+            self._run.task = request.task
+        response.success, response.message = True, f"task: {request.task}"
+        return response
+
+    # Control loop: worker thread
+
+    def _work(self) -> None:
+        while not self._closing.is_set():
+            if not self._prepare.wait(TICK_TIMEOUT_S):
+                continue
+            self._prepare.clear()
+            try:
+                with self._ticker.attached():
+                    self._attached.set()
+                    self._serve()
+            finally:
+                self._run = None
+                self._attached.clear()
+                self._busy.release()
+
+    def _serve(self) -> None:
+        """Run one goal from acceptance to result."""
+        try:
+            request = self._requests.get(timeout=GOAL_TIMEOUT_S)
+        except queue.Empty:
+            return  # the client went away between asking and being accepted
+        if request is None:
+            return
+        result = RunPolicy.Result(
+            termination=Result.TERMINATION_ERROR, error_code=Result.INFERENCE, error_msg="the control loop failed"
+        )
+        try:
+            result = self._control(request.goal)
+        finally:
+            _finish(request.goal, result)
+            request.done.set_result(result)
+            if self.executor is not None:
+                self.executor.wake()
+
+    def _control(self, handle: ServerGoalHandle) -> RunPolicy.Result:
+        goal = handle.request
+        self._dry = self._params.dry_run or goal.dry_run
+        commands = self._commands()
+        options = RunOptions(
+            max_duration_s=goal.max_duration or self._params.max_duration_s,
+            start_timeout_s=self._params.start_timeout_s,
+            lockstep=self._params.lockstep,
+            gripper_deadband=self._params.gripper_deadband,
+            max_refused=self._params.max_refused,
+        )
+        latency = LatencyEstimate(self._params.inference_latency_s, fixed=self._params.lockstep)
+        executor = ChunkExecutor(self._profile, n_action_steps=self._inference.runner.n_action_steps, latency=latency)
+        run = PolicyRun(
+            self._profile,
+            self._builder,
+            self._inference,
+            executor,
+            commands,
+            options=options,
+            now_ns=lambda: self.get_clock().now().nanoseconds,
+        )
+        run.task = goal.task or self._task
+        self._run = run
+        self._set_state(PolicyStatus.RUNNING, run.detail)
+        stop = self._start_and_loop(run, commands, handle)
+        self._set_state(PolicyStatus.STOPPING, stop.message)
+        for problem in commands.stop():
+            self.get_logger().error(problem)
+        self._conclude(run, stop)
+        return result_message(run, stop)
+
+    def _start_and_loop(
+        self, run: PolicyRun, commands: ActionCommands | ShownCommands, handle: ServerGoalHandle
+    ) -> Stop:
+        if handle.is_cancel_requested:
+            return Stop(termination=Result.TERMINATION_CANCELED, message="cancelled by the client")
+        try:
+            commands.check_servers(self._params.start_timeout_s)
+        except VlaError as error:
+            return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.CONTROLLER, message=str(error))
+        next_status_ns = 0
+        while True:
+            t_ns = self._ticker.wait(timeout_s=TICK_TIMEOUT_S)
+            if t_ns is None:
+                if run.requested is not None:
+                    return run.requested
+                continue
+            stop = run.tick(t_ns)
+            if stop is not None:
+                return stop
+            if t_ns >= next_status_ns:
+                next_status_ns = t_ns + STATUS_PERIOD_NS
+                self._feedback(run, handle)
+
+    def _commands(self) -> ActionCommands | ShownCommands:
+        if self._params.output == "print":
+            return ShownCommands(_to_stdout)
+        if self._dry or self._actions is None:
+            return ShownCommands(lambda text: self.get_logger().info(text))
+        return self._actions
+
+    def _feedback(self, run: PolicyRun, handle: ServerGoalHandle) -> None:
+        feedback = RunPolicy.Feedback(step=run.steps, queue=run.queue(), detail=run.detail)
+        feedback.inference_ms = _last(run.measures.inference_ms)
+        feedback.observation_age_ms = _last(run.measures.obs_to_action_ms)
+        handle.publish_feedback(feedback)
+        self._set_state(PolicyStatus.RUNNING, run.detail)
+
+    def _conclude(self, run: PolicyRun, stop: Stop) -> None:
+        log = self.get_logger().error if stop.error_code else self.get_logger().info
+        log(
+            f"run ended after {run.duration_s:.2f} s: {stop.message} ({run.steps} steps, {run.measures.chunks} chunks, "
+            f"{run.measures.goals_sent} goals)"
+        )
+        if self._params.report_file:
+            extra = {
+                "policy": self._inference.runner.description,
+                "clock": "lockstep" if self._params.lockstep else "paced",
+                "dry_run": self._dry,
+                "dropped": self._builder.dropped,
+            }
+            append_report(Path(self._params.report_file).expanduser(), {**report(run, stop), **extra})
+        self._set_state(PolicyStatus.FAULT if stop.error_code else PolicyStatus.IDLE, stop.message)
+
+    # Status and end
+
+    def _set_state(self, state: int, detail: str) -> None:
+        self._state, self._detail = state, detail
+        self._publish_status()
+
+    def _publish_status(self) -> None:
+        status = PolicyStatus(state=self._state, task=self._task, detail=self._detail, dry_run=self._dry)
+        status.stamp = self.get_clock().now().to_msg()
+        run = self._run
+        if run is not None:
+            status.task = run.task
+            status.chunks, status.goals_sent = run.measures.chunks, run.measures.goals_sent
+            status.frames_missing = run.measures.frames_missing
+            status.inference_ms = _last(run.measures.inference_ms)
+            status.observation_age_ms = _last(run.measures.obs_to_action_ms)
+        self._status.publish(status)
+
+    def close(self) -> None:
+        """Stop a running policy and its goals, then leave."""
+        self._closing.set()
+        run = self._run
+        if run is not None:
+            run.request_stop(Stop(termination=Result.TERMINATION_SHUTDOWN, message="the node was told to end"))
+        self._requests.put(None)
+        self._worker.join(STOP_TIMEOUT_S)
+        if self._worker.is_alive():
+            self.get_logger().error(f"the control loop has not ended within {STOP_TIMEOUT_S:g} s")
+        self._ticker.close()
+        self._inference.close()
+
+
+def _last(values: list[float]) -> float:
+    return values[-1] if values else 0.0
+
+
+def _to_stdout(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _finish(handle: ServerGoalHandle, result: RunPolicy.Result) -> None:
+    """Bring the goal into the state that fits the result."""
+    if handle.is_cancel_requested:
+        handle.canceled()
+    elif result.error_code or result.termination == Result.TERMINATION_SHUTDOWN:
+        handle.abort()
+    else:
+        handle.succeed()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of `policy_node`."""
+    return run_node(PolicyNode, args)

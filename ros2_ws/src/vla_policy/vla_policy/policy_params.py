@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Parameters of the policy node."""
+
+from dataclasses import dataclass
+
+from vla_common.params import param
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyParams:
+    """See the descriptions; `ros2 param describe /policy <name>` shows them too."""
+
+    checkpoint: str = param(
+        description="Run folder, step folder, `last` or pretrained_model folder of a LeRobot policy."
+    )
+    profile: str = param("", "Robot profile file; empty: the one that travels with the checkpoint.")
+    device: str = param("cpu", "Torch device: cpu, cuda, cuda:1, mps.")
+    torch_threads: int = param(
+        1, "Compute threads of the model; more than idle cores make it many times slower.", minimum=1, maximum=256
+    )
+    task: str = param("", "Instruction when a goal gives none; empty: the profile's.")
+    dry_run: bool = param(True, "Compute and show, send nothing; a goal cannot switch this off.")
+    output: str = param(
+        "goals",
+        "goals: to the action servers; print: to standard output, for want of a robot.",
+        choices=("goals", "print"),
+    )
+    lockstep: bool = param(False, "Take the control ticks from the simulated cell, which waits for this node.")
+    rate_hz: float = param(50.0, "Control ticks per second of the node clock [Hz].", minimum=1.0, maximum=1000.0)
+    inference_latency_s: float = param(
+        0.1,
+        "From observation to command [s]: in lockstep the simulated time an inference takes, else the first estimate.",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    n_action_steps: int = param(0, "Steps executed of each chunk; 0: the policy's own value.", minimum=0, maximum=1000)
+    max_duration_s: float = param(60.0, "Time limit of a run whose goal gives none [s].", minimum=0.1, maximum=86400.0)
+    start_timeout_s: float = param(
+        5.0, "Longest wait for action servers and for the first observation [s].", minimum=0.0, maximum=600.0
+    )
+    gripper_deadband: float = param(
+        0.02, "Smallest change of a gripper target that is sent [rad or m].", minimum=0.0, maximum=1.0
+    )
+    max_refused: int = param(
+        3, "Chunks in a row that the safety filter may refuse before a run stops.", minimum=0, maximum=1000
+    )
+    seed: int = param(0, "Seed of the policy's noise, set before each run.")
+    report_file: str = param("", "JSON lines file that each run adds its measures to; empty: none.")

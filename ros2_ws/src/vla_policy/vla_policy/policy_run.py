@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""One run of a policy, tick by tick: observe, infer, check, command, and the first reason to stop.
+
+No ROS here: the node calls `PolicyRun.tick` from its control loop, and commands leave through a `Commands` object.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from vla_core.errors import ActionError, KinematicsError, StaleChunkError
+from vla_core.frames import FrameBuilder, Missing
+from vla_core.profile import Profile
+from vla_core.stamps import to_ns, to_s
+from vla_core.trajectory import Trajectory
+from vla_msgs.action import RunPolicy
+
+from vla_policy.executor import ChunkExecutor, Plan, describe
+from vla_policy.inference import Answer, Inference
+from vla_policy.measures import Measures
+from vla_policy.runner import InferenceError
+
+Array = NDArray[np.float64]
+Result = RunPolicy.Result
+LOCKSTEP_INFERENCE_LIMIT_S = 120.0
+
+
+class Commands(Protocol):
+    """Where commands go: to action servers, or nowhere in a dry run."""
+
+    sends: bool
+
+    def trajectory(self, name: str, trajectory: Trajectory) -> None:
+        """Send waypoints to the arm `name`; replaces the running goal."""
+
+    def gripper(self, name: str, position: float) -> None:
+        """Send a target [rad or m] to the gripper `name`."""
+
+    def show(self, text: str) -> None:
+        """Say what a plan commands."""
+
+    def settle(self) -> None:
+        """Wait until the servers have answered, where simulated time stands still meanwhile."""
+
+    def failures(self) -> list[str]:
+        """Goals that were rejected or aborted since the last call; a replaced goal is none."""
+
+    def in_force(self, t_ns: int, name: str, positions: Array) -> None:
+        """Publish the joint target that is in force at `t_ns`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Why a run ended; codes are constants of vla_msgs/RunPolicy."""
+
+    termination: int
+    error_code: int = Result.NONE
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Limits and timing of a run.
+
+    Attributes:
+        max_duration_s: The run ends after this time on the node clock.
+        start_timeout_s: Longest wait for the first complete observation.
+        lockstep: A chunk becomes usable at the observation time plus the stated latency, however long the inference
+            takes by the wall clock.
+        gripper_deadband: Smallest change of a gripper target that is sent [rad or m].
+        max_refused: Consecutive chunks that the safety filter may refuse before the run stops.
+    """
+
+    max_duration_s: float
+    start_timeout_s: float
+    lockstep: bool
+    gripper_deadband: float
+    max_refused: int
+
+
+class PolicyRun:
+    """The state of one run. All methods but `request_stop` belong to the control thread."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        builder: FrameBuilder,
+        inference: Inference,
+        executor: ChunkExecutor,
+        commands: Commands,
+        *,
+        options: RunOptions,
+        now_ns: Callable[[], int],
+    ) -> None:
+        """Args: now_ns: the node clock, read when a command leaves (the tick may be a little older)."""
+        self._profile = profile
+        self._builder = builder
+        self._inference = inference
+        self._executor = executor
+        self._commands = commands
+        self._options = options
+        self._now_ns = now_ns
+        self.measures = Measures()
+        self.task = profile.task
+        self.detail = "waiting for the first observation"
+        self._started_ns: int | None = None
+        self._last_ns: int | None = None
+        self._missing_since_ns: int | None = None
+        self._refused = 0
+        self._usable_ns = 0
+        self._answer: Answer | None = None
+        self._gripper_sent: dict[str, float] = {}
+        self._requested: Stop | None = None
+        executor.reset()
+        inference.reset()
+
+    def request_stop(self, stop: Stop) -> None:
+        """Ask the run to end at the next tick; from any thread. The first reason is kept."""
+        if self._requested is None:
+            self._requested = stop
+
+    @property
+    def requested(self) -> Stop | None:
+        """The stop that was asked for."""
+        return self._requested
+
+    @property
+    def duration_s(self) -> float:
+        """Time since the first tick on the node clock [s]."""
+        if self._started_ns is None or self._last_ns is None:
+            return 0.0
+        return to_s(self._last_ns - self._started_ns)
+
+    @property
+    def steps(self) -> int:
+        """Action steps executed so far."""
+        return self._executor.steps
+
+    def queue(self) -> int:
+        """Steps of the running chunk that lie ahead."""
+        return 0 if self._last_ns is None else self._executor.remaining(self._last_ns)
+
+    def tick(self, t_ns: int) -> Stop | None:
+        """Do everything that is due at `t_ns`; a `Stop` ends the run.
+
+        Args:
+            t_ns: Time of the tick on the node clock [ns], never going back.
+        """
+        self.measures.tick(t_ns, time.monotonic())
+        if self._last_ns is not None and t_ns < self._last_ns:
+            return _stale("the clock went back while the policy ran; start the run again after a reset of the clock")
+        self._started_ns = t_ns if self._started_ns is None else self._started_ns
+        self._last_ns = t_ns
+        self._executor.count(t_ns)
+        stop = self._reasons(t_ns) or self._use_answer(t_ns) or self._observe(t_ns)
+        if stop is None:
+            self._command_grippers(t_ns)
+            self._publish(t_ns)
+            self.measures.held_ticks += self._executor.exhausted(t_ns)
+        return stop
+
+    def _reasons(self, t_ns: int) -> Stop | None:
+        """Reasons to stop that need no new observation."""
+        if self._requested is not None:
+            return self._requested
+        failed = self._commands.failures()
+        if failed:
+            return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.CONTROLLER, message="; ".join(failed))
+        if self.duration_s >= self._options.max_duration_s:
+            message = f"the time limit of {self._options.max_duration_s:g} s was reached"
+            return Stop(termination=Result.TERMINATION_TIMEOUT, message=message)
+        return self._silence(t_ns)
+
+    def _silence(self, t_ns: int) -> Stop | None:
+        """Watchdog: every stream must keep coming while the arm moves."""
+        if self._executor.plan is None:
+            return None
+        limit_s = self._profile.safety.watchdog_s
+        for stream in self._builder.streams:
+            newest = self._builder.newest_ns(stream.key)
+            age_s = float("inf") if newest is None else to_s(t_ns - newest)
+            if age_s > max(limit_s, stream.max_age_s):
+                return _stale(
+                    f"{stream.key}: no message for {age_s:.2f} s on {stream.topic} (watchdog {limit_s:g} s), so the "
+                    f"arm was stopped. Is its driver running? Try: ros2 topic hz {stream.topic}"
+                )
+        return None
+
+    def _use_answer(self, t_ns: int) -> Stop | None:
+        """Turn a finished inference into commands."""
+        if self._answer is None:
+            stop = self._take_answer(t_ns)
+            if stop is not None or self._answer is None:
+                return stop
+        present = self._builder.sample(t_ns)
+        if isinstance(present, Missing):
+            return self._without_frame(present, t_ns)  # where the arm is must be known before it is sent elsewhere
+        self._missing_since_ns = None
+        answer, self._answer = self._answer, None
+        now_ns = t_ns if self._options.lockstep else max(t_ns, self._now_ns())
+        self._executor.latency.add(to_s(now_ns - answer.frame.t_ns))
+        try:
+            plan = self._executor.prepare(answer.chunk, answer.frame.state, now_ns, present.state)
+        except StaleChunkError as error:
+            self.measures.stale_chunks += 1
+            self.detail = str(error)
+            return None
+        except (ActionError, KinematicsError) as error:
+            return Stop(termination=Result.TERMINATION_LIMIT, error_code=Result.UNSAFE_ACTION, message=str(error))
+        if not plan.report.ok:
+            return self._refuse(plan)
+        self._refused = 0
+        self._send(plan, now_ns)
+        return None
+
+    def _take_answer(self, t_ns: int) -> Stop | None:
+        """Fetch the running inference's chunk if it may be used by now."""
+        if not self._inference.busy or (self._options.lockstep and t_ns < self._usable_ns):
+            return None
+        wait_s = LOCKSTEP_INFERENCE_LIMIT_S if self._options.lockstep else 0.0
+        try:
+            self._answer = self._inference.take(wait_s)
+        except InferenceError as error:
+            return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.INFERENCE, message=str(error))
+        if self._answer is not None:
+            self.measures.chunks += 1
+            self.measures.inference_ms.append(1e3 * self._answer.seconds)
+        elif self._options.lockstep:
+            message = f"no answer from the policy after {wait_s:g} s of wall time"
+            return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.INFERENCE, message=message)
+        return None
+
+    def _refuse(self, plan: Plan) -> Stop | None:
+        self.measures.refused += 1
+        self._refused += 1
+        self.detail = f"chunk refused: {'; '.join(plan.report.violations)}"
+        if self._refused <= self._options.max_refused:
+            return None
+        return Stop(
+            termination=Result.TERMINATION_LIMIT,
+            error_code=Result.UNSAFE_ACTION,
+            message=f"{self._refused} chunks in a row broke the limits of the profile, nothing of them was sent: "
+            + "; ".join(plan.report.violations),
+        )
+
+    def _send(self, plan: Plan, now_ns: int) -> None:
+        self._executor.adopt(plan, now_ns)
+        self.measures.clipped += plan.clipped
+        self._commands.show(describe(plan, now_ns))
+        for name, trajectory in plan.trajectories.items():
+            self._commands.trajectory(name, trajectory)
+            self.measures.goals_sent += self._commands.sends
+        self._commands.settle()
+        self.measures.obs_to_action_ms.append(1e3 * to_s(self._now_ns() - plan.chunk.t0_ns))
+        self.detail = ""
+
+    def _observe(self, t_ns: int) -> Stop | None:
+        """Start the next inference when it is time and the observation is complete."""
+        if self._inference.busy or self._answer is not None or not self._executor.wants_observation(t_ns):
+            return None
+        observed_ns = t_ns - to_ns(self._builder.lookahead_s)
+        frame = self._builder.sample(observed_ns)
+        if isinstance(frame, Missing):
+            return self._without_frame(frame, t_ns)
+        self._missing_since_ns = None
+        self._inference.start(frame, self.task)
+        self._usable_ns = observed_ns + to_ns(self._executor.latency.seconds)
+        return None
+
+    def _without_frame(self, missing: Missing, t_ns: int) -> Stop | None:
+        self.measures.frames_missing += 1
+        self.detail = missing.detail
+        if self._missing_since_ns is None:
+            self._missing_since_ns = t_ns
+        waited_s = to_s(t_ns - self._missing_since_ns)
+        started = self._executor.plan is not None
+        limit_s = self._profile.safety.watchdog_s if started else self._options.start_timeout_s
+        if waited_s < limit_s and not missing.lasting:
+            return None
+        if started:
+            return _stale(f"no observation for {waited_s:.2f} s: {missing.detail}")
+        return Stop(
+            termination=Result.TERMINATION_ERROR,
+            error_code=Result.NO_OBSERVATION,
+            message=f"no complete observation within {waited_s:.1f} s: {missing.detail}",
+        )
+
+    def _command_grippers(self, t_ns: int) -> None:
+        """Grippers get a goal when their target changes; each goal is a motion of its own."""
+        sent = False
+        for name, target in self._executor.gripper_targets(t_ns).items():
+            position = float(target[0])
+            before = self._gripper_sent.get(name)
+            if before is not None and abs(position - before) < self._options.gripper_deadband:
+                continue
+            self._gripper_sent[name] = position
+            self._commands.gripper(name, position)
+            self.measures.goals_sent += self._commands.sends
+            sent = True
+        if sent:
+            self._commands.settle()
+
+    def _publish(self, t_ns: int) -> None:
+        """Publish what is in force; in a dry run nothing is."""
+        if not self._commands.sends:
+            return
+        for name, positions in self._executor.arm_targets(t_ns).items():
+            self._commands.in_force(t_ns, name, positions)
+        for name, position in self._gripper_sent.items():
+            self._commands.in_force(t_ns, name, np.array([position]))
+
+
+def _stale(message: str) -> Stop:
+    return Stop(termination=Result.TERMINATION_STALE_INPUT, error_code=Result.STALE_INPUT, message=message)
