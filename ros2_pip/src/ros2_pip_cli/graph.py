@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -40,7 +40,7 @@ _POLL_S = 0.02
 class CliNode:
     """A node of its own context with an executor, for the time of one command."""
 
-    def __init__(self, name: str, *, use_sim_time: bool = False) -> None:
+    def __init__(self, name: str, *, use_sim_time: bool = False, cli_args: Sequence[str] = ()) -> None:
         self._context = Context()
         # Python's own handlers stay: Ctrl-C raises KeyboardInterrupt after the current, short, wait
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
@@ -48,6 +48,7 @@ class CliNode:
             name,
             context=self._context,
             use_global_arguments=False,
+            cli_args=list(cli_args),
             start_parameter_services=False,
             parameter_overrides=[
                 Parameter("use_sim_time", value=use_sim_time),
@@ -106,10 +107,11 @@ class CliNode:
 
 
 @contextlib.contextmanager
-def cli_node(args: argparse.Namespace, name: str | None = None) -> Iterator[CliNode]:
-    """Give a node for one command; SIGTERM inside raises :class:`~ros2_pip_cli.errors.Terminated`."""
+def cli_node(args: argparse.Namespace, name: str | None = None, *, cli_args: Sequence[str] = ()) -> Iterator[CliNode]:
+    """Give a node for one command, with ROS arguments if need be; signals as in :func:`termination`."""
     with termination():
-        cli = CliNode(name or f"_ros2cli_{os.getpid()}", use_sim_time=getattr(args, "use_sim_time", False))
+        use_sim_time = getattr(args, "use_sim_time", False)
+        cli = CliNode(name or f"_ros2cli_{os.getpid()}", use_sim_time=use_sim_time, cli_args=cli_args)
         try:
             yield cli
         finally:
@@ -118,16 +120,21 @@ def cli_node(args: argparse.Namespace, name: str | None = None) -> Iterator[CliN
 
 @contextlib.contextmanager
 def termination() -> Iterator[None]:
-    """Make SIGTERM raise :class:`~ros2_pip_cli.errors.Terminated` in the main thread, as Ctrl-C raises its own."""
+    """Make SIGINT raise KeyboardInterrupt and SIGTERM :class:`~ros2_pip_cli.errors.Terminated` in the main thread.
+
+    SIGINT is taken also where the parent ignored it, as a shell does for what it starts with ``&``.
+    """
 
     def on_sigterm(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
 
-    previous = signal.signal(signal.SIGTERM, on_sigterm)
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: on_sigterm}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def full_name(name: str) -> str:

@@ -7,10 +7,10 @@ A verb is a module with ``NAME``, ``add_arguments(parser)`` and ``main(args) -> 
 
 import argparse
 import importlib
+import io
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TextIO, cast
 
 from ros2_pip_cli.errors import CliError, Terminated
 
@@ -36,16 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is success, 1 an error whose message went to stderr, 2 wrong usage or Ctrl-C, 15 SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser, verb_parser = _build_parser(arguments)
-    args, unknown = parser.parse_known_args(arguments)
-    if args.verb is None:
-        parser.print_help()
-        return 0
-    if unknown:
-        getattr(args, "sub_parser", verb_parser or parser).error(f"unrecognized arguments: {' '.join(unknown)}")
-    _line_buffered(sys.stdout)
     try:
-        return int(importlib.import_module(f"{__package__}.{args.verb}").main(args))
+        return _run(arguments)
     except KeyboardInterrupt:
         return int(signal.SIGINT)
     except Terminated:
@@ -57,6 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CliError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser, verb_parser = _build_parser(arguments)
+    args, unknown = parser.parse_known_args(arguments)
+    if args.verb is None:
+        parser.print_help()
+        return 0
+    if unknown:
+        getattr(args, "sub_parser", verb_parser or parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+    _line_buffered(sys.stdout)
+    return int(importlib.import_module(f"{__package__}.{args.verb}").main(args))
 
 
 def _build_parser(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser | None]:
@@ -77,7 +81,7 @@ def _build_parser(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, ar
     return parser, verb_parser
 
 
-def _line_buffered(stream: TextIO) -> None:
+def _line_buffered(stream: object) -> None:
     """Show each line at once, also when the output is a file or a pipe."""
-    if hasattr(stream, "reconfigure"):
-        cast("TextIO", stream).reconfigure(line_buffering=True)  # type: ignore[attr-defined]
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(line_buffering=True)

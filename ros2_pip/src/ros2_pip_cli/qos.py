@@ -59,7 +59,7 @@ def add_qos_arguments(parser: argparse.ArgumentParser, verb: str, default: str) 
 
 def given_qos(args: argparse.Namespace) -> QoSProfile:
     """Return the profile that the options describe."""
-    profile = QoSPresetProfiles.get_from_short_key(args.qos_profile)
+    profile: QoSProfile = QoSPresetProfiles.get_from_short_key(args.qos_profile)
     for name, policy in _POLICIES.items():
         key = getattr(args, f"qos_{name}")
         if key is not None:

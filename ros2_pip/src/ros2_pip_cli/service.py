@@ -123,7 +123,7 @@ def _call(args: argparse.Namespace) -> int:
                 now = cli.node.get_clock().now().to_msg()
                 stamp.sec, stamp.nanosec = now.sec, now.nanosec
             print(f"requester: making request: {request!r}\n")
-            future = client.call_async(request)
+            future: Any = client.call_async(request)
             cli.spin_until(future.done)
             if future.exception() is not None:
                 msg = f"Exception while calling service: {future.exception()!r}"

@@ -61,36 +61,35 @@ def message_filter(expression: str) -> Callable[[Any], bool]:
     return lambda message: bool(eval(code, {"m": message}))
 
 
-def find_type(cli: CliNode, topic: str) -> str | None:
-    """Wait a moment for the topic's type; None if it is unknown.
+def _known_type(cli: CliNode, topic: str) -> str:
+    """Return the type of the topic, once it is discovered.
 
     Raises:
-        CliError: publishers and subscribers use several types.
+        CliError: it is unknown, or publishers and subscribers use several types.
     """
     types: list[str] = cli.wait_for(lambda: cli.topic_types(topic), FIND_S)
+    if not types:
+        msg = f"WARNING: topic [{topic}] does not appear to be published yet\n"
+        msg += "Could not determine the type for the passed topic"
+        raise CliError(msg)
     if len(types) > 1:
         msg = f"Cannot echo topic '{topic}', as it contains more than one type: [{', '.join(types)}]"
         raise CliError(msg)
-    return types[0] if types else None
+    return types[0]
 
 
 def _main(args: argparse.Namespace) -> int:
     topic = full_name(args.topic_name)
     with cli_node(args) as cli:
+        message_class = load_type("message", args.message_type or _known_type(cli, topic))
         if args.message_type is None:
-            type_name = find_type(cli, topic)
-            if type_name is None:
-                msg = f"WARNING: topic [{topic}] does not appear to be published yet\n"
-                msg += "Could not determine the type for the passed topic"
-                raise CliError(msg)
+            # the offers of several publishers arrive one after the other
+            cli.settle(args.spin_time)
         else:
-            type_name = args.message_type
-        message_class = load_type("message", type_name)
-        # the offers arrive one after the other: adapt to all that come within the spin time
-        cli.wait_for(lambda: cli.node.get_publishers_info_by_topic(topic), args.spin_time)
-        cli.settle(args.spin_time) if args.message_type is None else None
+            cli.wait_for(lambda: cli.node.get_publishers_info_by_topic(topic), args.spin_time)
         printer = _Printer(args, message_class)
-        cli.node.create_subscription(message_class, topic, printer, subscription_qos(cli.node, topic, args), raw=True)
+        profile = subscription_qos(cli.node, topic, args)
+        cli.node.create_subscription(message_class, topic, printer, profile, raw=True)
         cli.spin_until(lambda: args.once and printer.count > 0, args.timeout)
     return 0
 
@@ -130,9 +129,10 @@ class _Printer:
     def _text(self, shown: Any) -> str:
         if hasattr(shown, "get_fields_and_field_types"):
             return self._to_text(shown).rstrip("\n")
-        if isinstance(shown, bytes | str | bool | int | float):
-            return str(shown)
-        items = shown.tolist() if hasattr(shown, "tolist") else list(shown)
+        plain = shown.tolist() if hasattr(shown, "tolist") else shown
+        if isinstance(plain, bytes | str | bool | int | float):
+            return str(plain)
+        items = list(plain)
         if items and hasattr(items[0], "get_fields_and_field_types"):
             return "\n".join(self._to_text(item).rstrip("\n") for item in items)
         if self._args.csv:

@@ -3,6 +3,7 @@
 """``ros2 topic hz``: the rate at which messages arrive."""
 
 import argparse
+import functools
 import itertools
 import sys
 import time
@@ -10,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.clock import ClockType
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import deserialize_message
 
@@ -79,26 +79,32 @@ def _main(args: argparse.Namespace) -> int:
     topics = [full_name(name) for name in args.topic_name]
     with cli_node(args) as cli:
         meters: dict[str, RateMeter] = {}
-        waiting = list(topics)
-        next_report = time.monotonic()
+        waiting = [topic for topic in topics if not _subscribe(cli, topic, args, meters)]
+        for topic in waiting:
+            print(f"WARNING: topic [{topic}] does not appear to be published yet", file=sys.stderr)
         while True:
-            if waiting:
-                waiting = [topic for topic in waiting if not _subscribe(cli, topic, args, meters)]
-            next_report += _REPORT_S
-            cli.spin_until(lambda deadline=next_report: time.monotonic() >= deadline)  # type: ignore[misc]
-            if next_report - time.monotonic() < _REPORT_S * -1:
-                next_report = time.monotonic()
-            _print_reports(meters, waiting, several=len(topics) > 1)
+            deadline = time.monotonic() + _REPORT_S
+            cli.spin_until(functools.partial(_is_past, deadline))
+            waiting = [topic for topic in waiting if not _subscribe(cli, topic, args, meters)]
+            for topic, meter in meters.items():
+                report = meter.report()
+                if report is not None:
+                    print(f"{topic}: {report}" if len(topics) > 1 else report)
+
+
+def _is_past(deadline: float) -> bool:
+    return time.monotonic() >= deadline
 
 
 def _subscribe(cli: CliNode, topic: str, args: argparse.Namespace, meters: dict[str, RateMeter]) -> bool:
-    types = cli.wait_for(lambda: cli.topic_types(topic), args.spin_time)
+    """Begin to measure a topic; False: its type is not known yet."""
+    types = cli.topic_types(topic) if meters else cli.wait_for(lambda: cli.topic_types(topic), args.spin_time)
     if not types:
         return False
     message_class = load_type("message", types[0])
     meter = meters.setdefault(topic, RateMeter(args.window_size))
     clock = cli.node.get_clock()
-    use_ros_time = clock.clock_type == ClockType.ROS_TIME and args.use_sim_time and not args.wall_time
+    use_ros_time = args.use_sim_time and not args.wall_time
     now_ns: Callable[[], int] = (lambda: clock.now().nanoseconds) if use_ros_time else time.monotonic_ns
 
     def arrived(data: bytes) -> None:
@@ -108,15 +114,6 @@ def _subscribe(cli: CliNode, topic: str, args: argparse.Namespace, meters: dict[
     received: Any = arrived
     cli.node.create_subscription(message_class, topic, received, qos_profile_sensor_data, raw=True)
     return True
-
-
-def _print_reports(meters: dict[str, RateMeter], waiting: list[str], *, several: bool) -> None:
-    for topic in waiting:
-        print(f"WARNING: topic [{topic}] does not appear to be published yet", file=sys.stderr)
-    for topic, meter in meters.items():
-        report = meter.report()
-        if report is not None:
-            print(f"{topic}: {report}" if several else report)
 
 
 SUB_VERB = SubVerb(
