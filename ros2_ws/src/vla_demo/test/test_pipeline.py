@@ -14,12 +14,14 @@ from vla_demo.stages import _progress
 
 def test_a_stage_keeps_its_log_and_its_time(tmp_path, capsys):
     pipeline = Pipeline(tmp_path)
-    pipeline.run("talk", [sys.executable, "-c", "print('progress: 1 of 2'); print('detail')"], _progress)
+    pipeline.run(
+        "talk", [sys.executable, "-c", "print('[n-1] [INFO] [1.5] [operator]: 1 of 2'); print('detail')"], _progress
+    )
     shown = capsys.readouterr().out
     assert "[talk] $ " in shown
     assert "1 of 2" in shown
     assert "detail" not in shown.split("\n", 2)[2]
-    assert (tmp_path / "talk.log").read_text() == "progress: 1 of 2\ndetail\n"
+    assert (tmp_path / "talk.log").read_text() == "[n-1] [INFO] [1.5] [operator]: 1 of 2\ndetail\n"
     assert pipeline.seconds["talk"] > 0
 
 

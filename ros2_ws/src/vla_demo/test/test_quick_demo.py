@@ -145,4 +145,4 @@ def test_a_checkpoint_of_another_mapping_is_refused_with_the_difference(quick_de
     assert "fps" in printed
     assert "Traceback" not in printed
     assert code == 0 or code == 1  # the launcher's exit code does not tell whether a node failed
-    assert "progress: trial 1" not in printed
+    assert "trial 1/1" not in printed

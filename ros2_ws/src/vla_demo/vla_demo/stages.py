@@ -3,6 +3,7 @@
 """The demo's stages and what is kept of each. Every stage runs a command of the README."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ from vla_demo.pipeline import Pipeline
 from vla_demo.report import success, versions
 from vla_demo.settings import DEMONSTRATION_SEED, HELD_OUT_SEED, ROBOT, DemoSettings
 
+_SAID = re.compile(r"\[(?:operator|trial)\]: (.+)$")
+
 RECORDED_TRIALS = 3  # rollouts kept as bags, for the video and the plots
 REAL_TIME_TRIALS = 4  # trials on the real-time clock, for latency and jitter
 
 
 def _progress(line: str) -> str | None:
-    """Lines of the nodes' own progress; the rest stays in the log."""
-    _, found, text = line.partition("progress: ")
-    return text if found else None
+    """What the operator and the trials say of their progress, and every node's errors; the rest stays in the log."""
+    if found := _SAID.search(line):
+        return found.group(1)
+    return line if "[ERROR]" in line or "[FATAL]" in line else None
 
 
 def _any(line: str) -> str | None:
@@ -61,7 +65,7 @@ class Demo:
         command += [f"episodes:={self.settings.demonstrations}", f"seed:={DEMONSTRATION_SEED}"]
         command += [f"output_dir:={self.output / 'bags'}", f"result_file:={self.output / 'record.json'}"]
         self.pipeline.run("record", command, _progress)
-        saved = _read(self.output / "record.json", "record")["saved"]
+        saved = sum(1 for episode in _read(self.output / "record.json", "record")["episodes"] if episode.get("bag"))
         if saved != self.settings.demonstrations:
             raise VlaError(
                 f"record: {saved} of {self.settings.demonstrations} episodes were saved; {self.output / 'logs' / 'record.log'} says why"
