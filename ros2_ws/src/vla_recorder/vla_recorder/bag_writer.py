@@ -154,7 +154,7 @@ class BagWriter:
         return sum(channel.count.messages for channel in self._channels.values())
 
     @property
-    def bytes(self) -> int:
+    def payload_bytes(self) -> int:
         """Payload written [B]."""
         return sum(channel.count.bytes for channel in self._channels.values())
 

@@ -146,7 +146,7 @@ class Controller:
                 "folder": str(self._open.session.folder),
                 "elapsed": (self._now_ns() - self._open.start_ns) / _NS,
                 "messages": self._open.session.messages,
-                "bytes": self._open.session.bytes,
+                "bytes": self._open.session.payload_bytes,
             }
 
     def open(self, task: str, seed: int, max_duration_s: float) -> str:

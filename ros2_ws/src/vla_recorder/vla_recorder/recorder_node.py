@@ -221,7 +221,8 @@ class RecorderNode(ManagedNode):
         if self._goal is None or goal.goal_id != self._goal.goal_id:
             return CancelResponse.REJECT
         # The goal must be in the canceling state before it can end as canceled, so the episode is closed one turn later.
-        self.executor.create_task(self._close_canceled)
+        if self.executor is not None:
+            self.executor.create_task(self._close_canceled)
         return CancelResponse.ACCEPT
 
     def _close_canceled(self) -> None:

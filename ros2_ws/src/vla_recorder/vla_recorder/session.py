@@ -100,7 +100,7 @@ class Session:
         return self._messages
 
     @property
-    def bytes(self) -> int:
+    def payload_bytes(self) -> int:
         """Payload accepted [B]."""
         return self._bytes
 

@@ -160,7 +160,7 @@ class Taps:
 
 
 def _same(left: QoSProfile, right: QoSProfile) -> bool:
-    return left.reliability == right.reliability and left.durability == right.durability
+    return (left.reliability, left.durability) == (right.reliability, right.durability)
 
 
 def qos_metadata(qos: QoSProfile) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class VideoEncoder:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(path), "w")
         try:
-            stream = self._container.add_stream(CODECS[settings.vcodec], rate=fps, options=settings.options())
+            stream: Any = self._container.add_stream(CODECS[settings.vcodec], rate=fps, options=settings.options())
         except (av.FFmpegError, ValueError) as error:
             self._container.close()
             path.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ class VideoEncoder:
         stream.codec_context.time_base = self._time_base
         # Episodes are converted in parallel processes; threads inside one encoder would only fight over the cores.
         stream.thread_count = 1
-        self._stream: Any = stream
+        self._stream = stream
 
     @property
     def frames(self) -> int:
@@ -169,8 +169,11 @@ class VideoEncoder:
 
 def count_frames(path: Path) -> int:
     """Return the number of encoded pictures in a file, by reading its packets."""
-    with av.open(str(path)) as container:
+    container: Any = av.open(str(path))
+    try:
         return sum(1 for packet in container.demux(container.streams.video[0]) if packet.size > 0)
+    finally:
+        container.close()
 
 
 def join(parts: Sequence[Path], output: Path, fps: int) -> None:
@@ -215,7 +218,8 @@ def join(parts: Sequence[Path], output: Path, fps: int) -> None:
 
 def video_info(path: Path, settings: VideoSettings, fps: int) -> dict[str, Any]:
     """Return the ``info`` entry of a video feature in ``info.json``, read from the file."""
-    with av.open(str(path)) as container:
+    container: Any = av.open(str(path))
+    try:
         stream = container.streams.video[0]
         return {
             "video.height": stream.height,
@@ -230,3 +234,5 @@ def video_info(path: Path, settings: VideoSettings, fps: int) -> dict[str, Any]:
             "has_audio": False,
             "is_depth_map": False,
         }
+    finally:
+        container.close()
