@@ -189,6 +189,34 @@ def test_messages_of_another_type_are_named(profile):
         builder.push(FRONT, 0, Data(1.0))
 
 
+def test_names_that_no_message_carries_are_named(profile):
+    builder = filled(profile, skip=("joint_states",))
+    for _ in range(3):
+        builder.push_topic("joint_states", T0_NS, joint_state(T0_NS, ["left_elbow", "left_wrist"], [0, 0]))
+    missing = builder.sample(T0_NS)
+    assert missing.stream == "observation.state.0"
+    assert "3 messages on joint_states, but none carries position.elbow_joint, position.wrist_joint" in missing.detail
+    assert "the last one carries left_elbow, left_wrist. Is that driver running" in missing.detail
+
+
+def test_a_stream_that_is_silent_because_of_its_stamps_says_so(profile):
+    builder = filled(profile, skip=("front/image_raw",))
+    builder.push(FRONT, T0_NS, image(0, test_pixels((24, 32), 0)))
+    assert "all 1 messages on front/image_raw came without a header stamp" in builder.sample(T0_NS).detail
+
+
+def test_actions_in_the_space_of_the_tool(six_axes):
+    builder = FrameBuilder(six_axes("delta_eef"), actions=True)
+    names = ["pan", "lift", "elbow", "wrist_1", "wrist_2", "wrist_3", "finger"]
+    builder.push_topic("joint_states", T0_NS, joint_state(T0_NS, names, [0, -1.5, 1.5, -1.5, -1.5, 0, 0]))
+    builder.push_topic("command/arm", T0_NS, joint_state(T0_NS, names[:6], [0, -1.5, 1.5, -1.5, -1.5, 0.1]))
+    builder.push_topic("command/gripper", T0_NS, joint_state(T0_NS, names[6:], [0.3]))
+    action = builder.sample(T0_NS).action
+    assert action[:3] == pytest.approx([0, 0, 0], abs=1e-6)
+    assert np.linalg.norm(action[3:6]) == pytest.approx(0.1, abs=1e-6)
+    assert action[6] == pytest.approx(0.3)
+
+
 def test_late_messages_and_a_jump_of_the_clock(profile):
     builder = filled(profile)
     early = joint_state(T0_NS - 10**10, ["finger_joint"], [0.0])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vla_core import codecs
 from vla_core.actions import apply_scale
-from vla_core.errors import CodecError, DecoderError, FieldError, FrameError
+from vla_core.errors import CodecError, DecoderError, FieldError, FrameError, listing
 from vla_core.fields import FieldReader
 from vla_core.images import resize, to_rgb
 from vla_core.specs import CameraSpec, RecordSpec, Scale, StateSpec
@@ -91,7 +91,13 @@ class Entry:
 class Source:
     """One stream with its buffer and its decoder."""
 
-    def __init__(self, stream: Stream, decode: Callable[[Any], NDArray[Any]], reader: FieldReader | None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        decode: Callable[[Any], NDArray[Any]],
+        reader: FieldReader | None = None,
+        wanted: tuple[str, ...] = (),
+    ) -> None:
         self.buffer: StreamBuffer[Entry] = StreamBuffer(
             strategy=stream.strategy, max_age_s=stream.max_age_s, rate_hz=stream.rate_hz
         )
@@ -99,14 +105,33 @@ class Source:
         self.by_header = stream.stamp == "header"
         self.carries = reader.carries if reader else None
         self.decode = decode
+        self.wanted = wanted
         self.ignored = self.unstamped = 0
+        self.last_ignored: Any = None
+
+    def why_silent(self) -> str:
+        """Return why messages came but none was for this stream; empty if none came."""
+        topic = self.stream.topic
+        if self.unstamped:
+            return f"all {self.unstamped} messages on {topic} came without a header stamp and were dropped"
+        if self.last_ignored is None:
+            return ""
+        carried: tuple[str, ...] = tuple(getattr(self.last_ignored, "name", ())) or tuple(self.last_ignored.joint_names)
+        return (
+            f"{self.ignored} messages on {topic}, but none carries {listing(self.wanted)}; the last one carries {listing(carried)}. "
+            "Is that driver running, and are the names in the profile the driver's?"
+        )
 
     def value(self, entry: Entry) -> NDArray[Any] | Missing:
         """Return the decoded value of a message; it is decoded once."""
-        if entry.value is None:
-            entry.value = self._decode(entry.msg)
-            entry.msg = None  # an image in its raw form is not needed any more
-        return entry.value
+        msg = entry.msg
+        # Another thread that samples may be here as well: it sets the value before it drops the message.
+        if entry.value is None and msg is not None:
+            entry.value = self._decode(msg)
+            entry.msg = None
+        value = entry.value
+        assert value is not None
+        return value
 
     def _decode(self, msg: Any) -> NDArray[Any] | Missing:
         key, topic = self.stream.key, self.stream.topic
@@ -164,7 +189,7 @@ def camera_source(camera: CameraSpec) -> Source:
         rgb.flags.writeable = False
         return rgb
 
-    return Source(_stream(f"{IMAGE_PREFIX}{camera.name}", camera), decode, None)
+    return Source(_stream(f"{IMAGE_PREFIX}{camera.name}", camera), decode)
 
 
 def vector_source(key: str, spec: StateSpec | RecordSpec, scale: Scale | None) -> Source:
@@ -174,7 +199,7 @@ def vector_source(key: str, spec: StateSpec | RecordSpec, scale: Scale | None) -
     def decode(msg: Any) -> NDArray[np.float64]:
         return apply_scale(scale, reader.read(msg))
 
-    return Source(_stream(key, spec), decode, reader)
+    return Source(_stream(key, spec), decode, reader, spec.fields)
 
 
 def _stream(key: str, spec: CameraSpec | StateSpec | RecordSpec) -> Stream:

@@ -20,12 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core.actions import ActionMap
-from vla_core.errors import FrameError, KinematicsError, listing, nearest_name
+from vla_core.errors import FrameError, listing, nearest_name
 from vla_core.fields import NONE
 from vla_core.frame_sources import (
     ACTION_KEY,
     IMAGE_PREFIX,
-    NOT_FINITE,
     STATE_KEY,
     Entry,
     Missing,
@@ -172,6 +171,7 @@ class FrameBuilder:
                 ) from None
             if carried == NONE:
                 source.ignored += 1
+                source.last_ignored = msg
                 return IGNORED
         t_ns = receive_ns
         if source.by_header:
@@ -218,7 +218,10 @@ class FrameBuilder:
         return result
 
     def _absent(self, key: str, found: Found[Entry]) -> Missing:
-        stream = self._sources[key].stream
+        source = self._sources[key]
+        stream = source.stream
+        if source.buffer.newest_ns is None and (why := source.why_silent()):
+            return Missing(key, found.status, f"{key}: {why}")
         if found.item is None:
             around = "around" if stream.lookahead_s else "at or before"
             text = f"{key}: no message {around} this tick on {stream.topic}"
@@ -237,10 +240,7 @@ class FrameBuilder:
         action = None
         if self._actions is not None:
             targets = {name: values[source.stream.key][None] for name, source in self._action}
-            try:
-                action = self._actions.encode(targets, state)[0]
-            except KinematicsError as error:
-                return Missing(ACTION_KEY, NOT_FINITE, str(error))
+            action = self._actions.encode(targets, state)[0]
         return Frame(
             t_ns=t_ns,
             state=state,

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Every key of a profile and every value it may take is in the reference."""
+
+from pathlib import Path
+
+import pytest
+from vla_core import profile_schema as schema
+from vla_core import specs
+
+PAGE = Path(__file__).parents[4] / "docs" / "reference" / "profile.md"
+
+pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason=f"{PAGE} is not part of this installation")
+
+KEYS = sorted(
+    {
+        *schema.TOP_KEYS,
+        *schema.CAMERA_KEYS,
+        *schema.STATE_KEYS,
+        *schema.RECORD_KEYS,
+        *schema.COMMAND_KEYS,
+        *schema.LIMIT_KEYS,
+        *schema.ACTION_KEYS,
+        *schema.SAFETY_KEYS,
+        *schema.KINEMATICS_KEYS,
+        *schema.RECORD_TOPIC_KEYS,
+        *schema.DRIVER_KEYS,
+    }
+)
+VALUES = (*specs.ACTION_SPACES, *specs.STRATEGIES, *specs.TIMELINES, *specs.POINTS, *specs.QOS, *specs.INTERFACES)
+
+
+@pytest.mark.parametrize("word", [*KEYS, *VALUES])
+def test_word_is_documented(word):
+    text = PAGE.read_text(encoding="utf-8")
+    assert f"`{word}`" in text or f".{word}`" in text, f"'{word}' is missing in {PAGE.name}"
