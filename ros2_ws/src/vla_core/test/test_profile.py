@@ -126,6 +126,15 @@ def test_eef_needs_the_joints_of_the_kinematics(six_axes):
     assert "needs the joints of 'kinematics' in the same order: pan, lift" in message
 
 
+def test_an_arm_that_cannot_be_inverted_is_refused(six_axes):
+    # Six parallel axes move in a plane: many joint positions lead to one pose.
+    planar = six_axes().text.replace("action_space: absolute_joint", "action_space: absolute_eef")
+    for angle in ("- 1.5707963267948966", "- -1.5707963267948966"):
+        planar = planar.replace(angle, "- 0.0")
+    message = error_of(planar)
+    assert "action: the action space cannot be inverted: 'arm' in the space absolute_eef comes back" in message
+
+
 def test_file_errors(tmp_path):
     with pytest.raises(
         ProfileError, match=r"nowhere\.yaml: cannot read the robot profile: No such file or directory; give"

@@ -11,6 +11,7 @@ from vla_core.frames import Frame, FrameBuilder
 from vla_core.kinematics import forward
 from vla_core.profile import load_profile, mapping_differences, parse_profile
 from vla_core.safety import SafetyFilter
+from vla_core.specs import ACTION_SPACES
 from vla_core.stamps import tick_ns
 from vla_core.testing import T0_NS, synthetic_events
 
@@ -44,6 +45,14 @@ def test_ur5e_zero_pose_in_base_link():
     # The published table gives (-0.8172, -0.2329, 0.0628) m in `base`, which is turned by half a turn about z.
     T = forward(load_profile(ROBOTS / "sim_ur5e.yaml").kinematics, np.zeros(6))
     assert T[:3, 3] == pytest.approx([0.8172, 0.2329, 0.0628], abs=1e-9)
+
+
+@pytest.mark.parametrize("space", ACTION_SPACES)
+def test_every_action_space_fits_the_arm(space):
+    text = load_profile(ROBOTS / "sim_ur5e.yaml").text
+    profile = parse_profile(text.replace("action_space: absolute_joint", f"action_space: {space}"))
+    assert len(profile.action_names) == 7
+    assert profile.action_names[6] == "robotiq_85_left_knuckle_joint.pos"
 
 
 def test_tool_down_is_the_reference_of_absolute_eef():

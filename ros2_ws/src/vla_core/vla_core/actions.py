@@ -226,7 +226,8 @@ class ActionMap:
             lower, upper = np.array(group.spec.limits.lower), np.array(group.spec.limits.upper)
             # Off the middle, where arms tend to be stretched out and lose a degree of freedom; and near each other.
             start = lower + (upper - lower) * np.linspace(0.55, 0.62, len(lower))
-            span = np.minimum(0.02 * (upper - lower), 0.05)
+            # Joints go different ways, so that a redundant arm cannot come back by luck.
+            span = np.minimum(0.02 * (upper - lower), 0.05) * np.cos(2.0 * np.arange(len(lower)))
             targets[group.spec.name] = start + np.linspace(0.0, 1.0, 3)[:, None] * span
             for joint, value in zip(group.spec.joints, start, strict=True):
                 if joint in self._in_state:
