@@ -40,7 +40,7 @@ class CellParams:
         100.0, "Joint state of the gripper; divides 500. The real driver's rate is 500.", minimum=1.0, maximum=500.0
     )
     tcp_pose_rate_hz: float = param(500.0, "Tool pose; divides 500.", minimum=1.0, maximum=500.0)
-    tf_rate_hz: float = param(50.0, "Moving transforms; divides 500.", minimum=1.0, maximum=500.0)
+    tf_rate_hz: float = param(20.0, "Moving transforms; divides 500.", minimum=1.0, maximum=500.0)
     clock_rate_hz: float = param(250.0, "Paced: messages on /clock; divides 500.", minimum=1.0, maximum=500.0)
 
     gripper_action: str = param(

@@ -17,16 +17,15 @@ from typing import Any
 from rclpy.action import ActionClient
 from vla_common.params import declare, param
 from vla_common.run import EXIT_FAILURE, EXIT_OK, ManagedNode, run_node
-from vla_common.services import ActionOutcome, GoalRun, call_checked, send_goal
+from vla_common.services import ActionOutcome, GoalRun, send_goal
 from vla_common.ticks import make_ticker
 from vla_core.profile import load_profile
-from vla_msgs.action import RecordEpisode
-from vla_msgs.srv import StartEpisode, StopEpisode
 
 from vla_sim import drive
 from vla_sim.errors import SimError
 from vla_sim.expert import Expert, Plan
-from vla_sim.scene_client import Scene, SceneClient, arm_and_gripper
+from vla_sim.recorder_client import RecorderClient
+from vla_sim.scene_client import SceneClient, arm_and_gripper
 from vla_sim.tasks import INSTRUCTIONS, TASKS
 
 _LEAD_S = 0.1  # recorded before the arm moves, so that every stream has data
@@ -44,7 +43,7 @@ class OperatorParams:
     instruction: str = param("", "Text stored with the episodes; empty: the task's own.")
     noise: bool = param(True, "Disturb what is sent (never what is labelled).")
     record: bool = param(True, "Record through the services of /recorder; false only drives.")
-    output: str = param("", "Result file (JSON); empty: none.")
+    result_file: str = param("", "Result file (JSON); empty: none.")
     lockstep: bool = param(False, "The cell runs in lockstep and lists this node as a participant.")
 
 
@@ -75,8 +74,7 @@ class OperatorNode(ManagedNode):
         self._gripper_label = drive.label_publisher(self, self._gripper)
         self._arm_client = ActionClient(self, drive.TRAJECTORY_ACTION, self._arm.command.name)
         self._gripper_client = ActionClient(self, self._gripper_type, self._gripper.command.name)
-        self._start = self.create_client(StartEpisode, "recorder/start")
-        self._stop = self.create_client(StopEpisode, "recorder/stop")
+        self._recorder = RecorderClient(self) if self.params.record else None
         self._results: list[EpisodeResult] = []
         self.start_thread(self._work, "operator")
 
@@ -105,12 +103,12 @@ class OperatorNode(ManagedNode):
         scene = self._scene.reset(seed, self.params.task)
         plan = Expert(self.params.task, seed, self.params.noise).plan(scene.q, scene.object_pose, scene.target_pose)
         instruction = self.params.instruction or INSTRUCTIONS[self.params.task]
-        if self.params.record:
-            call_checked(self._start, StartEpisode.Request(task=instruction, seed=seed), timeout_s=30.0)
+        if self._recorder is not None:
+            self._recorder.start(instruction, seed)
         duration_s = self._drive(plan)
         last = self._scene.latest()
         assert last is not None
-        bag = self._save(last) if self.params.record else ""
+        bag = "" if self._recorder is None else self._recorder.stop(last.task.success)
         return EpisodeResult(
             seed=seed,
             success=last.task.success,
@@ -155,14 +153,8 @@ class OperatorNode(ManagedNode):
         drive.publish_label(self._arm_label, self._arm.joints, drive.in_order(plan.arm(t), self._arm.joints), now)
         drive.publish_label(self._gripper_label, self._gripper.joints, [plan.gripper(t)], now)
 
-    def _save(self, last: Scene) -> str:
-        result = RecordEpisode.Result
-        outcome = result.OUTCOME_SUCCESS if last.task.success else result.OUTCOME_FAILURE
-        response = call_checked(self._stop, StopEpisode.Request(outcome=outcome), timeout_s=60.0)
-        return str(response.bag_path)
-
     def _write(self) -> None:
-        if not self.params.output:
+        if not self.params.result_file:
             return
         report = {
             "task": self.params.task,
@@ -171,7 +163,7 @@ class OperatorNode(ManagedNode):
             "ok": sum(result.success for result in self._results),
             "episodes": [asdict(result) for result in self._results],
         }
-        path = Path(self.params.output)
+        path = Path(self.params.result_file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -6,6 +6,7 @@ All calls except construction need `lock`, which the facade's callbacks and the 
 """
 
 import threading
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -167,7 +168,7 @@ class Plant:
         self.manager.restore([self._initial])
         self._stop_ns = self._next_stop()
 
-    def command_forward(self, values: "list[float] | Array") -> None:
+    def command_forward(self, values: "Sequence[float] | Array") -> None:
         """A streamed position command.
 
         Raises:

@@ -11,7 +11,7 @@ period, so that no message is received before its own stamp.
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -32,6 +32,7 @@ from vla_sim.facade.scene import TaskFacade, TransformFacade
 from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs
 from vla_sim.lockstep import TickServer
 from vla_sim.plant import Plant
+from vla_sim.tasks import BinMode
 
 _STEP_S = c.STEP_NS * 1e-9
 _PACED_TASK_HZ = 50
@@ -52,7 +53,7 @@ class CellNode(ManagedNode):
             camera_sizes(profile),
             self.params.seed,
             self.params.task,
-            bin_mode=self.params.bin_mode,
+            bin_mode=cast(BinMode, self.params.bin_mode),
             yaw_range=self.params.yaw_range,
         )
         stop_s = self.params.protective_stop_at_s

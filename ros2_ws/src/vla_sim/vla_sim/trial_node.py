@@ -22,6 +22,7 @@ from vla_core.profile import load_profile
 from vla_msgs.action import RunPolicy
 
 from vla_sim.errors import SimError
+from vla_sim.recorder_client import RecorderClient
 from vla_sim.scene_client import SceneClient
 from vla_sim.tasks import INSTRUCTIONS, TASKS
 
@@ -40,7 +41,8 @@ class TrialParams:
     instruction: str = param("", "Text for the policy; empty: the task's own.")
     max_duration_s: float = param(12.0, "A trial ends without success after this simulated time [s].", minimum=0.1)
     hold_s: float = param(0.0, "Success must hold for this long before the policy is stopped [s].", minimum=0.0)
-    output: str = param("", "Result file (JSON); empty: none.")
+    result_file: str = param("", "Result file (JSON); empty: none.")
+    record_episodes: int = param(0, "Record this many trials, from the first on, through /recorder.", minimum=0)
     lockstep: bool = param(False, "The cell runs in lockstep and lists this node as a participant.")
 
 
@@ -66,6 +68,7 @@ class TrialResult:
     inference_ms_p50: float
     inference_ms_p95: float
     obs_to_action_ms_p95: float
+    bag: str
 
 
 class TrialNode(ManagedNode):
@@ -74,9 +77,11 @@ class TrialNode(ManagedNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("trial", **kwargs)
         self.params = declare(self, TrialParams)
+        self._instruction = self.params.instruction or INSTRUCTIONS[self.params.task]
         self._ticker = make_ticker(self, lockstep=self.params.lockstep)
         self._scene = SceneClient(self, self._ticker, load_profile(self.params.profile))
         self._client = ActionClient(self, RunPolicy, "policy/run")
+        self._recorder = RecorderClient(self) if self.params.record_episodes else None
         self._results: list[TrialResult] = []
         self.start_thread(self._work, "trial")
 
@@ -88,7 +93,7 @@ class TrialNode(ManagedNode):
         params = self.params
         with self._ticker.attached():
             for index in range(params.episodes):
-                result = self._trial(params.first_seed + index)
+                result = self._trial(params.first_seed + index, record=index < params.record_episodes)
                 self._results.append(result)
                 self._write()
                 why = f": {result.error_msg}" if result.error_msg else ""
@@ -101,10 +106,12 @@ class TrialNode(ManagedNode):
         self.get_logger().info(f"{good} of {len(self._results)} trials succeeded")
         self.stop.set(EXIT_OK, "all trials are done")
 
-    def _trial(self, seed: int) -> TrialResult:
+    def _trial(self, seed: int, *, record: bool) -> TrialResult:
         wall = time.monotonic()
         scene = self._scene.reset(seed, self.params.task)
         start_distance = nearest = scene.task.tool_distance
+        if record and self._recorder is not None:
+            self._recorder.start(self._instruction, seed)
         run = self._start()
         begin = now = self._scene.tick()
         held_ns: int | None = None
@@ -120,15 +127,14 @@ class TrialNode(ManagedNode):
         duration_s = (now - begin) * 1e-9
         last = self._now().task
         outcome = self._end(run)
+        bag = self._recorder.stop(success) if record and self._recorder is not None else ""
         return _result(
-            seed, success, duration_s, time.monotonic() - wall, start_distance, nearest, last, outcome.result
+            seed, success, duration_s, time.monotonic() - wall, start_distance, nearest, last, outcome.result, bag
         )
 
     def _start(self) -> GoalRun:
         """Send the goal; a policy that is still loading refuses it, so it is repeated for a while."""
-        goal = RunPolicy.Goal(
-            task=self.params.instruction or INSTRUCTIONS[self.params.task], max_duration=self.params.max_duration_s
-        )
+        goal = RunPolicy.Goal(task=self._instruction, max_duration=self.params.max_duration_s)
         give_up = time.monotonic() + _ACCEPT_RETRY_S
         while True:
             try:
@@ -154,24 +160,32 @@ class TrialNode(ManagedNode):
         return scene
 
     def _write(self) -> None:
-        if not self.params.output:
+        if not self.params.result_file:
             return
         good = sum(result.success for result in self._results)
         report = {
             "task": self.params.task,
-            "instruction": self.params.instruction or INSTRUCTIONS[self.params.task],
+            "instruction": self._instruction,
             "n": len(self._results),
             "ok": good,
             "rate": good / len(self._results),
             "trials": [asdict(result) for result in self._results],
         }
-        path = Path(self.params.output)
+        path = Path(self.params.result_file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _result(
-    seed: int, success: bool, duration_s: float, wall_s: float, start: float, nearest: float, last: Any, run: Any
+    seed: int,
+    success: bool,
+    duration_s: float,
+    wall_s: float,
+    start: float,
+    nearest: float,
+    last: Any,
+    run: Any,
+    bag: str,
 ) -> TrialResult:
     return TrialResult(
         seed=seed,
@@ -192,6 +206,7 @@ def _result(
         inference_ms_p50=_finite(run.inference_ms_p50),
         inference_ms_p95=_finite(run.inference_ms_p95),
         obs_to_action_ms_p95=_finite(run.obs_to_action_ms_p95),
+        bag=bag,
     )
 
 

@@ -42,7 +42,7 @@ class ForwardController:
         """Ignore commands from now on."""
         self.active = False
 
-    def command(self, values: Sequence[float], now_ns: int) -> None:
+    def command(self, values: "Sequence[float] | Vector", now_ns: int) -> None:
         """Take a command.
 
         Raises:

@@ -11,7 +11,8 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from vla_common.qos import SENSOR
-from vla_core.profile import CameraSpec, Profile
+from vla_core.profile import Profile
+from vla_core.specs import CameraSpec
 
 from vla_sim.cell import Cell
 from vla_sim.cell_params import CellParams

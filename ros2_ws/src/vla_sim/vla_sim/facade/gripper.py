@@ -36,7 +36,7 @@ class GripperFacade:
             f"{_NAME}/gripper_cmd",
             check=self._check,
             accepted=self._accepted,
-            cancel=lambda handle: plant.gripper.cancel(handle, plant.knuckle[0]),
+            cancel=self._cancel,
         )
         jobs.every(round(RATE_HZ / params.gripper_state_rate_hz), self._send_joint_state)
 
@@ -84,6 +84,9 @@ class GripperFacade:
     def _accepted(self, handle: ServerGoalHandle) -> None:
         with self._plant.lock:
             self._plant.gripper.accept(*self._command(handle.request), token=handle, now_ns=self._plant.time_ns)
+
+    def _cancel(self, handle: ServerGoalHandle) -> None:
+        self._plant.gripper.cancel(handle, self._plant.knuckle[0])
 
     def _send_joint_state(self, t_ns: int) -> None:
         if not self.joint_states.wanted:

@@ -2,6 +2,7 @@
 
 """Robot description, transforms, and the simulator-only truth about the task."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -41,8 +42,9 @@ class TransformFacade:
         for edge in fixed:
             edge.header.stamp = now
         self._static.publish(TFMessage(transforms=fixed))
-        self._moving = [link for link in model.LINKS if link.joint is not None]
-        self._fixed_part = [model.transform(link.xyz, link.rpy) for link in self._moving]
+        self._moving = [_MovingEdge(link) for link in model.LINKS if link.joint is not None]
+        self._tool = _edge("base", _TOOL_CONTROLLER, np.eye(4))
+        self._message = TFMessage(transforms=[*(moving.edge for moving in self._moving), self._tool])
         self._dynamic = node.create_publisher(TFMessage, "tf", DRIVER)
         jobs.every(round(RATE_HZ / params.tf_rate_hz), self._send)
 
@@ -51,16 +53,43 @@ class TransformFacade:
             return
         values = dict(zip(c.ARM_JOINTS, self._plant.q.tolist(), strict=True))
         values[c.GRIPPER_JOINT] = self._plant.knuckle[0]
-        edges = []
-        for link, fixed in zip(self._moving, self._fixed_part, strict=True):
-            assert link.joint is not None
-            source, gain = link.joint.mimic or (link.joint.name, 1.0)
-            edges.append(_edge(link.parent, link.name, fixed @ _motion(link.joint, gain * values[source])))
-        T = kinematics.T_BASE_LINK_BASE @ kinematics.forward(self._plant.q)
-        edges.append(_edge("base", _TOOL_CONTROLLER, T))
-        for edge in edges:
+        for moving in self._moving:
+            moving.move(values[moving.source])
+        _set_transform(self._tool, kinematics.T_BASE_LINK_BASE @ kinematics.forward(self._plant.q))
+        for edge in self._message.transforms:
             set_stamp(edge.header.stamp, t_ns)
-        self._dynamic.publish(TFMessage(transforms=edges))
+        self._dynamic.publish(self._message)
+
+
+class _MovingEdge:
+    """The transform of one link with a joint."""
+
+    def __init__(self, link: model.Link) -> None:
+        assert link.joint is not None
+        self.source, self._gain = link.joint.mimic or (link.joint.name, 1.0)
+        T = model.transform(link.xyz, link.rpy)
+        self.edge = _edge(link.parent, link.name, T)
+        self._origin = tuple(float(v) for v in link.xyz)
+        self._rotation = model.quaternion(T[:3, :3])
+        self._axis = link.joint.axis
+        self._slide = tuple(float(v) for v in T[:3, :3] @ np.array(link.joint.axis))
+        self._prismatic = link.joint.kind == "prismatic"
+
+    def move(self, joint: float) -> None:
+        """Set the transform for the value of the source joint [rad or m]."""
+        value = self._gain * joint
+        if self._prismatic:
+            t = self.edge.transform.translation
+            t.x, t.y, t.z = (o + value * s for o, s in zip(self._origin, self._slide, strict=True))
+            return
+        sine, w2 = math.sin(0.5 * value), math.cos(0.5 * value)
+        x1, y1, z1, w1 = self._rotation
+        x2, y2, z2 = (sine * a for a in self._axis)
+        r = self.edge.transform.rotation
+        r.x = w1 * x2 + x1 * w2 + y1 * z2 - z1 * y2
+        r.y = w1 * y2 - x1 * z2 + y1 * w2 + z1 * x2
+        r.z = w1 * z2 + x1 * y2 - y1 * x2 + z1 * w2
+        r.w = w1 * w2 - x1 * x2 - y1 * y2 - z1 * z2
 
 
 class TaskFacade:
@@ -105,25 +134,17 @@ class TaskFacade:
         return response
 
 
-def _motion(joint: model.Joint, value: float) -> Array:
-    T = np.eye(4)
-    axis = np.array(joint.axis)
-    if joint.kind == "prismatic":
-        T[:3, 3] = value * axis
-        return T
-    x, y, z = axis
-    K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    T[:3, :3] = np.eye(3) + np.sin(value) * K + (1.0 - np.cos(value)) * K @ K
-    return T
-
-
 def _edge(parent: str, child: str, T: Array) -> TransformStamped:
     edge = TransformStamped(child_frame_id=child)
     edge.header.frame_id = parent
+    _set_transform(edge, T)
+    return edge
+
+
+def _set_transform(edge: TransformStamped, T: Array) -> None:
     t, r = edge.transform.translation, edge.transform.rotation
     t.x, t.y, t.z = T[:3, 3].tolist()
     r.x, r.y, r.z, r.w = model.quaternion(T[:3, :3])
-    return edge
 
 
 def _pose(pose: tasks.Pose) -> Pose:
