@@ -2,6 +2,8 @@
 
 """The policy node against a fake robot: goals, cancel, silence, rejection, dry run."""
 
+from itertools import pairwise
+
 from action_msgs.msg import GoalStatus
 from policy_cell import RampRunner, wait_until
 from policy_fixtures import small_profile
@@ -44,11 +46,11 @@ def test_what_is_in_force_is_published_at_every_tick(cell):
     wait_until(lambda: len(c.targets["command/arm"]) > 20, what="arm targets")
     arm = c.targets["command/arm"]
     stamps = [m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec for m in arm]
-    assert all(0.015 < b - a < 0.2 for a, b in zip(stamps, stamps[1:], strict=False))
+    assert all(0.015 < b - a < 0.2 for a, b in pairwise(stamps))
     assert list(arm[0].name) == ["shoulder", "elbow"]
     positions = [m.position[0] for m in arm]
-    assert max(abs(b - a) for a, b in zip(positions, positions[1:], strict=False)) < 0.05, "no jerk at a take-over"
-    assert [m.position[0] for m in c.targets["command/gripper"]][0] == 0.0
+    assert max(abs(b - a) for a, b in pairwise(positions)) < 0.05, "no jerk at a take-over"
+    assert c.targets["command/gripper"][0].position[0] == 0.0
 
 
 def test_cancel_stops_the_arm_and_is_the_reason_kept(cell):

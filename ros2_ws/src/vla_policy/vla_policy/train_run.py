@@ -106,7 +106,12 @@ def split_lines(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def run_trainer(
-    command: Sequence[str], *, environment: Mapping[str, str], steps: int, output: Path, stream: TextIO = sys.stdout
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    steps: int,
+    output: Path,
+    stream: TextIO | None = None,
 ) -> Progress:
     """Run the trainer to its end.
 
@@ -115,7 +120,7 @@ def run_trainer(
         environment: Its whole environment.
         steps: Number of steps, for the progress line.
         output: The run folder that the command makes; the full log is put there as `train.log`.
-        stream: Where progress is printed.
+        stream: Where progress is printed; standard output by default.
 
     Returns:
         The last state of the progress.
@@ -125,7 +130,7 @@ def run_trainer(
     """
     descriptor, name = tempfile.mkstemp(prefix="lerobot-train-", suffix=".log")
     log = Path(name)
-    progress, printer = Progress(total=steps), ProgressPrinter(stream)
+    progress, printer = Progress(total=steps), ProgressPrinter(stream or sys.stdout)
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     with os.fdopen(descriptor, "wb") as record, _SignalForwarder() as stop:
         child = subprocess.Popen(

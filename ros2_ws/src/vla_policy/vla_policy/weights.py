@@ -70,8 +70,8 @@ def check_shapes(path: Path, stored: Mapping[str, Shape], model: Mapping[str, Sh
         problems.append(f"missing in the file ({len(missing)}): {_some(missing)}")
     if extra:
         problems.append(f"unknown to the model ({len(extra)}): {_some(extra)}")
-    wrong = [f"{name} file {stored[name]}, model {model[name]}" for name in stored if stored[name] != model.get(name)]
-    wrong = [line for line in wrong if line.split(" ", 1)[0] in model]
+    both = [name for name in stored if name in model]
+    wrong = [f"{name} file {stored[name]}, model {model[name]}" for name in both if stored[name] != model[name]]
     if wrong:
         problems.append(f"other shape ({len(wrong)}): {_some(wrong)}")
     if problems:
