@@ -61,10 +61,10 @@ def call_service(client: Client, request: Any, timeout_s: float = 10.0) -> Any:
         CallError: the service does not exist or does not answer within `timeout_s` wall seconds.
     """
     if not client.wait_for_service(timeout_sec=timeout_s):
-        raise CallError(f"service {client.srv_name}: nobody offers it after {timeout_s:g} s. Is its node running?")
+        raise CallError(f"service {client.service_name}: nobody offers it after {timeout_s:g} s. Is its node running?")
     future = client.call_async(request)
     try:
-        return wait_future(future, timeout_s, f"service {client.srv_name}")
+        return wait_future(future, timeout_s, f"service {client.service_name}")
     finally:
         client.remove_pending_request(future)
 
@@ -77,7 +77,7 @@ def call_checked(client: Client, request: Any, timeout_s: float = 10.0) -> Any:
     """
     response = call_service(client, request, timeout_s)
     if not response.success:
-        raise CallError(f"service {client.srv_name} refused: {response.message}")
+        raise CallError(f"service {client.service_name} refused: {response.message}")
     return response
 
 
