@@ -18,13 +18,13 @@ from action_msgs.msg import GoalStatus
 from builtin_interfaces.msg import Duration, Time
 from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
 from numpy.typing import NDArray
-from rclpy.action import ActionClient
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectoryPoint
+from vla_common.action_client import GoalClient
 from vla_common.qos import COMMAND
 from vla_common.services import CallError, wait_future
 from vla_core.codecs import JOINT_STATE
@@ -63,7 +63,7 @@ class Channel:
         self.spec = spec
         self.name = spec.command.name
         self.kind = spec.command.interface
-        self._client = ActionClient(node, ACTION_TYPES[self.kind], self.name, callback_group=group)
+        self._client = GoalClient(node, ACTION_TYPES[self.kind], self.name, callback_group=group)
         self._condition = threading.Condition()
         self._newest = 0
         self._unanswered = 0

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rclpy.action import ActionClient
+from vla_common.action_client import GoalClient
 from vla_common.params import declare, param
 from vla_common.run import EXIT_FAILURE, EXIT_OK, ManagedNode, run_node
 from vla_common.services import ActionOutcome, GoalRun, send_goal
@@ -72,8 +72,8 @@ class OperatorNode(ManagedNode):
         self._scene = SceneClient(self, self._ticker, profile)
         self._arm_label = drive.label_publisher(self, self._arm)
         self._gripper_label = drive.label_publisher(self, self._gripper)
-        self._arm_client = ActionClient(self, drive.TRAJECTORY_ACTION, self._arm.command.name)
-        self._gripper_client = ActionClient(self, self._gripper_type, self._gripper.command.name)
+        self._arm_client = GoalClient(self, drive.TRAJECTORY_ACTION, self._arm.command.name)
+        self._gripper_client = GoalClient(self, self._gripper_type, self._gripper.command.name)
         self._recorder = RecorderClient(self) if self.params.record else None
         self._results: list[EpisodeResult] = []
         self.start_thread(self._work, "operator")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rclpy.action import ActionClient
+from vla_common.action_client import GoalClient
 from vla_common.params import declare, param
 from vla_common.run import EXIT_OK, ManagedNode, run_node
 from vla_common.services import ActionOutcome, CallError, GoalRejectedError, GoalRun, send_goal
@@ -80,7 +80,7 @@ class TrialNode(ManagedNode):
         self._instruction = self.params.instruction or INSTRUCTIONS[self.params.task]
         self._ticker = make_ticker(self, lockstep=self.params.lockstep)
         self._scene = SceneClient(self, self._ticker, load_profile(self.params.profile))
-        self._client = ActionClient(self, RunPolicy, "policy/run")
+        self._client = GoalClient(self, RunPolicy, "policy/run")
         self._recorder = RecorderClient(self) if self.params.record_episodes else None
         self._results: list[TrialResult] = []
         self.start_thread(self._work, "trial")
