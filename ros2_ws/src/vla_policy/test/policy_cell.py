@@ -167,7 +167,7 @@ class Cell:
             "checkpoint": str(folder / "run"),
             "dry_run": False,
             "report_file": str(self.report),
-            "start_timeout_s": 3.0,
+            "start_timeout_s": 15.0,
             **parameters,
         }
         self.node = PolicyNode(load=lambda *_: self.runner, parameter_overrides=overrides(values))

@@ -152,7 +152,7 @@ def test_a_truncated_weight_file_is_refused(copy, profile):
 def test_a_truncated_normaliser_is_refused(copy, profile):
     file = next(copy.glob("policy_preprocessor_step_*.safetensors"))
     file.write_bytes(file.read_bytes()[:-4])
-    with pytest.raises(CheckpointError, match="normalizer_processor.*cut short"):
+    with pytest.raises(CheckpointError, match=r"normalizer_processor.*cut short"):
         load(copy, profile)
     (copy / "policy_postprocessor.json").unlink()
     file.unlink()
@@ -244,7 +244,7 @@ def test_smolvla_survives_a_move_and_the_loss_of_its_backbone_folder(tmp_path, p
     after.reset()
     np.testing.assert_array_equal(after.infer(frame, "pick up the block").values, chunk.values)
     shutil.rmtree(find_checkpoint(tmp_path / "moved").path / "vlm")
-    with pytest.raises(CheckpointError, match="the backbone folder .* is not on this machine"):
+    with pytest.raises(CheckpointError, match=r"the backbone folder .* is not on this machine"):
         load(tmp_path / "moved", profile)
 
 

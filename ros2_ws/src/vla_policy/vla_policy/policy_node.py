@@ -6,18 +6,12 @@ Streams of the profile go into a FrameBuilder; a worker thread runs the control 
 leave as goals of the robot's action servers. Nothing moves until a `RunPolicy` goal is accepted on `~/run`.
 """
 
-import queue
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
-from rclpy.task import Future
 from rosidl_runtime_py.utilities import get_message
 from vla_common.diagnostics import Diagnostics
 from vla_common.params import declare
@@ -41,22 +35,13 @@ from vla_policy.measures import append_report
 from vla_policy.policy_params import PolicyParams
 from vla_policy.policy_run import PolicyRun, Result, RunOptions, Stop
 from vla_policy.run_report import report, result_message
+from vla_policy.run_server import RunServer
 from vla_policy.runner import PolicyRunner
 
 STATUS_PERIOD_NS = 500_000_000
 TICK_TIMEOUT_S = 0.2
-ATTACH_TIMEOUT_S = 2.0
-GOAL_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 6.0
 LoadRunner = Callable[[Checkpoint, Profile, LoadOptions], PolicyRunner]
-
-
-@dataclass(slots=True)
-class _Request:
-    """One accepted goal on its way through the control thread."""
-
-    goal: ServerGoalHandle
-    done: Future
 
 
 class PolicyNode(ManagedNode):
@@ -100,21 +85,9 @@ class PolicyNode(ManagedNode):
         )
         self._ticker = make_ticker(self, rate_hz=self._params.rate_hz, lockstep=self._params.lockstep)
         self._subscribe()
-        self._requests: queue.Queue[_Request | None] = queue.Queue()
-        self._busy = threading.Lock()
-        self._grants: deque[bool] = deque()  # one per accepted goal, in the order of their execution
-        self._prepare, self._attached, self._closing = threading.Event(), threading.Event(), threading.Event()
         self._actions = self._action_commands()
         self.create_service(SetTask, "~/set_task", self._on_set_task)
-        self._server = ActionServer(
-            self,
-            RunPolicy,
-            "~/run",
-            execute_callback=self._execute,
-            goal_callback=self._on_goal,
-            cancel_callback=self._on_cancel,
-        )
-        self._worker = self.start_thread(self._work, "control")
+        self._server = RunServer(self, self._ticker, control=self._control, cancel=self._on_cancel)
         self._set_state(PolicyStatus.IDLE, "ready")
 
     def _action_commands(self) -> ActionCommands | None:
@@ -145,37 +118,6 @@ class PolicyNode(ManagedNode):
             self.create_subscription(get_message(type_name), topic, receive, qos, qos_overriding_options=overridable())
             self._ticker.watch(resolved)
 
-    # Action server and service: executor thread
-
-    def _on_goal(self, _goal: RunPolicy.Goal) -> GoalResponse:
-        """Attach to the ticks before the goal is accepted, so that the run starts at the tick its client saw."""
-        granted = not self._closing.is_set() and self._busy.acquire(blocking=False)
-        if granted:
-            self._attached.clear()
-            self._prepare.set()
-            self._attached.wait(ATTACH_TIMEOUT_S)
-        self._grants.append(granted)
-        return GoalResponse.ACCEPT
-
-    def _on_cancel(self, _goal: ServerGoalHandle) -> CancelResponse:
-        run = self._run
-        if run is not None:
-            run.request_stop(Stop(termination=Result.TERMINATION_CANCELED, message="cancelled by the client"))
-        return CancelResponse.ACCEPT
-
-    async def _execute(self, goal: ServerGoalHandle) -> RunPolicy.Result:
-        if not self._grants.popleft():
-            goal.abort()
-            return RunPolicy.Result(
-                error_code=Result.NOT_READY,
-                error_msg="another run is active, or the node is closing; cancel that run first",
-                termination=Result.TERMINATION_ERROR,
-            )
-        request = _Request(goal=goal, done=Future(executor=self.executor))
-        self._requests.put(request)
-        result: RunPolicy.Result = await request.done
-        return result
-
     def _on_set_task(self, request: SetTask.Request, response: SetTask.Response) -> SetTask.Response:
         if not request.task.strip():
             response.success, response.message = False, "the task is empty; give an instruction"
@@ -186,40 +128,9 @@ class PolicyNode(ManagedNode):
         response.success, response.message = True, f"task: {request.task}"
         return response
 
-    # Control loop: worker thread
-
-    def _work(self) -> None:
-        while not self._closing.is_set():
-            if not self._prepare.wait(TICK_TIMEOUT_S):
-                continue
-            self._prepare.clear()
-            try:
-                with self._ticker.attached():
-                    self._attached.set()
-                    self._serve()
-            finally:
-                self._run = None
-                self._attached.clear()
-                self._busy.release()
-
-    def _serve(self) -> None:
-        """Run one goal from acceptance to result."""
-        try:
-            request = self._requests.get(timeout=GOAL_TIMEOUT_S)
-        except queue.Empty:
-            return  # the client went away between asking and being accepted
-        if request is None:
-            return
-        result = RunPolicy.Result(
-            termination=Result.TERMINATION_ERROR, error_code=Result.INFERENCE, error_msg="the control loop failed"
-        )
-        try:
-            result = self._control(request.goal)
-        finally:
-            _finish(request.goal, result)
-            request.done.set_result(result)
-            if self.executor is not None:
-                self.executor.wake()
+    def _on_cancel(self) -> None:
+        if self._run is not None:
+            self._run.request_stop(Stop(termination=Result.TERMINATION_CANCELED, message="cancelled by the client"))
 
     def _control(self, handle: ServerGoalHandle) -> RunPolicy.Result:
         goal = handle.request
@@ -246,10 +157,12 @@ class PolicyNode(ManagedNode):
         run.task = goal.task or self._task
         self._run = run
         self._set_state(PolicyStatus.RUNNING, run.detail)
-        stop = self._start_and_loop(run, commands, handle)
-        self._set_state(PolicyStatus.STOPPING, stop.message)
-        for problem in commands.stop():
-            self.get_logger().error(problem)
+        try:
+            stop = self._start_and_loop(run, commands, handle)
+        finally:
+            self._set_state(PolicyStatus.STOPPING, run.detail)
+            for problem in commands.stop():
+                self.get_logger().error(problem)
         self._conclude(run, stop)
         return result_message(run, stop)
 
@@ -304,6 +217,7 @@ class PolicyNode(ManagedNode):
                 "dropped": self._builder.dropped,
             }
             append_report(Path(self._params.report_file).expanduser(), {**report(run, stop), **extra})
+        self._run = None
         self._set_state(PolicyStatus.FAULT if stop.error_code else PolicyStatus.IDLE, stop.message)
 
     # Status and end
@@ -326,13 +240,10 @@ class PolicyNode(ManagedNode):
 
     def close(self) -> None:
         """Stop a running policy and its goals, then leave."""
-        self._closing.set()
         run = self._run
         if run is not None:
             run.request_stop(Stop(termination=Result.TERMINATION_SHUTDOWN, message="the node was told to end"))
-        self._requests.put(None)
-        self._worker.join(STOP_TIMEOUT_S)
-        if self._worker.is_alive():
+        if not self._server.close(STOP_TIMEOUT_S):
             self.get_logger().error(f"the control loop has not ended within {STOP_TIMEOUT_S:g} s")
         self._ticker.close()
         self._inference.close()
@@ -345,16 +256,6 @@ def _last(values: list[float]) -> float:
 def _to_stdout(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-def _finish(handle: ServerGoalHandle, result: RunPolicy.Result) -> None:
-    """Bring the goal into the state that fits the result."""
-    if handle.is_cancel_requested:
-        handle.canceled()
-    elif result.error_code or result.termination == Result.TERMINATION_SHUTDOWN:
-        handle.abort()
-    else:
-        handle.succeed()
 
 
 def main(args: list[str] | None = None) -> int:
