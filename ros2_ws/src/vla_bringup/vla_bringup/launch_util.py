@@ -7,6 +7,7 @@ A launch file declares its arguments by section (`declare`), checks their combin
 
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 from ament_index_python.packages import get_package_share_directory
