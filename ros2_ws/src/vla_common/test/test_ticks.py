@@ -14,6 +14,7 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 from vla_common.qos import EVENT, LATCHED
 from vla_common.ticks import LEAVE, ClockTicker, LockstepTicker, make_ticker
@@ -126,6 +127,21 @@ def test_watched_topics_hold_back_the_tick_once_they_were_noticed(world):
         assert ticker.wait(0.05) is None
         ticker.unwatch("/js")
         assert ticker.wait(5.0) == 60 * MS
+
+
+def test_all_publishers_of_a_topic_are_awaited(world):
+    ticker = LockstepTicker(world.node, 50.0)
+    world.matched(ticker)
+    ticker.watch("/js")
+    with ticker.attached():
+        ticker.notice("/js", 18 * MS)
+        msg = SimTick(number=0, topics=["/js", "/js", "/js"])
+        msg.last_stamps = [Time(nanoseconds=t * MS).to_msg() for t in (20, 10, 20)]
+        world.pub.publish(msg)
+        ticker.notice("/js", 20 * MS)
+        assert ticker.wait(0.2) is None
+        ticker.notice("/js", 20 * MS)
+        assert ticker.wait(5.0) == 0
 
 
 def test_lower_rate_answers_the_ticks_between(world):

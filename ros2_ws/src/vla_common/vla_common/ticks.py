@@ -99,6 +99,16 @@ class _Grid:
         return -int(-(index * _NS) // self._rate)
 
 
+_Seen = tuple[int, int]  # newest header stamp, how many messages had it (a topic may have several publishers)
+
+
+def _after(seen: _Seen | None, stamp_ns: int) -> _Seen:
+    """What was seen of a topic after a further message."""
+    if seen is None or stamp_ns > seen[0]:
+        return stamp_ns, 1
+    return (stamp_ns, seen[1] + 1) if stamp_ns == seen[0] else seen
+
+
 class ClockTicker(Ticker):
     """Ticks at the multiples of 1/rate on the node clock (system time, or `/clock` with use_sim_time)."""
 
@@ -173,8 +183,8 @@ class LockstepTicker(Ticker):
         self._participant = participant or node.get_name()
         self._grid = _Grid(rate_hz)
         self._condition = threading.Condition()
-        self._watched: dict[str, int | None] = {}
-        self._incoming: tuple[int, int, dict[str, int]] | None = None  # number, t_ns, newest stamp per topic
+        self._watched: dict[str, _Seen | None] = {}
+        self._incoming: tuple[int, int, dict[str, _Seen]] | None = None  # number, t_ns, what to wait for per topic
         self._ready: tuple[int, int] | None = None
         self._held: int | None = None
         self._answered: int | None = None
@@ -199,7 +209,7 @@ class LockstepTicker(Ticker):
         """See `Ticker.notice`."""
         with self._condition:
             if topic in self._watched:
-                self._watched[topic] = stamp_ns
+                self._watched[topic] = _after(self._watched[topic], stamp_ns)
                 if self._incoming is not None:
                     self._offer()
 
@@ -257,9 +267,9 @@ class LockstepTicker(Ticker):
                 self._done.publish(SimTickDone(participant=self._participant, number=LEAVE))
 
     def _on_tick(self, msg: SimTick) -> None:
-        newest = {
-            topic: Time.from_msg(stamp).nanoseconds for topic, stamp in zip(msg.topics, msg.last_stamps, strict=True)
-        }
+        newest: dict[str, _Seen] = {}
+        for topic, stamp in zip(msg.topics, msg.last_stamps, strict=True):
+            newest[topic] = _after(newest.get(topic), Time.from_msg(stamp).nanoseconds)
         t_ns = Time.from_msg(msg.stamp).nanoseconds
         with self._condition:
             if self._closed:
@@ -282,7 +292,7 @@ class LockstepTicker(Ticker):
         return tuple(
             topic
             for topic, seen in self._watched.items()
-            if seen is not None and topic in newest and seen < newest[topic]
+            if seen is not None and topic in newest and seen < newest[topic]  # stamp first, then count
         )
 
     def _offer(self) -> None:

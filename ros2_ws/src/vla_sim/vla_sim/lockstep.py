@@ -54,8 +54,8 @@ class TickServer:
         self._participants = participants
         self._timeout_s = timeout_s
         self._startup_timeout_s = startup_timeout_s
-        self._stamps: dict[str, int] = {}
-        self._topics: dict[Publisher, str] = {}
+        self._stamps: dict[Publisher, int] = {}
+        self._topics: list[str] = []  # in the order of _stamps
         self._unacknowledged: dict[Publisher, int] = {}
         self._stop = False
         self._condition = threading.Condition()
@@ -66,10 +66,9 @@ class TickServer:
 
     def published(self, publisher: Publisher, stamp_ns: int) -> None:
         """A sensor message with this header stamp was published; it must reach everybody."""
-        topic = self._topics.get(publisher)
-        if topic is None:
-            topic = self._topics[publisher] = str(publisher.topic_name)
-        self._stamps[topic] = stamp_ns
+        if publisher not in self._stamps:
+            self._topics.append(str(publisher.topic_name))
+        self._stamps[publisher] = stamp_ns
         self.sent(publisher)
 
     def sent(self, publisher: Publisher) -> None:
@@ -89,7 +88,7 @@ class TickServer:
             LockstepError: a participant was silent for too long.
         """
         tick = SimTick(stamp=to_time(t_ns), number=self.number)
-        tick.topics = list(self._stamps)
+        tick.topics = self._topics
         tick.last_stamps = [to_time(stamp) for stamp in self._stamps.values()]
         start = time.monotonic()
         repeat, remind = start + _REPEAT_S, start + _REMIND_S

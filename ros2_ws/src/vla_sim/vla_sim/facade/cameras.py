@@ -50,10 +50,9 @@ class _Camera:
         height, width = spec.size
         self.name = spec.name
         self.schedule = CameraSchedule(spec.rate_hz, disturbance)
-        self.pixels = array.array("B", bytes(height * width * 3))
         image = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width)
         image.header.frame_id = info["frame_id"]
-        image.data = self.pixels
+        image.data = array.array("B", bytes(height * width * 3))  # the message keeps a copy, which `publish` overwrites
         self.image = Stream(node, image, spec.topic, on_published, SENSOR)
         self.info: Stream | None = None
         if spec.info_topic is not None:
@@ -69,7 +68,7 @@ class _Camera:
 
     def publish(self, cell: Cell, snapshot: Snapshot, t_ns: int) -> None:
         if self.image.wanted:
-            memoryview(self.pixels)[:] = memoryview(cell.render(self.name, snapshot)).cast("B")
+            memoryview(self.image.message.data)[:] = memoryview(cell.render(self.name, snapshot)).cast("B")
             self.image.send(t_ns)
         if self.info is not None and self.info.wanted:
             self.info.send(t_ns)
