@@ -150,14 +150,17 @@ def _send_goal(args: argparse.Namespace) -> int:
 
 
 def _drive_goal(cli: CliNode, client: Any, goal: Any, *, feedback: bool) -> int:
-    """Send the goal and report on it to its end; an interruption, also before acceptance, cancels it."""
+    """Send the goal and report on it to its end; an interruption, also before acceptance, cancels it.
+
+    The exit code is 0 whatever became of the goal, as it is in the original: the output tells.
+    """
     sent = client.send_goal_async(goal, feedback_callback=_print_feedback if feedback else None)
     result = None
     try:
         handle = _wait_for(cli, sent)
         if not handle.accepted:
             print("Goal was rejected.")
-            return 1
+            return 0
         print(f"Goal accepted with ID: {bytes(handle.goal_id.uuid).hex()}\n")
         result = handle.get_result_async()
         response = _wait_for(cli, result)

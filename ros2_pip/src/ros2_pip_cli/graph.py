@@ -33,7 +33,7 @@ _QUIET_S = 0.25
 #: Fast DDS settings: when the first answer of a node is lost, its next one comes up to 2.7 s later.
 _SETTLE_LIMIT_S = 3.0
 #: How long, in seconds, something that is asked for by name may take to be discovered.
-FIND_S = 5.0
+FIND_S = 3.0
 _POLL_S = 0.02
 
 

@@ -167,9 +167,10 @@ def _set(args: argparse.Namespace) -> int:
 
 
 def _report(result: Any, success: str, failure: str) -> int:
+    """Print the outcome, a refusal on stderr; the exit code is 0 for both, as it is in the original."""
     text = success if result.successful else failure
     print(f"{text}: {result.reason}" if result.reason else text, file=sys.stdout if result.successful else sys.stderr)
-    return 0 if result.successful else 1
+    return 0
 
 
 def _delete_arguments(parser: argparse.ArgumentParser) -> None:
@@ -279,10 +280,9 @@ def _load(args: argparse.Namespace) -> int:
         node, client = _connect(cli, args)
         parameters = _read_file(args.parameter_file, node, use_wildcard=not args.no_use_wildcard)
         results = client.set(parameters)
-    code = 0
     for parameter, result in zip(parameters, results, strict=True):
-        code |= _report(result, f"Set parameter {parameter.name} successful", f"Set parameter {parameter.name} failed")
-    return code
+        _report(result, f"Set parameter {parameter.name} successful", f"Set parameter {parameter.name} failed")
+    return 0
 
 
 def _read_file(path: str, node: str, *, use_wildcard: bool) -> list[Any]:

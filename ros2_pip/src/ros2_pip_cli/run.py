@@ -3,9 +3,12 @@
 """``ros2 run``: one executable of a package, as a child that gets the signals of this process."""
 
 import argparse
+import ctypes
+import os
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +20,8 @@ NAME = "run"
 _PREFIX = "[ros2run]:"
 #: si_code of a signal that the kernel sent, as a terminal's Ctrl-C is (SI_KERNEL of Linux).
 _FROM_KERNEL = 0x80
+#: prctl(2) option: the signal that a process gets when its parent dies.
+_PR_SET_PDEATHSIG = 1
 #: Upper bound, in seconds, for noticing the end of the child should its signal be lost.
 _CHECK_S = 0.2
 
@@ -57,18 +62,26 @@ def _find(package: str, executable: str) -> Path:
 
 
 def _supervise(command: Sequence[str]) -> int:
-    """Run the command; SIGINT and SIGTERM of this process go on to it, and its end is always awaited."""
+    """Run the command; SIGINT and SIGTERM of this process go on to it, once, and its end is always awaited."""
     watched = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
     # blocked signals are waited for instead of handled: only so is known who sent them
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    interactive = _is_interactive()
+    prctl = ctypes.CDLL(None).prctl
+
+    def prepare() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
     try:
-        child = subprocess.Popen(command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, previous))
+        # At a terminal the child stays in the foreground group, where keys and Ctrl-C reach it. Elsewhere it gets a
+        # group of its own, so that a signal to the group of this process does not reach it twice.
+        child = subprocess.Popen(command, preexec_fn=prepare, process_group=None if interactive else 0)
         while child.poll() is None:
             received = signal.sigtimedwait(watched, _CHECK_S)
             if received is None or received.si_signo == signal.SIGCHLD:
                 continue
-            # a terminal sends its Ctrl-C to the child as well; a second one would break its clean end
-            if not (received.si_signo == signal.SIGINT and received.si_code == _FROM_KERNEL):
+            if not (interactive and received.si_signo == signal.SIGINT and received.si_code == _FROM_KERNEL):
                 child.send_signal(received.si_signo)
         return child.returncode
     except OSError as error:
@@ -76,3 +89,11 @@ def _supervise(command: Sequence[str]) -> int:
         raise CliError(msg) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def _is_interactive() -> bool:
+    """Tell whether this process is in the foreground of a terminal."""
+    try:
+        return sys.stdin is not None and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return False
