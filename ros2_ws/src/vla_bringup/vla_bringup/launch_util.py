@@ -100,7 +100,7 @@ def image_transport() -> list[SetEnvironmentVariable]:
 
 
 def node(
-    context: LaunchContext, package: str, executable: str, name: str, parameters: dict[str, object], **kwargs: object
+    context: LaunchContext, package: str, executable: str, name: str, parameters: dict[str, object], **kwargs: Any
 ) -> Node:
     """A node with the package's parameter file first and the launch arguments over it; output on the screen."""
     params_file = share() / "config" / f"{name}.param.yaml"
