@@ -25,4 +25,5 @@ unset _vla_ros_sourced _vla_rest
 
 # the stock shared-memory segment loses camera images without a word; a profile of the user's own wins
 export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$VLA_ROOT/ros2_ws/src/vla_bringup/config/fastdds_shm.xml}"
+export ROS_VERSION="${ROS_VERSION:-2}" ROS_DISTRO="${ROS_DISTRO:-jazzy}"
 export VLA_ACTIVE="$VLA_ROOT"
