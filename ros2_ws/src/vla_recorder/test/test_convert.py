@@ -14,7 +14,16 @@ from vla_core.frames import Frame
 from vla_recorder.bag_frames import BagFrames
 from vla_recorder.bag_reader import open_episode
 from vla_recorder.convert import main
-from vla_recorder.testing import PROFILE, Scene, scene_events, small_profile, wait_for, write_episode, write_profile
+from vla_recorder.testing import (
+    PROFILE,
+    Scene,
+    image,
+    scene_events,
+    small_profile,
+    wait_for,
+    write_episode,
+    write_profile,
+)
 
 
 def make_bags(folder: Path, count: int = 2, text: str = PROFILE, **meta: str) -> list[Path]:
@@ -185,6 +194,25 @@ def test_a_wrong_camera_size_is_explained(tmp_path: Path, capsys) -> None:
     assert run("--bags", tmp_path / "bags", "--output", tmp_path / "data", "--profile", profile, "--workers", 1) == 1
     assert "camera 'front' sends [24, 32] (height, width)" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+def test_blank_cameras_and_gaps_are_pointed_out(tmp_path: Path, capsys) -> None:
+    profile = small_profile()
+    scene = Scene(duration_s=4.0, silence=(("joint_states", 1.0, 2.0),))
+    events = scene_events(profile, scene)
+    blank = np.zeros((24, 32, 3), np.uint8)
+    dark = [image(e.topic, e.receive_ns, e.stamp_ns, blank) if e.topic == "/front/image_raw" else e for e in events]
+    bag = write_episode(tmp_path / "bags/episode_a", dark, profile)
+    assert run("--bags", tmp_path / "bags", "--output", tmp_path / "data", "--workers", 1) == 0
+    said = capsys.readouterr().out
+    assert "episode_a: observation.images.front: every pixel of all" in said
+    assert "episode_a: 1 gaps" in said
+    assert "observation.state.0: stale" in said
+    details = json.loads((tmp_path / "data/meta/vla/episodes/episode_000000.json").read_text())
+    row, ticks = details["gaps"][0]
+    stamps = [frame.t_ns for frame in BagFrames(open_episode(bag), profile, 10) if isinstance(frame, Frame)]
+    assert stamps[row] - stamps[row - 1] == (ticks + 1) * 100_000_000
+    assert sum(details["dropped"].values()) == ticks
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

@@ -78,6 +78,22 @@ class Converted:
     lead_s: float
     seconds: float
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should look at before training on the episode."""
+        found = [
+            f"{key}: every pixel of all {self.episode.length} frames has the same colour. Is the lens covered, or does "
+            "the renderer fail?"
+            for key, histogram in self.episode.histograms.items()
+            if histogram.blank
+        ]
+        if self.gaps:
+            found.append(
+                f"{len(self.gaps)} gaps, {sum(ticks for _, ticks in self.gaps)} frames missing between rows; actions "
+                "across a gap are farther apart than 1/fps"
+            )
+        return found
+
     def report(self) -> dict[str, Any]:
         """Return the numbers for the report."""
         return {
@@ -85,6 +101,7 @@ class Converted:
             "dropped": self.dropped,
             "examples": self.examples,
             "gaps": [list(gap) for gap in self.gaps],
+            "warnings": self.warnings,
             "ages_s": {key: summary(ages) for key, ages in self.ages_s.items()},
             "lead_s": round(self.lead_s, 6),
             "seconds": round(self.seconds, 3),

@@ -119,8 +119,6 @@ def _print_plan(plan: Plan) -> None:
     )
     for name, reason in plan.skipped:
         print(f"skipped {name}: {reason}", file=sys.stderr)
-    for warning in plan.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from vla_recorder.video import VideoSettings
 
 META = "meta/vla"
 WORK = ".work"
+_SHOWN_WARNINGS = 10
 _BROKEN_ENDS = ("shutdown", "error")
 
 
@@ -93,6 +94,10 @@ class Report:
         ]
         lines += [f"  dropped {count} frames: {reason}" for reason, count in data["dropped"].items()]
         lines += [f"  failed {name}: {reason}" for name, reason in self.failed]
+        shown = data["warnings"][:_SHOWN_WARNINGS]
+        lines += [f"  warning {warning}" for warning in shown]
+        if len(shown) < len(data["warnings"]):
+            lines.append(f"  {len(data['warnings']) - len(shown)} more warnings in {META}/report.json")
         lines += [f"  skipped {len(data['skipped'])} episodes"] if data["skipped"] else []
         return "\n".join(lines)
 
@@ -329,7 +334,10 @@ def _report(
         "ages_s": {key: summary(np.concatenate(parts)) for key, parts in ages.items()},
         "skipped": [list(pair) for pair in plan.skipped],
         "failed": [list(pair) for pair in failed],
-        "warnings": list(plan.warnings),
+        "warnings": [
+            *plan.warnings,
+            *(f"{bag.name}: {warning}" for bag, result in converted for warning in result.warnings),
+        ],
         "seconds": round(seconds, 3),
         "frames_per_s": round(frames / seconds, 1),
         "video": {

@@ -45,6 +45,11 @@ class ImageHistogram:
         self.counts += other.counts
         self.frames += other.frames
 
+    @property
+    def blank(self) -> bool:
+        """Whether every pixel of every image has the same colour, as of a covered lens or a failed renderer."""
+        return self.frames > 0 and bool(((self.counts > 0).sum(axis=1) == 1).all())
+
     def statistics(self) -> Statistics:
         """Return min, max, mean, std, count and quantiles of the pixels scaled to [0, 1], shape (3, 1, 1) each.
 
