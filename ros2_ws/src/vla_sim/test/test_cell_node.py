@@ -306,6 +306,8 @@ def test_sensor_messages_look_like_the_drivers(bench):
     assert arm[0].name == sorted(JOINTS)
     assert arm[0].header.frame_id == "base_link"
     assert len(arm[0].velocity) == len(arm[0].effort) == 6
+    by_name = dict(zip(arm[-1].name, arm[-1].position, strict=True))
+    assert [by_name[joint] for joint in JOINTS] == pytest.approx(bench.q(), abs=1e-6)
     assert {stamp_ns(b) - stamp_ns(a) for a, b in pairwise(arm)} == {2_000_000}
     assert grip[0].name == [c.GRIPPER_JOINT]
     images = bench.all["front_camera/color/image_raw"]
