@@ -27,7 +27,7 @@ from ros2_pip_cli.arguments import SubVerb, positive_float, positive_int
 from ros2_pip_cli.bag_arguments import add_qos_overrides_argument, add_storage_argument, bag_path
 from ros2_pip_cli.errors import CliError, Terminated
 from ros2_pip_cli.graph import CliNode, cli_node, full_name
-from ros2_pip_cli.keyboard import NEXT, PAUSE, Keyboard, keyboard
+from ros2_pip_cli.keyboard import NEXT, PAUSE, Keyboard, keyboard, require_keys
 
 _READ_AHEAD = 1000
 _CLOCK_HZ = 40.0
@@ -75,6 +75,8 @@ def _non_negative_float(text: str) -> float:
 
 
 def _main(args: argparse.Namespace) -> int:
+    if args.start_paused:
+        require_keys("--start-paused", enabled=not args.disable_keyboard_controls)
     with contextlib.suppress(KeyboardInterrupt, Terminated), _open(args) as reader:
         remaps = _remap_rules(args.remap)
         with cli_node(args, "rosbag2_player", cli_args=remaps) as cli:

@@ -21,7 +21,7 @@ from ros2_pip_cli.arguments import SubVerb, non_negative_int, positive_int
 from ros2_pip_cli.bag_arguments import add_qos_overrides_argument, add_storage_argument
 from ros2_pip_cli.errors import CliError, Terminated
 from ros2_pip_cli.graph import CliNode, cli_node, full_name, is_hidden
-from ros2_pip_cli.keyboard import PAUSE, Keyboard, keyboard
+from ros2_pip_cli.keyboard import PAUSE, Keyboard, keyboard, require_keys
 from ros2_pip_cli.qos import adapted_qos
 
 #: Messages of one topic that may wait while the disk or the machine is busy.
@@ -79,6 +79,8 @@ def _key_value(text: str) -> tuple[str, str]:
 
 
 def _main(args: argparse.Namespace) -> int:
+    if args.start_paused:
+        require_keys("--start-paused", enabled=not args.disable_keyboard_controls)
     wanted = _wanted(args)
     output = Path(args.output or f"rosbag2_{datetime.datetime.now():%Y_%m_%d-%H_%M_%S}")
     if output.exists():

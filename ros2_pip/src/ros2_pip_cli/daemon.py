@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sub_verbs(
         parser,
         (
-            SubVerb(name="start", text="Start the daemon if it isn't running", add_arguments=_nothing, main=_not_running),
+            SubVerb(
+                name="start", text="Start the daemon if it isn't running", add_arguments=_nothing, main=_not_running
+            ),
             SubVerb(name="status", text="Output the status of the daemon", add_arguments=_nothing, main=_not_running),
             SubVerb(name="stop", text="Stop the daemon if it is running", add_arguments=_nothing, main=_not_running),
         ),

@@ -30,8 +30,8 @@ SPIN_STEP_S = 0.1
 #: A graph that did not change for this long, in seconds, is believed to be complete.
 _QUIET_S = 0.25
 #: Discovery is not waited for longer than this, in seconds, however restless, or empty, the graph is. Measured with stock
-#: Fast DDS settings: when the first answer of a node is lost, its next one comes up to 2.7 s later.
-_SETTLE_LIMIT_S = 3.0
+#: Fast DDS settings: when the first answer of a node is lost, its next one comes about 2 s later.
+_SETTLE_LIMIT_S = 2.5
 #: How long, in seconds, something that is asked for by name may take to be discovered.
 FIND_S = 3.0
 _POLL_S = 0.02

@@ -10,6 +10,8 @@ import termios
 import tty
 from collections.abc import Iterator
 
+from ros2_pip_cli.errors import CliError
+
 PAUSE = " "
 NEXT = "\x1b[C"
 
@@ -33,10 +35,25 @@ class Keyboard:
         return read.decode(errors="replace")
 
 
+def require_keys(option: str, *, enabled: bool) -> None:
+    """Refuse an option that only a key can end where no key can be pressed.
+
+    Raises:
+        CliError: standard input is no terminal, or keys are disabled.
+    """
+    if not enabled or not _is_terminal():
+        msg = f"{option} needs a terminal and its keyboard: only the SPACE key resumes"
+        raise CliError(msg)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 @contextlib.contextmanager
 def keyboard(*, enabled: bool) -> Iterator[Keyboard]:
     """Give a keyboard and restore the terminal afterwards; disabled where standard input is no terminal."""
-    usable = enabled and sys.stdin is not None and sys.stdin.isatty()
+    usable = enabled and _is_terminal()
     saved = termios.tcgetattr(sys.stdin) if usable else None
     try:
         if usable:
