@@ -24,7 +24,7 @@ class Measures:
         inference_ms: Each inference: pre-processing, model, post-processing. The warm-up is not among them.
         obs_to_action_ms: From the observation's stamp to its goals being sent, on the node clock.
         control_jitter_ms: By how much the time between two control ticks differed from the time between their stamps,
-            by the wall clock; meaningful on a clock at real speed only.
+            by the wall clock; empty in lockstep, where wall time means nothing.
         goals_sent: Trajectory and gripper goals that left the node.
         frames_missing: Observations that were wanted and could not be built.
         refused: Chunks that the safety filter refused.
@@ -46,14 +46,15 @@ class Measures:
     clipped: int = 0
     _tick: tuple[int, float] | None = None
 
-    def tick(self, t_ns: int, wall_s: float) -> None:
-        """A control tick stamped `t_ns` began at `wall_s` on the monotonic clock."""
+    def tick(self, t_ns: int, wall_s: float | None) -> None:
+        """A control tick stamped `t_ns` began at `wall_s` on the monotonic clock; None where that means nothing."""
+        self.ticks += 1
+        if wall_s is None:
+            return
         if self._tick is not None:
             before_ns, before_s = self._tick
-            stamped_s = to_s(t_ns - before_ns)
-            self.control_jitter_ms.append(1e3 * abs((wall_s - before_s) - stamped_s))
+            self.control_jitter_ms.append(1e3 * abs((wall_s - before_s) - to_s(t_ns - before_ns)))
         self._tick = (t_ns, wall_s)
-        self.ticks += 1
 
     def summary(self) -> dict[str, Any]:
         """All of it as plain values, for a report file."""

@@ -6,6 +6,7 @@ Streams of the profile go into a FrameBuilder; a worker thread runs the control 
 leave as goals of the robot's action servers. Nothing moves until a `RunPolicy` goal is accepted on `~/run`.
 """
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -260,4 +261,6 @@ def _to_stdout(text: str) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of `policy_node`."""
-    return run_node(PolicyNode, args)
+    code = run_node(PolicyNode, args)
+    gc.freeze()  # else the interpreter's last collection walks through torch for seconds, longer than launchers wait
+    return code

@@ -150,7 +150,7 @@ class PolicyRun:
         Args:
             t_ns: Time of the tick on the node clock [ns], never going back.
         """
-        self.measures.tick(t_ns, time.monotonic())
+        self.measures.tick(t_ns, None if self._options.lockstep else time.monotonic())
         if self._last_ns is not None and t_ns < self._last_ns:
             return _stale("the clock went back while the policy ran; start the run again after a reset of the clock")
         self._started_ns = t_ns if self._started_ns is None else self._started_ns
