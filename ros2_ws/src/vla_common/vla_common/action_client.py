@@ -25,15 +25,18 @@ class GoalClient(ActionClient):
     def send_goal_async(self, *args: Any, **kwargs: Any) -> Future:
         """See `rclpy.action.ActionClient.send_goal_async`."""
         with self._sending:
-            return super().send_goal_async(*args, **kwargs)
+            future: Future = super().send_goal_async(*args, **kwargs)
+        return future
 
     def _cancel_goal_async(self, goal_handle: ClientGoalHandle) -> Future:
         with self._sending:
-            return super()._cancel_goal_async(goal_handle)
+            future: Future = super()._cancel_goal_async(goal_handle)
+        return future
 
     def _get_result_async(self, goal_handle: ClientGoalHandle) -> Future:
         with self._sending:
-            return super()._get_result_async(goal_handle)
+            future: Future = super()._get_result_async(goal_handle)
+        return future
 
     async def execute(self, taken_data: Any) -> None:
         """Deliver what was received; called by the executor."""

@@ -37,7 +37,7 @@ class ActionOutcome:
     @property
     def succeeded(self) -> bool:
         """Whether the server reported success."""
-        return self.status == GoalStatus.STATUS_SUCCEEDED
+        return bool(self.status == GoalStatus.STATUS_SUCCEEDED)
 
 
 def wait_future(future: Future, timeout_s: float, what: str) -> Any:

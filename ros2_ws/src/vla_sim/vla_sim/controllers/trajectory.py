@@ -79,7 +79,7 @@ def check_trajectory(trajectory: Any, joints: Sequence[str], now_ns: int) -> Pla
     if not trajectory.points:
         raise GoalRefusedError("the trajectory has no points")
     order = [names.index(joint) for joint in joints]
-    points = []
+    points: list[Knot] = []
     for index, point in enumerate(trajectory.points):
         knot = _knot(point, index, order)
         if points and knot.time <= points[-1].time:
