@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
+from vla_common.qos import EVENT, LATCHED
 from vla_common.services import send_goal
 from vla_msgs.action import RecordEpisode
-from vla_msgs.msg import EpisodeEvent
+from vla_msgs.msg import EpisodeEvent, SimTick, SimTickDone
 from vla_msgs.srv import DiscardEpisode, SetTask, StartEpisode, StopEpisode
 from vla_recorder.testing import PROFILE, read_bag, wait_for, write_profile
 
@@ -57,6 +60,51 @@ def test_services_record_complete_bags(bench, tmp_path: Path) -> None:
             for t in meta["topics_with_message_count"]
         }
         assert reliability["/front/image_raw"] == ["best_effort"]
+
+
+def test_bags_are_read_by_rosbag2(bench) -> None:
+    import rosbag2_py
+
+    bench.ready()
+    assert bench.call(StartEpisode, "start").success
+    wait_for(lambda: bench.messages() > 20)
+    folder = bench.call(StopEpisode, "stop").bag_path
+    reader = rosbag2_py.SequentialReader()
+    reader.open(
+        rosbag2_py.StorageOptions(uri=folder, storage_id="mcap"),
+        rosbag2_py.ConverterOptions(input_serialization_format="cdr", output_serialization_format="cdr"),
+    )
+    types = {topic.name: topic.type for topic in reader.get_all_topics_and_types()}
+    assert types["/front/image_raw"] == "sensor_msgs/msg/Image"
+    found = 0
+    while reader.has_next():
+        topic, data, _ = reader.read_next()
+        if topic == "/joint_states":
+            assert sorted(deserialize_message(data, JointState).name) == ["elbow_joint", "wrist_joint"]
+            found += 1
+    assert found > 5
+
+
+def test_lockstep_ticks_are_answered_after_their_messages_are_in_the_bag(make_bench) -> None:
+    bench = make_bench(lockstep=True)
+    bench.ready()
+    bench.driver.silent = True
+    assert bench.call(StartEpisode, "start").success
+    answered = []
+    bench.client.create_subscription(SimTickDone, "sim/tick_done", lambda msg: answered.append(msg.number), EVENT)
+    ticks = bench.driver.create_publisher(SimTick, "sim/tick", LATCHED)
+    wait_for(lambda: ticks.get_subscription_count() == 1, what="the recorder listens to ticks")
+    wait_for(lambda: bench.driver.count_subscribers("/joint_states") == 1)
+    stamp = bench.driver.get_clock().now().to_msg()
+    ticks.publish(SimTick(stamp=stamp, number=1, topics=["/joint_states"], last_stamps=[stamp]))
+    before = bench.messages()
+    state = JointState(name=["wrist_joint", "elbow_joint"], position=[0.0, 0.0])
+    state.header.stamp = stamp
+    bench.driver.joints.publish(state)
+    wait_for(lambda: answered, what="the answer to the tick")
+    assert answered == [1]
+    assert bench.messages() > before
+    assert bench.call(StopEpisode, "stop").success
 
 
 def test_action_with_feedback_cancel_and_time_limit(bench) -> None:
