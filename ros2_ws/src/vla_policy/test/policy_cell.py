@@ -2,6 +2,7 @@
 
 """A robot in one process: streams, action servers with the rules of the real controllers, and a policy without a model."""
 
+import contextlib
 import json
 import threading
 import time
@@ -11,11 +12,12 @@ import numpy as np
 import rclpy
 from control_msgs.action import FollowJointTrajectory, ParallelGripperCommand
 from policy_fixtures import small_profile
-from rclpy.action import ActionClient, ActionServer, CancelResponse, GoalResponse
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
+from vla_common.action_client import GoalClient
 from vla_common.params import overrides
 from vla_core.chunks import ActionChunk
 from vla_msgs.action import RunPolicy
@@ -29,6 +31,25 @@ def wait_until(condition, timeout_s=10.0, what="the condition"):
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true within {timeout_s} s"
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def ros():
+    """ROS for a test that makes its own nodes."""
+    rclpy.init()
+    try:
+        yield
+    finally:
+        rclpy.try_shutdown()
+
+
+def fake_checkpoint(folder, profile):
+    """A checkpoint that names its profile and no more; for policies that are made otherwise."""
+    path = folder / "run" / "pretrained_model"
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps({"type": "ramp"}))
+    attach(path, profile=profile, vlm=None)
+    return folder / "run"
 
 
 class RampRunner:
@@ -157,14 +178,11 @@ class Cell:
     def __init__(self, folder: Path, *, runner=None, profile=None, **parameters):
         rclpy.init()
         self.profile = profile or small_profile()
-        path = folder / "run" / "pretrained_model"
-        path.mkdir(parents=True)
-        (path / "config.json").write_text(json.dumps({"type": "ramp"}))
-        attach(path, profile=self.profile, vlm=None)
+        path = fake_checkpoint(folder, self.profile)
         self.report = folder / "report.jsonl"
         self.runner = runner or RampRunner(self.profile)
         values = {
-            "checkpoint": str(folder / "run"),
+            "checkpoint": str(path),
             "dry_run": False,
             "report_file": str(self.report),
             "start_timeout_s": 15.0,
@@ -173,7 +191,7 @@ class Cell:
         self.node = PolicyNode(load=lambda *_: self.runner, parameter_overrides=overrides(values))
         self.robot = FakeRobot(self.profile)
         self.client_node = Node("client")
-        self.client = ActionClient(self.client_node, RunPolicy, "policy/run")
+        self.client = GoalClient(self.client_node, RunPolicy, "policy/run")
         self.feedback = []
         self.targets = {"command/arm": [], "command/gripper": []}
         for topic, received in self.targets.items():

@@ -4,10 +4,15 @@
 
 from itertools import pairwise
 
+import pytest
 from action_msgs.msg import GoalStatus
-from policy_cell import RampRunner, wait_until
+from policy_cell import RampRunner, fake_checkpoint, wait_until
 from policy_fixtures import small_profile
+from vla_common.params import ParameterError, overrides
+from vla_core.errors import CheckpointError, ProfileError
 from vla_msgs.action import RunPolicy
+from vla_msgs.srv import SetTask
+from vla_policy.policy_node import PolicyNode
 from vla_policy.runner import InferenceError
 
 Result = RunPolicy.Result
@@ -203,3 +208,38 @@ def test_slow_inference_does_not_hold_up_the_control_loop(cell):
     assert min(report["obs_to_action_ms"]) >= 400
     first = c.robot.arm_goals[0].points
     assert len(first) <= 12, "the steps that passed during inference are skipped"
+
+
+def test_a_node_that_cannot_run_says_why_before_it_starts(tmp_path):
+    from policy_cell import ros
+
+    with ros():
+        with pytest.raises(CheckpointError, match="checkpoint not found"):
+            PolicyNode(parameter_overrides=overrides({"checkpoint": str(tmp_path)}))
+        with pytest.raises(ParameterError, match="parameter 'checkpoint' must be given"):
+            PolicyNode()
+        with pytest.raises(ParameterError, match=r"did you mean 'torch_threads'\?"):
+            PolicyNode(parameter_overrides=overrides({"checkpoint": "x", "torch_thread": 1}))
+        streaming = small_profile(**{"interface: follow_joint_trajectory": "interface: joint_group_position"})
+        path = fake_checkpoint(tmp_path, streaming)
+        with pytest.raises(ProfileError, match=r"action\.arm\.command\.interface: the policy node cannot drive"):
+            PolicyNode(load=lambda *_: None, parameter_overrides=overrides({"checkpoint": str(path)}))
+
+
+def test_the_task_can_be_set_between_and_during_runs(cell):
+    c = cell()
+    client = c.client_node.create_client(SetTask, "policy/set_task")
+    assert client.wait_for_service(10.0)
+
+    def call(task):
+        future = client.call_async(SetTask.Request(task=task))
+        wait_until(future.done, what="the answer")
+        return future.result()
+
+    assert not call(" ").success
+    assert call("stack the cups").success
+    handle = c.send(max_duration=2.0)
+    wait_until(lambda: c.runner.tasks, what="the first inference")
+    assert call("wave").success
+    c.result(handle)
+    assert (c.runner.tasks[0], c.runner.tasks[-1]) == ("stack the cups", "wave")

@@ -8,6 +8,7 @@ leave as goals of the robot's action servers. Nothing moves until a `RunPolicy` 
 
 import gc
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ class PolicyNode(ManagedNode):
         self._status = self.create_publisher(PolicyStatus, "~/status", LATCHED)
         self._task = self._params.task
         self._run: PolicyRun | None = None
+        self._dropped_before: Counter[str] = Counter()
         self._publish_status()
         checkpoint = find_checkpoint(Path(self._params.checkpoint).expanduser())
         given = self._params.profile
@@ -157,6 +159,7 @@ class PolicyNode(ManagedNode):
         )
         run.task = goal.task or self._task
         self._run = run
+        self._dropped_before = Counter(self._builder.dropped)
         self._set_state(PolicyStatus.RUNNING, run.detail)
         try:
             stop = self._start_and_loop(run, commands, handle)
@@ -215,7 +218,7 @@ class PolicyNode(ManagedNode):
                 "policy": self._inference.runner.description,
                 "clock": "lockstep" if self._params.lockstep else "paced",
                 "dry_run": self._dry,
-                "dropped": self._builder.dropped,
+                "dropped": dict(Counter(self._builder.dropped) - self._dropped_before),
             }
             append_report(Path(self._params.report_file).expanduser(), {**report(run, stop), **extra})
         self._run = None
