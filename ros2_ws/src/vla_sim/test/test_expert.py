@@ -82,9 +82,20 @@ def test_noise_is_on_the_executed_target_only_and_repeats_with_its_seed():
     np.testing.assert_array_equal([noisy.arm(t) for t in times], [clean.arm(t) for t in times])
     np.testing.assert_array_equal([clean.executed(t) for t in times], [clean.arm(t) for t in times])
     np.testing.assert_array_equal([again.executed(t) for t in times], [noisy.executed(t) for t in times])
-    assert 0.002 < gaps.std() < 0.006
-    steps = np.diff([noisy.executed(t) - noisy.arm(t) for t in np.arange(0.5, 2.0, 0.002)], axis=0)
+    steps = np.diff([noisy.executed(t) - noisy.arm(t) for t in np.arange(0.0, 3.0, 0.002)], axis=0)
     assert np.abs(steps).max() < 0.001
+    assert 0.0 < gaps.std() < 0.02
+
+
+def test_noise_is_large_away_from_the_block_and_small_near_it():
+    plans = [plan("lift", seed) for seed in range(20)]
+
+    def spread(t):
+        return np.std([p.executed(t) - p.arm(t) for p in plans])
+
+    assert 0.006 < spread(0.8) < 0.016
+    assert 0.002 < spread(1.6) < 0.006
+    assert 0.002 < spread(3.0) < 0.006
 
 
 def test_noise_repeats_with_its_seed_only():

@@ -69,8 +69,8 @@ LIFT_HOLD_NS: Final = 500_000_000
 RETREAT_DISTANCE: Final = 0.08  # tool centre point to block centre that counts as retreated
 
 FRONT_CAMERA_POSITION: Final = (1.05, -0.09, 0.62)
-FRONT_CAMERA_TARGET: Final = (0.46, -0.10, 0.07)
-FRONT_CAMERA_FOVY: Final = 0.80
+FRONT_CAMERA_TARGET: Final = (0.46, -0.10, 0.05)
+FRONT_CAMERA_FOVY: Final = 0.68
 WRIST_CAMERA_POSITION: Final = (0.0, 0.095, 0.055)  # in tool0
 WRIST_CAMERA_TARGET: Final = (0.0, 0.035, 0.17)  # in tool0
 WRIST_CAMERA_FOVY: Final = 1.20

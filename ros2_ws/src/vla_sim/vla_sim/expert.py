@@ -22,8 +22,12 @@ MAX_JOINT_SPEED: Final = 1.35  # rad/s, of the plan without noise
 
 _KNOT_S: Final = 0.02  # spacing of the joint knots
 _NOISE_S: Final = 0.1  # spacing of the noise knots
-_NOISE_DECAY: Final = 0.8
-_NOISE_STD: Final = 0.004  # rad
+_NOISE_DECAY: Final = 0.9  # from knot to knot
+# The noise is large while the tool moves freely, so that the demonstrations show the way back from where a policy may
+# stray (about 10 mm), and small while it touches the block.
+_NOISE_FREE: Final = 0.014  # rad, standard deviation
+_NOISE_FINE: Final = 0.004  # rad, standard deviation
+_NOISE_FADE_S: Final = 0.5
 
 _LIFT_Z: Final = 0.16  # height of the tool centre point after lifting
 _CARRY_Z: Final = 0.17
@@ -34,10 +38,11 @@ _OPEN_S: Final = 0.4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """Part of a plan; labels of the recording."""
+    """Part of a plan; labels of the recording. Until `free_until_s` nothing is near the tool."""
 
     name: str
     start_s: float
+    free_until_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,16 +143,28 @@ class Expert:
         else:
             end = _place(end, object_pose, target_pose, moves, gripper, phases)
         times, joints = _joint_path(q0, start, moves, end)
-        return Plan(times, joints, self._noise(float(times[-1])), tuple(gripper), tuple(phases))
+        return Plan(times, joints, self._noise(float(times[-1]), phases), tuple(gripper), tuple(phases))
 
-    def _noise(self, duration_s: float) -> Array:
-        count = int(np.ceil(duration_s / _NOISE_S)) + 2
-        noise = np.zeros((count, 6))
-        if self._with_noise:
-            kick = _NOISE_STD * np.sqrt(1.0 - _NOISE_DECAY**2)
-            for i in range(1, count):
-                noise[i] = _NOISE_DECAY * noise[i - 1] + kick * self._rng.standard_normal(6)
-        return noise
+    def _noise(self, duration_s: float, phases: list[Phase]) -> Array:
+        """Noise knots (K, 6) in rad: first-order autoregressive, of zero at the start."""
+        times: Array = np.arange(np.ceil(duration_s / _NOISE_S) + 2, dtype=np.float64) * _NOISE_S
+        noise = np.zeros((len(times), 6))
+        if not self._with_noise:
+            return noise
+        kick = np.sqrt(1.0 - _NOISE_DECAY**2)
+        for i in range(1, len(times)):
+            noise[i] = _NOISE_DECAY * noise[i - 1] + kick * self._rng.standard_normal(6)
+        free: Array = np.sum([_freedom(phase, times) for phase in phases], axis=0)
+        scaled: Array = noise * (_NOISE_FINE + (_NOISE_FREE - _NOISE_FINE) * free)[:, None]
+        return scaled
+
+
+def _freedom(phase: Phase, times: Array) -> Array:
+    """1 while the tool moves freely in the phase, fading to 0 at both ends; 0 outside."""
+    if phase.free_until_s is None:
+        return np.zeros_like(times)
+    rise = smooth_step((times - phase.start_s) / _NOISE_FADE_S)
+    return rise * smooth_step((phase.free_until_s - times) / _NOISE_FADE_S)
 
 
 def _approach(start: Array, block: Pose) -> tuple[list[_Move], list[_Move], list[Phase], float]:
@@ -159,17 +176,17 @@ def _approach(start: Array, block: Pose) -> tuple[list[_Move], list[_Move], list
         _Move(coordinate=0, start_s=0.0, end_s=1.3, change=block.xyz[0] - start[0]),
         _Move(coordinate=1, start_s=0.0, end_s=1.3, change=block.xyz[1] - start[1]),
         _Move(coordinate=3, start_s=0.0, end_s=1.2, change=float(turn)),
-        _Move(coordinate=2, start_s=0.2, end_s=1.8, change=block.xyz[2] - start[2]),
+        _Move(coordinate=2, start_s=0.4, end_s=1.9, change=block.xyz[2] - start[2]),
     ]
-    close = _Move(coordinate=0, start_s=1.65, end_s=1.65 + _CLOSE_S, change=c.KNUCKLE_CLOSED)
-    phases = [Phase(name="approach", start_s=0.0), Phase(name="grasp", start_s=close.start_s)]
+    close = _Move(coordinate=0, start_s=1.75, end_s=1.75 + _CLOSE_S, change=c.KNUCKLE_CLOSED)
+    phases = [Phase(name="approach", start_s=0.0, free_until_s=1.45), Phase(name="grasp", start_s=close.start_s)]
     return moves, [close], phases, close.end_s
 
 
 def _place(t: float, block: Pose, target: Pose, moves: list[_Move], gripper: list[_Move], phases: list[Phase]) -> float:
     """Add carrying, releasing and retreating after time t; returns the end time."""
     release_z = target.xyz[2] + _RELEASE_HEIGHT
-    phases.append(Phase(name="carry", start_s=t))
+    phases.append(Phase(name="carry", start_s=t, free_until_s=t + 2.1))
     moves += [
         _Move(coordinate=2, start_s=t, end_s=t + 1.0, change=_CARRY_Z - block.xyz[2]),
         _Move(coordinate=0, start_s=t + 0.4, end_s=t + 2.3, change=target.xyz[0] - block.xyz[0]),
