@@ -17,11 +17,13 @@ from types import FrameType
 from typing import Any
 
 import rclpy
-from rclpy.executors import Executor, ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, ShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import get_default_context
 from vla_core.errors import VlaError
+
+from vla_common.executor import BatchExecutor
 
 EXIT_OK = 0
 EXIT_FAILURE = 1  # the node stopped because of an error
@@ -108,7 +110,7 @@ def _signals_set(stop: StopRequest) -> Iterator[None]:
 def run_node(
     factory: Callable[[], ManagedNode],
     args: Sequence[str] | None = None,
-    executor_factory: Callable[[], Executor] = SingleThreadedExecutor,
+    executor_factory: Callable[[], Executor] = BatchExecutor,
 ) -> int:
     """Start the node, spin it in a thread until it, a signal or an error ends it, and close it.
 

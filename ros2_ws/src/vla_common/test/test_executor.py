@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+import random
+
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Bool, Int32
+from vla_common.executor import BatchExecutor
+
+
+@pytest.fixture
+def node():
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    context = Context()
+    rclpy.init(context=context, domain_id=random.randint(1, 200))
+    node = Node("n", context=context)
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+def test_waiting_messages_are_served_together_and_in_order(node):
+    executor = BatchExecutor(context=node.context)
+    executor.add_node(node)
+    seen = []
+    node.create_subscription(Int32, "fast", lambda msg: seen.append(msg.data), QoSProfile(depth=200))
+    node.create_subscription(Bool, "slow", lambda msg, info: seen.append(info["source_timestamp"] > 0), 10)
+    fast, slow = node.create_publisher(Int32, "fast", QoSProfile(depth=200)), node.create_publisher(Bool, "slow", 10)
+    for number in range(150):
+        fast.publish(Int32(data=number))
+    slow.publish(Bool())
+    calls = 0
+    while len(seen) < 151 and calls < 50:
+        executor.spin_once(timeout_sec=0.5)
+        calls += 1
+    assert [value for value in seen if value is not True] == list(range(150))
+    assert seen.index(True) <= 130  # the slow topic does not wait for all of the fast one
+    assert calls < 20
+    executor.shutdown()
+
+
+def test_an_error_in_a_callback_reaches_the_caller(node):
+    executor = BatchExecutor(context=node.context)
+    executor.add_node(node)
+    node.create_subscription(Bool, "t", lambda msg: 1 / 0, 10)
+    node.create_publisher(Bool, "t", 10).publish(Bool())
+
+    def spin():
+        for _ in range(20):
+            executor.spin_once(timeout_sec=0.5)
+
+    with pytest.raises(ZeroDivisionError):
+        spin()
+    executor.shutdown()
