@@ -23,6 +23,7 @@ class DemoSettings:
     demonstrations: int  # scripted episodes to record
     steps: int  # optimiser steps
     trials: int  # held-out seeds to run closed loop
+    real_time_trials: int = 10  # the first of them again on the real-time clock, for latency and jitter
     trial_s: float  # time limit of one trial, simulated seconds
     threads: int = 2  # torch threads for training
     quick: bool = False  # compare with an untrained checkpoint instead of asking for a success rate
@@ -36,10 +37,10 @@ class DemoSettings:
 
 _DEFAULTS = {
     ("lift", "act"): DemoSettings(
-        task="lift", policy="act", demonstrations=40, steps=1200, trials=20, trial_s=8.0, bar=0.95
+        task="lift", policy="act", demonstrations=40, steps=800, trials=20, trial_s=8.0, bar=0.95
     ),
     ("pick_place", "act"): DemoSettings(
-        task="pick_place", policy="act", demonstrations=60, steps=2200, trials=20, trial_s=14.0, bar=0.90
+        task="pick_place", policy="act", demonstrations=60, steps=1200, trials=20, trial_s=14.0, bar=0.90
     ),
     ("lift", "smolvla"): DemoSettings(
         task="lift", policy="smolvla", demonstrations=40, steps=3000, trials=20, trial_s=8.0
@@ -62,5 +63,7 @@ def demo_settings(task: str, policy: str, *, quick: bool = False, bin_mode: str 
     """
     chosen = replace(_DEFAULTS[task, policy], bin=bin_mode)
     if quick:
-        return replace(chosen, demonstrations=12, steps=_QUICK[policy], trials=5, quick=True, bar=None)
+        return replace(
+            chosen, demonstrations=12, steps=_QUICK[policy], trials=5, real_time_trials=2, quick=True, bar=None
+        )
     return replace(chosen, bar=None) if bin_mode == "moving" else chosen

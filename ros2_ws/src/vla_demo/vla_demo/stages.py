@@ -19,7 +19,6 @@ from vla_demo.settings import DEMONSTRATION_SEED, HELD_OUT_SEED, ROBOT, DemoSett
 _SAID = re.compile(r"\[(?:operator|trial)\]: (.+)$")
 
 RECORDED_TRIALS = 3  # rollouts kept as bags, for the video and the plots
-REAL_TIME_TRIALS = 4  # trials on the real-time clock, for latency and jitter
 
 
 def _progress(line: str) -> str | None:
@@ -116,17 +115,13 @@ class Demo:
 
     def compare_with_untrained(self) -> None:
         """Run the same seeds with a checkpoint whose weights were never moved (one step of learning rate 0)."""
-        still = (
-            ("--policy.optimizer_lr=0", "--policy.optimizer_lr_backbone=0")
-            if self.settings.policy == "act"
-            else ("--policy.optimizer_lr=0",)
-        )
-        self.pipeline.run("untrained", self._train_command("untrained", 1, *still), _any)
+        still = "--optimizer.lr=0" if self.settings.policy == "act" else "--policy.optimizer_lr=0"
+        self.pipeline.run("untrained", self._train_command("untrained", 1, still), _any)
         self._trials("untrained", "untrained", self.settings.trials, "lockstep")
 
     def measure_in_real_time(self) -> None:
         """Run a few seeds on the real-time clock: latency and jitter mean nothing in lockstep."""
-        self._trials("real_time", "train", REAL_TIME_TRIALS, "paced")
+        self._trials("real_time", "train", self.settings.real_time_trials, "paced")
 
     def _trials(self, name: str, checkpoint: str, trials: int, clock: str, record: int = 0) -> None:
         result = self.output / f"{name}.json"
