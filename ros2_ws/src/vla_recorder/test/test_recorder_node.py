@@ -11,7 +11,7 @@ from sensor_msgs.msg import JointState
 from vla_common.qos import EVENT, LATCHED
 from vla_common.services import send_goal
 from vla_msgs.action import RecordEpisode
-from vla_msgs.msg import EpisodeEvent, SimTick, SimTickDone
+from vla_msgs.msg import EpisodeEvent, PolicyStatus, SimTick, SimTickDone
 from vla_msgs.srv import DiscardEpisode, SetTask, StartEpisode, StopEpisode
 from vla_recorder.testing import PROFILE, read_bag, wait_for, write_profile
 
@@ -105,6 +105,19 @@ def test_lockstep_ticks_are_answered_after_their_messages_are_in_the_bag(make_be
     assert answered == [1]
     assert bench.messages() > before
     assert bench.call(StopEpisode, "stop").success
+
+
+def test_motion_while_a_policy_runs_is_its_own_phase(bench) -> None:
+    bench.ready()
+    status = bench.driver.create_publisher(PolicyStatus, "policy/status", LATCHED)
+    status.publish(PolicyStatus(state=PolicyStatus.RUNNING))
+    wait_for(lambda: bench.recorder._controller._policy_drives, what="the policy's status")
+    assert bench.call(StartEpisode, "start").success
+    wait_for(lambda: bench.messages() > 20)
+    bench.driver.target = 0.3
+    wait_for(lambda: bench.recorder._controller.snapshot().get("phase") == EpisodeEvent.POLICY, what="POLICY")
+    _, topics = read_bag(Path(bench.call(StopEpisode, "stop").bag_path))
+    assert topics["/policy/status"][0][1].state == PolicyStatus.RUNNING
 
 
 def test_action_with_feedback_cancel_and_time_limit(bench) -> None:

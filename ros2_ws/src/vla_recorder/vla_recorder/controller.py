@@ -13,18 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.time import Time
 from vla_core.episode import OUTCOMES, TERMINATIONS, EpisodeMeta, PhaseMachine
 from vla_core.errors import BagError, VlaError
 from vla_msgs.action import RecordEpisode
-from vla_msgs.msg import EpisodeEvent
+from vla_msgs.msg import EpisodeEvent, PolicyStatus
 
 from vla_recorder.audit import audit
 from vla_recorder.bag_writer import TopicInfo
 from vla_recorder.message_definitions import full_definition
 from vla_recorder.session import Session, check_free_space, episode_name
 from vla_recorder.taps import WRITTEN_QOS, Tap, Taps, content
+from vla_recorder.topic_plan import POLICY_STATUS
 
 Result = RecordEpisode.Result
 _NS = 1_000_000_000
@@ -127,6 +128,7 @@ class Controller:
         self._on_closed = on_closed
         self._lock = threading.RLock()
         self._open: _Open | None = None
+        self._policy_drives = False
         self.saved = 0
 
     @property
@@ -201,6 +203,8 @@ class Controller:
         # On a simulated clock the message of an instant may arrive before the clock shows that instant.
         log_ns = max(now, stamp_ns) if self._settings.sim_time else now
         tap.last_ns = log_ns
+        if tap.plan.topic == POLICY_STATUS:
+            self._policy_drives = deserialize_message(data, PolicyStatus).state == PolicyStatus.RUNNING
         episode = self._open
         if episode is None:
             return
@@ -304,10 +308,11 @@ class Controller:
         return self._open
 
     def _watch_motion(self, episode: _Open, tap: Tap, data: bytes) -> None:
-        """The operator drives as soon as a command topic says anything but what it said first."""
+        """Somebody drives as soon as a command topic says anything but what it said first."""
         now = content(data, tap.stamped)
         if episode.baselines.setdefault(tap.name, now) != now:
-            self._change_phase(EpisodeEvent.TELEOP, f"motion on {tap.name}")
+            phase = EpisodeEvent.POLICY if self._policy_drives else EpisodeEvent.TELEOP
+            self._change_phase(phase, f"motion on {tap.name}")
 
     def _change_phase(self, phase: int, label: str) -> None:
         episode = self._require_open()

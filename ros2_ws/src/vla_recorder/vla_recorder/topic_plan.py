@@ -33,6 +33,9 @@ class TopicPlan:
     rate_hz: float | None = None
 
 
+POLICY_STATUS = "policy/status"
+"""Where a policy says that it drives the robot."""
+
 OWN_TOPICS = (
     TopicPlan(
         topic="/diagnostics",
@@ -42,7 +45,7 @@ OWN_TOPICS = (
         label="diagnostics",
     ),
     TopicPlan(
-        topic="policy/status", type="vla_msgs/msg/PolicyStatus", qos="latched", role="extra", label="policy status"
+        topic=POLICY_STATUS, type="vla_msgs/msg/PolicyStatus", qos="latched", role="extra", label="policy status"
     ),
 )
 """Recorded with every robot, beside the episode events that the recorder writes itself."""
