@@ -175,7 +175,7 @@ class FakeRobot(Node):
 class Cell:
     """The policy node, the fake robot and a client, each spinning."""
 
-    def __init__(self, folder: Path, *, runner=None, profile=None, **parameters):
+    def __init__(self, folder: Path, *, runner=None, profile=None, streaming=True, image_size=None, **parameters):
         rclpy.init()
         self.profile = profile or small_profile()
         path = fake_checkpoint(folder, self.profile)
@@ -190,6 +190,8 @@ class Cell:
         }
         self.node = PolicyNode(load=lambda *_: self.runner, parameter_overrides=overrides(values))
         self.robot = FakeRobot(self.profile)
+        self.robot.streaming = streaming
+        self.robot.image_size = image_size or self.robot.image_size
         self.client_node = Node("client")
         self.client = GoalClient(self.client_node, RunPolicy, "policy/run")
         self.feedback = []

@@ -89,8 +89,7 @@ def test_silence_of_a_stream_stops_the_arm(cell):
 
 
 def test_missing_streams_at_the_start_are_named(cell):
-    c = cell(start_timeout_s=0.5)
-    c.robot.streaming = False
+    c = cell(start_timeout_s=1.0, streaming=False)
     status, result = c.result(c.send())
     assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, Result.NO_OBSERVATION)
     assert "observation.images.front: no message" in result.error_msg
@@ -99,8 +98,7 @@ def test_missing_streams_at_the_start_are_named(cell):
 
 
 def test_a_camera_of_another_size_is_refused_at_once(cell):
-    c = cell(start_timeout_s=60.0)
-    c.robot.image_size = (16, 16)
+    c = cell(start_timeout_s=60.0, image_size=(16, 16))
     _, result = c.result(c.send())
     assert result.error_code == Result.NO_OBSERVATION
     assert "16" in result.error_msg
@@ -243,3 +241,27 @@ def test_the_task_can_be_set_between_and_during_runs(cell):
     assert call("wave").success
     c.result(handle)
     assert (c.runner.tasks[0], c.runner.tasks[-1]) == ("stack the cups", "wave")
+
+
+def test_a_dry_run_can_begin_by_itself_and_again_after_a_silence(cell):
+    c = cell(dry_run=True, start_on_ready=True)
+    wait_until(lambda: len(c.runner.tasks) > 1, what="inference without a goal")
+    c.robot.streaming = False
+    wait_until(lambda: c.report.exists() and c.reports(), what="the end of the run")
+    assert c.reports()[0]["termination"] == "stale_input"
+    seen = len(c.runner.tasks)
+    c.robot.streaming = True
+    wait_until(lambda: len(c.runner.tasks) > seen, what="a second run")
+    assert not c.robot.arm_goals
+
+
+def test_nothing_moves_without_a_goal(cell, tmp_path):
+    from policy_cell import ros
+
+    c = cell()
+    wait_until(lambda: c.node._builder.newest_ns("observation.images.front"), what="messages")
+    assert not c.robot.arm_goals
+    c.close()
+    c.close = lambda: None
+    with ros(), pytest.raises(ParameterError, match="start_on_ready:=true needs dry_run:=true"):
+        PolicyNode(parameter_overrides=overrides({"checkpoint": "x", "start_on_ready": True, "dry_run": False}))

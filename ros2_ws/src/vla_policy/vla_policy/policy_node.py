@@ -16,7 +16,7 @@ from typing import Any
 from rclpy.action.server import ServerGoalHandle
 from rosidl_runtime_py.utilities import get_message
 from vla_common.diagnostics import Diagnostics
-from vla_common.params import declare
+from vla_common.params import ParameterError, declare
 from vla_common.qos import LATCHED, SENSOR, adapt, overridable
 from vla_common.run import ManagedNode, run_node
 from vla_common.ticks import make_ticker
@@ -28,6 +28,7 @@ from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import SetTask
 
+from vla_policy.auto_start import AutoStart
 from vla_policy.checkpoint import Checkpoint, choose_profile, find_checkpoint
 from vla_policy.executor import ChunkExecutor, LatencyEstimate
 from vla_policy.goals import ActionCommands, ShownCommands, commanded
@@ -67,6 +68,8 @@ class PolicyNode(ManagedNode):
         self._run: PolicyRun | None = None
         self._dropped_before: Counter[str] = Counter()
         self._publish_status()
+        if self._params.start_on_ready and not self._params.dry_run:
+            raise ParameterError("policy: start_on_ready:=true needs dry_run:=true; an arm moves only by a goal")
         checkpoint = find_checkpoint(Path(self._params.checkpoint).expanduser())
         given = self._params.profile
         self._profile = choose_profile(checkpoint, Path(given).expanduser() if given else None)
@@ -87,10 +90,12 @@ class PolicyNode(ManagedNode):
             warn=lambda text: self.get_logger().warning(text),
         )
         self._ticker = make_ticker(self, rate_hz=self._params.rate_hz, lockstep=self._params.lockstep)
+        self._received_ns = 0
         self._subscribe()
         self._actions = self._action_commands()
         self.create_service(SetTask, "~/set_task", self._on_set_task)
         self._server = RunServer(self, self._ticker, control=self._control, cancel=self._on_cancel)
+        self._auto_start = AutoStart(self, self._builder) if self._params.start_on_ready else None
         self._set_state(PolicyStatus.IDLE, "ready")
 
     def _action_commands(self) -> ActionCommands | None:
@@ -110,6 +115,9 @@ class PolicyNode(ManagedNode):
 
             def receive(msg: Any, topic: str = topic, resolved: str = resolved, seen: Any = monitor.tick) -> None:
                 now_ns = self.get_clock().now().nanoseconds
+                if now_ns < self._received_ns:
+                    self._builder.clear()  # the clock went back: a bag or a simulation begins again
+                self._received_ns = now_ns
                 self._builder.push_topic(topic, now_ns, msg)
                 seen(now_ns)
                 try:

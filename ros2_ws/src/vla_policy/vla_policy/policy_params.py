@@ -21,6 +21,9 @@ class PolicyParams:
     )
     task: str = param("", "Instruction when a goal gives none; empty: the profile's.")
     dry_run: bool = param(True, "Compute and show, send nothing; a goal cannot switch this off.")
+    start_on_ready: bool = param(
+        False, "Begin a dry run as soon as all streams have come, without a goal; needs dry_run."
+    )
     output: str = param(
         "goals",
         "goals: to the action servers; print: to standard output, for want of a robot.",
