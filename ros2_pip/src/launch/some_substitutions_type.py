@@ -3,9 +3,8 @@
 """What arguments that may hold substitutions accept."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from launch.substitution import Substitution
 
-#: Text, a path, a substitution, or several of them whose values are joined without a separator.
-SomeSubstitutionsType = str | Path | Substitution | Iterable[str | Path | Substitution]
+#: Text, a substitution, or several of them whose values are joined without a separator.
+SomeSubstitutionsType = str | Substitution | Iterable[str | Substitution]

@@ -2,12 +2,14 @@
 
 """Parameters as launch files describe them."""
 
+import os
 import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launch.actions.arguments import boolean_or_substitution
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.substitution import Substitution
 from launch.substitutions.names import (
@@ -56,12 +58,14 @@ class ParameterFile:
     """
 
     def __init__(
-        self, param_file: SomeSubstitutionsType, *, allow_substs: bool | SomeSubstitutionsType = False
+        self,
+        param_file: os.PathLike[str] | SomeSubstitutionsType,
+        *,
+        allow_substs: bool | SomeSubstitutionsType = False,
     ) -> None:
-        self._param_file = normalize_to_list_of_substitutions(param_file)
-        self._allow_substs = normalize_to_list_of_substitutions(
-            str(allow_substs) if isinstance(allow_substs, bool) else allow_substs
-        )
+        path = os.fspath(param_file) if isinstance(param_file, os.PathLike) else param_file
+        self._param_file = normalize_to_list_of_substitutions(path)
+        self._allow_substs = boolean_or_substitution("allow_substs", allow_substs)
 
     @property
     def param_file(self) -> list[Substitution]:

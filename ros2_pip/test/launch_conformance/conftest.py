@@ -197,6 +197,10 @@ class Workspace:
         running = self.start(str(self.write(entities)), *arguments)
         return running.finish(), running.output
 
+    def run_folders(self) -> list[Path]:
+        """Return the log folders of the launches so far."""
+        return [path for path in self.log_root.iterdir() if path.name != "latest"]
+
     def close(self) -> None:
         for running in self._running:
             running.kill()

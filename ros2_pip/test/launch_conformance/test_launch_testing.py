@@ -97,11 +97,14 @@ KEPT_ALIVE = """\
 @pytest.mark.launch_test
 @launch_testing.markers.keep_alive
 def generate_test_description():
-    return launch.LaunchDescription([ExecuteProcess(cmd=[PYTHON, "-c", "pass"]), launch_testing.actions.ReadyToTest()])
+    short = ExecuteProcess(cmd=[PYTHON, "-c", "pass"])
+    return launch.LaunchDescription([short, launch_testing.actions.ReadyToTest()]), {"short": short}
 
 class TestWhileRunning(unittest.TestCase):
-    def test_wait(self, proc_output):
-        proc_output.waitFor("never", timeout=0.5)
+    def test_wait(self, proc_info, short):
+        proc_info.assertWaitForShutdown(process=short)
+        with self.assertRaises(AssertionError):
+            proc_info.assertWaitForShutdown(process="keep_alive", timeout=0.3)
 """
 
 PARAMETRIZED = """\

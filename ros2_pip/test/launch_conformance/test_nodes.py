@@ -2,7 +2,11 @@
 
 """Nodes: command line, names, parameters, remappings."""
 
+import importlib
+import random
 import re
+import signal
+import sys
 
 import pytest
 import yaml
@@ -62,16 +66,20 @@ def test_ros_args_are_always_there(workspace):
 @pytest.mark.parametrize(
     ("pushed", "namespace", "expected"),
     [
+        (None, "ns", ["/ns"]),
         ("", "ns", ["/ns"]),
         ("a", "", ["/a"]),
         ("a", "b", ["/a/b"]),
         ("a", "/b", ["/b"]),
         ("/a/", "b", ["/a/b"]),
-        ("", "", []),
+        (None, "", ["/"]),
+        (None, None, []),
+        ("", None, ["/"]),
     ],
 )
 def test_namespace(workspace, pushed, namespace, expected):
-    _, output = workspace.launch(f"""PushROSNamespace({pushed!r}), {NODE.format(f"namespace={namespace!r}")}""")
+    push = "" if pushed is None else f"PushROSNamespace({pushed!r}),"
+    _, output = workspace.launch(f"""{push} {NODE.format(f"namespace={namespace!r}")}""")
     assert [item.removeprefix("__ns:=") for item in arguments(output) if item.startswith("__ns")] == expected
 
 
@@ -155,6 +163,49 @@ def test_missing_parameter_file_is_warned_about(workspace):
     assert arguments(output) == ["--ros-args"]
 
 
+RCLPY_NODE = """\
+#!{python}
+import rclpy
+from rclpy.executors import ExternalShutdownException
+rclpy.init()
+node = rclpy.create_node("own_name", automatically_declare_parameters_from_overrides=True)
+values = {{name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()}}
+values = {{name: list(value) if hasattr(value, "typecode") else value for name, value in values.items()}}
+wanted = ("i", "f", "mixed", "strings", "text", "nested.x", "from_scope")
+node.get_logger().info(f"I am {{node.get_fully_qualified_name()}} {{[values[name] for name in wanted]}}")
+try:
+    node.create_timer(0.01, lambda: node.get_logger().info(f"topic {{node.resolve_topic_name('chatter')}}", once=True))
+    rclpy.spin(node)
+except (KeyboardInterrupt, ExternalShutdownException):
+    pass
+rclpy.try_shutdown()
+"""
+
+
+def test_rclpy_node_gets_what_the_launch_file_says(workspace):
+    path = workspace.lib / "real_node"
+    path.write_text(RCLPY_NODE.format(python=sys.executable))
+    path.chmod(0o755)
+    workspace.env |= {"ROS_DOMAIN_ID": str(random.randint(1, 100)), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    running = workspace.start(
+        str(
+            workspace.write(
+                """
+                SetParameter("from_scope", "x"), PushROSNamespace("space"), SetRemap("chatter", "talk"),
+                Node(package="conformance_pkg", executable="real_node", name="given", parameters=[
+                    {"i": 1, "f": 2.0, "mixed": [1, 2.5], "strings": ["a", "1"], "text": "true", "nested": {"x": False}},
+                ]),
+                """
+            )
+        )
+    )
+    running.wait_for(r"I am /space/given \[1, 2\.0, \[1\.0, 2\.5\], \['a', '1'\], 'true', False, 'x'\]")
+    running.wait_for(r"topic /space/talk")
+    running.signal(signal.SIGINT)
+    assert running.finish() == 0
+    assert "[INFO] [real_node-1]: process has finished cleanly" in running.output
+
+
 @pytest.mark.deliberate  # the original needs its own package in the ament index for the grammar
 def test_substitutions_in_a_parameter_file(workspace, tmp_path):
     path = tmp_path / "p.yaml"
@@ -194,12 +245,20 @@ def test_names_of_process_and_node(workspace):
 
 
 @pytest.mark.deliberate
-@pytest.mark.parametrize("name", ["ComposableNodeContainer", "LifecycleNode", "LoadComposableNodes"])
-def test_unsupported_actions_are_refused_by_name(name):
-    import launch_ros.actions
-
-    with pytest.raises(ImportError, match=rf"launch_ros.actions.{name} is not supported .* real ROS 2"):
-        getattr(launch_ros.actions, name)
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("launch_ros.actions", "ComposableNodeContainer"),
+        ("launch_ros.actions", "LifecycleNode"),
+        ("launch_ros.descriptions", "ComposableNode"),
+        ("launch.actions", "ForEach"),
+        ("launch.launch_description_sources", "FrontendLaunchDescriptionSource"),
+        ("launch_testing.actions", "GTest"),
+    ],
+)
+def test_unsupported_names_are_refused(module, name):
+    with pytest.raises(ImportError, match=rf"{module}.{name} is not supported .* real ROS 2"):
+        getattr(importlib.import_module(module), name)
 
 
 @pytest.mark.deliberate

@@ -29,7 +29,7 @@ def test_default_output_shows_stderr_only_and_logs_both(workspace):
     code, output = workspace.launch("""python("import sys; print('out'); print('err', file=sys.stderr)")""")
     assert code == 0
     assert lines(output, "[child-1]") == ["[child-1] err"]
-    log = next(workspace.log_root.glob("*/launch.log")).read_text()
+    log = (workspace.run_folders()[0] / "launch.log").read_text()
     assert re.search(r"^\d+\.\d+ \[child-1\] out$", log, re.MULTILINE)
     assert re.search(r"^\d+\.\d+ \[child-1\] err$", log, re.MULTILINE)
     assert re.search(r"^\d+\.\d+ \[INFO\] \[child-1\]: process has finished cleanly", log, re.MULTILINE)
@@ -37,7 +37,7 @@ def test_default_output_shows_stderr_only_and_logs_both(workspace):
 
 def test_own_log_has_files_per_stream(workspace):
     workspace.launch("""python("import sys; print('out'); print('err', file=sys.stderr)", output="own_log")""")
-    folder = next(workspace.log_root.iterdir())
+    (folder,) = workspace.run_folders()
     found = {path.name: path.read_text() for path in folder.glob("child-1*.log")}
     assert set(found) == {"child-1.log", "child-1-stdout.log", "child-1-stderr.log"}
     assert "out" in found["child-1-stdout.log"]
@@ -66,7 +66,8 @@ def test_last_line_without_end_is_shown(workspace):
 def test_log_folder_is_announced(workspace):
     _, output = workspace.launch("""LogInfo(msg="hello")""")
     first, second, third = output.splitlines()[:3]
-    folder = next(workspace.log_root.iterdir())
+    (folder,) = workspace.run_folders()
+    assert (workspace.log_root / "latest").resolve() == folder
     assert first == f"[INFO] [launch]: All log files can be found below {folder}"
     assert re.fullmatch(r"\d{4}(-\d\d){5}-\d{6}-.+-\d+", folder.name)
     assert second == "[INFO] [launch]: Default logging verbosity is set to INFO"

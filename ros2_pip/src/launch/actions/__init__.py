@@ -19,6 +19,7 @@ from launch.actions.scopes import (
     UnsetLaunchConfiguration,
 )
 from launch.actions.timer_action import TimerAction
+from launch.unsupported import refuse
 
 __all__ = [
     "AppendEnvironmentVariable",
@@ -44,3 +45,8 @@ __all__ = [
     "UnsetEnvironmentVariable",
     "UnsetLaunchConfiguration",
 ]
+
+__getattr__ = refuse(
+    __name__,
+    frozenset({"ForEach", "ForLoop", "OpaqueCoroutine", "ReplaceEnvironmentVariables", "ResetEnvironment"}),
+)

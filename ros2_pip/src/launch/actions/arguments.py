@@ -2,7 +2,7 @@
 
 """Arguments of actions that may be plain values or substitutions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from launch.substitution import Substitution
@@ -15,6 +15,31 @@ if TYPE_CHECKING:
 def as_text(value: Any) -> Any:
     """Return numbers and truth values as text, anything else as it is."""
     return str(value) if isinstance(value, bool | int | float) else value
+
+
+def boolean_or_substitution(what: str, value: Any) -> list[Substitution]:
+    """Return a truth value or the substitutions that give one.
+
+    Raises:
+        TypeError: it is plain text, which the original refuses as well; ``what`` names the argument.
+    """
+    if isinstance(value, str):
+        raise TypeError(f"{what} must be a bool or a substitution, got the text {value!r}")
+    return normalize_to_list_of_substitutions(as_text(value))
+
+
+def name_value_pairs(what: str, items: Iterable[Any] | None) -> list[tuple[list[Substitution], list[Substitution]]]:
+    """Return pairs of substitutions.
+
+    Raises:
+        TypeError: an item is no pair; ``what`` names the argument.
+    """
+    made = []
+    for item in items or ():
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise TypeError(f"{what} must hold pairs, as in [('a', 'b')] or {{'a': 'b'}}.items(); got {item!r}")
+        made.append((normalize_to_list_of_substitutions(item[0]), normalize_to_list_of_substitutions(item[1])))
+    return made
 
 
 def optional(value: Any) -> list[Substitution] | None:

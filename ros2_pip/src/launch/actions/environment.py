@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from launch.action import Action
+from launch.actions.arguments import boolean_or_substitution
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.utilities.substitutions import normalize_to_list_of_substitutions, perform_boolean, perform_substitutions
 
@@ -52,7 +53,7 @@ class AppendEnvironmentVariable(Action):
         super().__init__(**kwargs)
         self._name = normalize_to_list_of_substitutions(name)
         self._value = normalize_to_list_of_substitutions(value)
-        self._prepend = normalize_to_list_of_substitutions(str(prepend) if isinstance(prepend, bool) else prepend)
+        self._prepend = boolean_or_substitution("prepend", prepend)
         self._separator = normalize_to_list_of_substitutions(separator)
 
     def execute(self, context: "LaunchContext") -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.action import Action
-from launch.actions.arguments import as_text, boolean, optional, pairs, perform_pairs, text
+from launch.actions.arguments import as_text, boolean, boolean_or_substitution, optional, pairs, perform_pairs, text
 from launch.actions.child_process import ChildProcess, LineSplitter
 from launch.event import Event
 from launch.event_handler import BaseEventHandler, EventHandler
@@ -101,7 +101,7 @@ class ExecuteProcess(Action):
         self._additional_env = pairs(additional_env)
         self._shell = shell
         self._timeouts = [
-            optional(LaunchConfiguration(setting, default=5) if value is None else as_text(value))
+            optional(LaunchConfiguration(setting, default=5) if value is None else value)
             for setting, value in (("sigterm_timeout", sigterm_timeout), ("sigkill_timeout", sigkill_timeout))
         ]
         tty = LaunchConfiguration("emulate_tty", default=False) if emulate_tty is None else emulate_tty
@@ -110,7 +110,7 @@ class ExecuteProcess(Action):
         self._cached_output = cached_output
         self._log_cmd = log_cmd
         self._on_exit = on_exit
-        self._respawn = normalize_to_list_of_substitutions(as_text(respawn))
+        self._respawn = boolean_or_substitution("respawn", respawn)
         self._respawn_delay_s = 0.0 if respawn_delay is None else float(respawn_delay)
         self._respawn_max_retries = respawn_max_retries
         self._child: ChildProcess | None = None

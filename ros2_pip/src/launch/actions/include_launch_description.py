@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launch.action import Action
+from launch.actions.arguments import name_value_pairs
 from launch.actions.general import OpaqueFunction
 from launch.actions.scopes import SetLaunchConfiguration
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_source import LaunchDescriptionSource
 from launch.some_substitutions_type import SomeSubstitutionsType
-from launch.utilities.substitutions import normalize_to_list_of_substitutions, perform_substitutions
+from launch.utilities.substitutions import perform_substitutions
 
 if TYPE_CHECKING:
     from launch.launch_context import LaunchContext
@@ -44,10 +45,7 @@ class IncludeLaunchDescription(Action):
 
             launch_description_source = AnyLaunchDescriptionSource(launch_description_source)
         self._source = launch_description_source
-        self._arguments = [
-            (normalize_to_list_of_substitutions(name), normalize_to_list_of_substitutions(value))
-            for name, value in launch_arguments or ()
-        ]
+        self._arguments = name_value_pairs("launch_arguments", launch_arguments)
 
     @property
     def launch_description_source(self) -> LaunchDescriptionSource:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launch.action import Action
+from launch.actions.arguments import boolean_or_substitution
 from launch.event_handler import EventHandler
 from launch.event_handlers.general import OnShutdown
 from launch.events import TimerEvent
@@ -36,11 +37,9 @@ class TimerAction(Action):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._period = normalize_to_list_of_substitutions(str(period) if isinstance(period, int | float) else period)
+        self._period = normalize_to_list_of_substitutions(str(period) if isinstance(period, float) else period)
         self._actions = list(actions)
-        self._cancel_on_shutdown = normalize_to_list_of_substitutions(
-            str(cancel_on_shutdown) if isinstance(cancel_on_shutdown, bool) else cancel_on_shutdown
-        )
+        self._cancel_on_shutdown = boolean_or_substitution("cancel_on_shutdown", cancel_on_shutdown)
         self._done: asyncio.Future[None] | None = None
         self._handle: asyncio.TimerHandle | None = None
 

@@ -10,6 +10,7 @@ from launch.launch_description_sources.python_file import (
     get_launch_description_from_any_launch_file,
     get_launch_description_from_python_launch_file,
 )
+from launch.unsupported import refuse
 
 __all__ = [
     "AnyLaunchDescriptionSource",
@@ -19,3 +20,8 @@ __all__ = [
     "get_launch_description_from_any_launch_file",
     "get_launch_description_from_python_launch_file",
 ]
+
+__getattr__ = refuse(
+    __name__,
+    frozenset({"FrontendLaunchDescriptionSource", "XMLLaunchDescriptionSource", "YAMLLaunchDescriptionSource"}),
+)

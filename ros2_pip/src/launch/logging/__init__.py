@@ -62,7 +62,9 @@ class LaunchConfig:
         ``$ROS_LOG_DIR``, else ``$ROS_HOME/log``, else ``~/.ros/log``; in it one folder per run.
         """
         if self._log_dir is None:
-            self.log_dir = str(_log_root() / _run_name())
+            folder = _log_root() / _run_name()
+            self.log_dir = str(folder)
+            _link_latest(folder)
         assert self._log_dir is not None
         return self._log_dir
 
@@ -134,6 +136,16 @@ def _log_root() -> Path:
 
 def _run_name() -> str:
     return f"{datetime.now().astimezone().strftime('%Y-%m-%d-%H-%M-%S-%f')}-{socket.gethostname()}-{os.getpid()}"
+
+
+def _link_latest(folder: Path) -> None:
+    """Let ``latest`` beside the folder point to it; several launches may do so at once."""
+    link = folder.parent / "latest"
+    if link.exists() and not link.is_symlink():
+        return
+    temporary = folder.parent / f".latest-{folder.name}"
+    temporary.symlink_to(folder.name)
+    temporary.replace(link)
 
 
 def get_logger(name: str | None = None) -> logging.Logger:

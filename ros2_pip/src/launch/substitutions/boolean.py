@@ -131,7 +131,7 @@ class IfElseSubstitution(_Several):
         if_value: SomeSubstitutionsType = "",
         else_value: SomeSubstitutionsType = "",
     ) -> None:
-        super().__init__(condition, if_value, else_value)
+        super().__init__(*(normalize_to_list_of_substitutions(item) for item in (condition, if_value, else_value)))
 
     def perform(self, context: "LaunchContext") -> str:
         """Return the chosen value."""

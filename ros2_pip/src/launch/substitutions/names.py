@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def _default_value(default: Any) -> list[Substitution] | None:
     if default is None:
         return None
-    is_text = isinstance(default, str | Path | Substitution)
+    is_text = isinstance(default, str | Substitution)
     if not is_text and isinstance(default, Iterable):
         # lists may hold numbers and truth values, whose text is meant
         return [sub for item in default for sub in _default_value(item) or []]
@@ -66,9 +66,9 @@ class LaunchConfiguration(Substitution):
 class EnvironmentVariable(Substitution):
     """Value of an environment variable."""
 
-    def __init__(self, name: SomeSubstitutionsType, *, default_value: Any = None) -> None:
+    def __init__(self, name: SomeSubstitutionsType, *, default_value: SomeSubstitutionsType | None = None) -> None:
         self._name = normalize_to_list_of_substitutions(name)
-        self._default = _default_value(default_value)
+        self._default = None if default_value is None else normalize_to_list_of_substitutions(default_value)
 
     @property
     def name(self) -> list[Substitution]:
@@ -96,21 +96,21 @@ class EnvironmentVariable(Substitution):
 class PathJoinSubstitution(Substitution):
     """Parts of a path, joined by the path separator."""
 
-    def __init__(self, substitutions: Iterable[SomeSubstitutionsType]) -> None:
-        self._parts = [normalize_to_list_of_substitutions(part) for part in substitutions]
+    def __init__(self, substitutions: Iterable[str | Substitution]) -> None:
+        self._parts = normalize_to_list_of_substitutions(substitutions)
 
     @property
-    def substitutions(self) -> list[list[Substitution]]:
-        """The parts, each a list of pieces without separator."""
+    def substitutions(self) -> list[Substitution]:
+        """The parts."""
         return self._parts
 
     def describe(self) -> str:
         """Return a readable form."""
-        return f"PathJoin({', '.join(describe_substitutions(part) for part in self._parts)})"
+        return f"PathJoin({describe_substitutions(self._parts)})"
 
     def perform(self, context: "LaunchContext") -> str:
         """Return the path."""
-        parts = [perform_substitutions(context, part) for part in self._parts]
+        parts = [context.perform_substitution(part) for part in self._parts]
         return os.path.join(*parts)  # noqa: PTH118 - keeps a separator at the end
 
 

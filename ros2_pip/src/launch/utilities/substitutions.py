@@ -3,7 +3,6 @@
 """Turning arguments into lists of substitutions, and those into text."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.substitution import Substitution, TextSubstitution
@@ -16,22 +15,21 @@ _FALSE = ("false", "0")
 
 
 def normalize_to_list_of_substitutions(subs: Any) -> list[Substitution]:
-    """Return the pieces as substitutions, text and paths wrapped.
+    """Return the pieces as substitutions, text wrapped.
 
     Raises:
-        TypeError: a piece is neither text, path nor substitution.
+        TypeError: a piece is neither text nor substitution; paths have to be given as text.
     """
-    if isinstance(subs, Substitution):
-        return [subs]
-    if isinstance(subs, str):
-        return [TextSubstitution(text=subs)]
-    if isinstance(subs, Path):
-        return [TextSubstitution(text=str(subs))]
-    if isinstance(subs, Iterable):
-        return [piece for item in subs for piece in normalize_to_list_of_substitutions(item)]
-    raise TypeError(
-        f"expected text, a path, a substitution or an iterable of them, got {type(subs).__name__}: {subs!r}"
-    )
+    if isinstance(subs, str | Substitution) or not isinstance(subs, Iterable):
+        subs = [subs]
+    pieces: list[Substitution] = []
+    for piece in subs:
+        if not isinstance(piece, str | Substitution):
+            raise TypeError(
+                f"expected text, a substitution or a flat iterable of them, got {type(piece).__name__}: {piece!r}"
+            )
+        pieces.append(TextSubstitution(text=piece) if isinstance(piece, str) else piece)
+    return pieces
 
 
 def perform_substitutions(context: "LaunchContext", subs: Iterable[Substitution]) -> str:

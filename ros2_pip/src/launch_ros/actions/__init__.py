@@ -2,6 +2,8 @@
 
 """Actions for ROS nodes and their surroundings."""
 
+from launch.unsupported import refuse
+
 from launch_ros.actions.node import Node
 from launch_ros.actions.settings import (
     PushROSNamespace,
@@ -11,7 +13,6 @@ from launch_ros.actions.settings import (
     SetRemap,
     SetUseSimTime,
 )
-from launch_ros.unsupported import refuse
 
 __all__ = [
     "Node",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from launch.actions.arguments import name_value_pairs, text
 from launch.actions.execute_process import ExecuteProcess
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.logging import get_logger
@@ -69,12 +70,9 @@ class Node(ExecuteProcess):
         self._executable = executable
         self._package = package
         self._node_name_subs = None if name is None else normalize_to_list_of_substitutions(name)
-        self._namespace_subs = normalize_to_list_of_substitutions("" if namespace is None else namespace)
+        self._namespace_subs = None if namespace is None else normalize_to_list_of_substitutions(namespace)
         self._parameters = [_checked(item) for item in parameters or ()]
-        self._remappings = [
-            (normalize_to_list_of_substitutions(source), normalize_to_list_of_substitutions(target))
-            for source, target in remappings or ()
-        ]
+        self._remappings = name_value_pairs("remappings", remappings)
         self._node_name: str | None = None
         self._namespace = ""
 
@@ -117,8 +115,9 @@ class Node(ExecuteProcess):
                 raise ValueError(f"Node: name '{name}' must not contain '/'; use namespace for the part before it")
             self._node_name = name
         base = str(context.launch_configurations.get(NAMESPACE, ""))
-        joined = join_namespaces(base, perform_substitutions(context, self._namespace_subs))
-        self._namespace = f"/{joined}" if joined and not joined.startswith("/") else joined
+        joined = join_namespaces(base, text(context, self._namespace_subs) or "")
+        if self._namespace_subs is not None or joined:
+            self._namespace = joined if joined.startswith("/") else f"/{joined}"
 
     def _expand_cmd(self, context: "LaunchContext") -> list[str]:
         ros: list[str] = []
@@ -168,7 +167,9 @@ def _checked(item: Any) -> Any:
 
 def _parameter_arguments(name: str, value: Any) -> list[str]:
     if isinstance(value, str):
-        text = yaml.safe_dump(value, default_flow_style=True, width=float("inf")).removesuffix("\n...\n").rstrip("\n")
+        written = (
+            yaml.safe_dump(value, default_flow_style=True, width=float("inf")).removesuffix("\n...\n").rstrip("\n")
+        )
     else:
-        text = str(value)
-    return ["-p", f"{name}:={text}"]
+        written = str(value)
+    return ["-p", f"{name}:={written}"]

@@ -46,8 +46,7 @@ class PushROSNamespace(Action):
         """Join it to the present one."""
         base = str(context.launch_configurations.get(NAMESPACE, ""))
         joined = join_namespaces(base, perform_substitutions(context, self._namespace))
-        if joined:
-            context.launch_configurations[NAMESPACE] = joined if joined.startswith("/") else f"/{joined}"
+        context.launch_configurations[NAMESPACE] = joined if joined.startswith("/") else f"/{joined}"
 
 
 class PushRosNamespace(PushROSNamespace):

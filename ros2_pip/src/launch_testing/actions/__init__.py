@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from launch.action import Action
 from launch.event import Event
-from launch_ros.unsupported import refuse
+from launch.unsupported import refuse
 
 if TYPE_CHECKING:
     from launch.launch_context import LaunchContext
