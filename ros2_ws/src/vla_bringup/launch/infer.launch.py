@@ -14,6 +14,7 @@ from vla_bringup.launch_util import (
     declare,
     flag,
     forwarded,
+    image_transport,
     node,
     require,
     resolve_profile,
@@ -22,22 +23,12 @@ from vla_bringup.launch_util import (
 )
 
 
-def inference(context: LaunchContext):
-    sim, episodes = flag(context, "sim"), int(value(context, "episodes"))
-    given = value(context, "profile") or value(context, "robot")
-    path, profile = (
-        resolve_profile(context) if given and value(context, "robot") != "none" else checkpoint_profile(context)
-    )
-    require(
-        sim or episodes == 0,
-        "episodes:=N scores trials in the simulated cell; add sim:=true, or leave it out and send RunPolicy goals",
-    )
-    lockstep = sim and value(context, "clock") == "lockstep"
-    record = int(value(context, "record_episodes")) if episodes else 0
-    policy = {
+def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bool) -> dict:
+    sim = flag(context, "sim")
+    return {
         "checkpoint": value(context, "checkpoint"),
-        "profile": str(path) if given else "",
-        "task": value(context, "task") or profile.task,
+        "profile": path,
+        "task": task,
         "device": value(context, "device"),
         "dry_run": flag(context, "dry_run") if value(context, "dry_run") else not sim,
         "output": "print" if value(context, "robot") == "none" else "goals",
@@ -45,49 +36,53 @@ def inference(context: LaunchContext):
         "lockstep": lockstep,
         "use_sim_time": sim,
     }
-    participants = ["policy", *(["trial"] if episodes else []), *(["recorder"] if record else [])]
-    actions = [
-        node(context, "vla_policy", "policy_node", "policy", policy, on_exit=Shutdown(reason="the policy node ended"))
-    ]
-    if value(context, "robot") != "none" or sim:
-        source = PythonLaunchDescriptionSource(str(share() / "launch" / "robot.launch.py"))
-        arguments = forwarded(context, participants=",".join(participants), profile=str(path), robot="")
-        actions.insert(0, IncludeLaunchDescription(source, launch_arguments=arguments))
+
+
+def trials(context: LaunchContext, path: str, task: str, lockstep: bool) -> list:
+    """The node that scores the policy, and the recorder where trials are recorded."""
+    record = int(value(context, "record_episodes"))
+    trial = {
+        "profile": path,
+        "task": value(context, "scene"),
+        "instruction": task,
+        "episodes": int(value(context, "episodes")),
+        "first_seed": int(value(context, "seed")),
+        "max_duration_s": float(value(context, "max_duration")),
+        "result_file": value(context, "result_file"),
+        "record_episodes": record,
+        "lockstep": lockstep,
+        "use_sim_time": True,
+    }
+    done = Shutdown(reason="all trials are done")
+    actions = [node(context, "vla_sim", "trial_node", "trial", trial, on_exit=done)]
     if record:
-        recorder = {
-            "profile": str(path),
-            "output_dir": value(context, "output_dir"),
-            "task": policy["task"],
-            "lockstep": lockstep,
-            "use_sim_time": True,
-        }
-        actions.append(
-            node(
-                context,
-                "vla_recorder",
-                "recorder_node",
-                "recorder",
-                recorder,
-                on_exit=Shutdown(reason="the recorder ended"),
-            )
-        )
-    if episodes:
-        trial = {
-            "profile": str(path),
-            "task": value(context, "scene"),
-            "instruction": policy["task"],
-            "episodes": episodes,
-            "first_seed": int(value(context, "seed")),
-            "max_duration_s": float(value(context, "max_duration")),
-            "result_file": value(context, "result_file"),
-            "record_episodes": record,
-            "lockstep": lockstep,
-            "use_sim_time": True,
-        }
-        actions.append(
-            node(context, "vla_sim", "trial_node", "trial", trial, on_exit=Shutdown(reason="all trials are done"))
-        )
+        recorder = {"profile": path, "output_dir": value(context, "output_dir"), "task": task}
+        recorder |= {"lockstep": lockstep, "use_sim_time": True}
+        ended = Shutdown(reason="the recorder ended")
+        actions.append(node(context, "vla_recorder", "recorder_node", "recorder", recorder, on_exit=ended))
     return actions
+
+
+def inference(context: LaunchContext):
+    sim, episodes, robot = flag(context, "sim"), int(value(context, "episodes")), value(context, "robot")
+    given = bool(value(context, "profile") or robot not in ("", "none"))
+    path, profile = resolve_profile(context) if given else checkpoint_profile(context)
+    require(
+        sim or episodes == 0,
+        "episodes:=N scores trials in the simulated cell; add sim:=true, or leave it out and send RunPolicy goals",
+    )
+    lockstep = sim and value(context, "clock") == "lockstep"
+    task = value(context, "task") or profile.task
+    policy = policy_parameters(context, str(path) if given else "", task, lockstep)
+    ended = Shutdown(reason="the policy node ended")
+    actions = [*image_transport(), node(context, "vla_policy", "policy_node", "policy", policy, on_exit=ended)]
+    if sim or robot != "none":
+        source = PythonLaunchDescriptionSource(str(share() / "launch" / "robot.launch.py"))
+        names = ["policy", *(["trial"] if episodes else [])]
+        names += ["recorder"] if episodes and int(value(context, "record_episodes")) else []
+        arguments = forwarded(context, participants=",".join(names), profile=str(path), robot="")
+        actions.insert(0, IncludeLaunchDescription(source, launch_arguments=arguments))
+    return [*actions, *(trials(context, str(path), task, lockstep) if episodes else [])]
 
 
 def generate_launch_description() -> LaunchDescription:
