@@ -8,7 +8,7 @@ ros2 launch vla_bringup robot.launch.py robot:=ur5e_2f85_realsense robot_ip:=192
 from launch import LaunchContext, LaunchDescription
 from launch.actions import GroupAction, IncludeLaunchDescription, LogInfo, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from vla_bringup.launch_util import declare, driver_launch_files, flag, resolve_profile, share, value
+from vla_bringup.launch_util import declare, driver_launch_files, flag, image_transport, resolve_profile, share, value
 
 SIM_ARGUMENTS = ("scene", "bin", "clock", "real_time_factor", "seed", "participants", "namespace", "log_level")
 
@@ -25,7 +25,7 @@ def drivers(context: LaunchContext):
     if not included:
         return [LogInfo(msg=f"profile {path.name} names no drivers; something else must publish its topics")]
     # each driver in a scope of its own: launch arguments would otherwise leak from one into the next
-    return [
+    scoped = [
         GroupAction(
             [IncludeLaunchDescription(PythonLaunchDescriptionSource(str(file)), launch_arguments=arguments.items())],
             scoped=True,
@@ -33,6 +33,7 @@ def drivers(context: LaunchContext):
         )
         for file, arguments in included
     ]
+    return [*image_transport(), *scoped]
 
 
 def generate_launch_description() -> LaunchDescription:
