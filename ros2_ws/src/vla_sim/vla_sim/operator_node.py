@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_common.action_client import GoalClient
-from vla_common.params import declare, param
+from vla_common.params import declare
 from vla_common.run import EXIT_FAILURE, EXIT_OK, ManagedNode, run_node
 from vla_common.services import ActionOutcome, GoalRun, send_goal
 from vla_common.ticks import make_ticker
@@ -24,27 +24,13 @@ from vla_core.profile import load_profile
 from vla_sim import drive
 from vla_sim.errors import SimError
 from vla_sim.expert import Expert, Plan
+from vla_sim.operator_params import OperatorParams
 from vla_sim.recorder_client import RecorderClient
 from vla_sim.scene_client import SceneClient, arm_and_gripper
-from vla_sim.tasks import INSTRUCTIONS, TASKS
+from vla_sim.tasks import INSTRUCTIONS
 
 _LEAD_S = 0.1  # recorded before the arm moves, so that every stream has data
 _GRIPPER_PERIOD_NS = 100_000_000  # between two gripper goals, while its target changes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorParams:
-    """See the descriptions."""
-
-    profile: str = param(description="Robot profile (YAML file).")
-    episodes: int = param(1, "Episodes to record; the node ends afterwards.", minimum=1)
-    first_seed: int = param(10000, "Seed of the first episode; the following ones count up.", minimum=0)
-    task: str = param("lift", "What to demonstrate.", choices=TASKS)
-    instruction: str = param("", "Text stored with the episodes; empty: the task's own.")
-    noise: bool = param(True, "Disturb what is sent (never what is labelled).")
-    record: bool = param(True, "Record through the services of /recorder; false only drives.")
-    result_file: str = param("", "Result file (JSON); empty: none.")
-    lockstep: bool = param(False, "The cell runs in lockstep and lists this node as a participant.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

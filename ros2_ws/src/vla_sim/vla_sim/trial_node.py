@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_common.action_client import GoalClient
-from vla_common.params import declare, param
+from vla_common.params import declare
 from vla_common.run import EXIT_OK, ManagedNode, run_node
 from vla_common.services import ActionOutcome, CallError, GoalRejectedError, GoalRun, send_goal
 from vla_common.ticks import make_ticker
@@ -24,26 +24,11 @@ from vla_msgs.action import RunPolicy
 from vla_sim.errors import SimError
 from vla_sim.recorder_client import RecorderClient
 from vla_sim.scene_client import SceneClient
-from vla_sim.tasks import INSTRUCTIONS, TASKS
+from vla_sim.tasks import INSTRUCTIONS
+from vla_sim.trial_params import TrialParams
 
 _END_S = 10.0  # simulated time that the policy gets for ending after a cancel or its time limit
 _ACCEPT_RETRY_S = 120.0  # wall time for a policy that is still loading its checkpoint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialParams:
-    """See the descriptions."""
-
-    profile: str = param(description="Robot profile (YAML file).")
-    episodes: int = param(20, "Trials; the node ends afterwards.", minimum=1)
-    first_seed: int = param(0, "Seed of the first trial; the following ones count up.", minimum=0)
-    task: str = param("lift", "Scene and success condition.", choices=TASKS)
-    instruction: str = param("", "Text for the policy; empty: the task's own.")
-    max_duration_s: float = param(12.0, "A trial ends without success after this simulated time [s].", minimum=0.1)
-    hold_s: float = param(0.0, "Success must hold for this long before the policy is stopped [s].", minimum=0.0)
-    result_file: str = param("", "Result file (JSON); empty: none.")
-    record_episodes: int = param(0, "Record this many trials, from the first on, through /recorder.", minimum=0)
-    lockstep: bool = param(False, "The cell runs in lockstep and lists this node as a participant.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
