@@ -64,6 +64,7 @@ def test_show_args_lists_every_argument_with_its_description(env, name):
         ("sim", ["robot:=ur99"], "launch argument robot:=ur99: no such profile. Shipped ones are "),
         ("record", ["profile:=/nowhere/my.yaml", "sim:=true"], "/nowhere/my.yaml"),
         ("record", ["operator:=scripted"], "operator:=scripted drives the simulated cell only; add sim:=true"),
+        ("robot", ["robot:=ur5e_2f85_realsense"], "needs the ROS 2 package ur_robot_driver, which is not installed"),
         ("infer", ["checkpoint:=/nowhere/run"], "/nowhere/run"),
         ("infer", [], "checkpoint"),
         ("replay", ["bag:=/nowhere/bag"], "/nowhere/bag"),
@@ -87,6 +88,36 @@ def test_a_wrong_profile_names_file_key_and_nearest_name(env, tmp_path):
     assert "base_fram" in out
     assert "did you mean" in out.lower()
     assert "process started with pid" not in out
+
+
+DRIVER = """
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, LogInfo
+from launch.substitutions import LaunchConfiguration
+
+def generate_launch_description():
+    names = ("ur_type", "robot_ip", "use_mock_hardware")
+    arguments = [DeclareLaunchArgument(name, default_value="unset", description="x") for name in names]
+    texts = [piece for name in names for piece in (f" {name}=", LaunchConfiguration(name))]
+    return LaunchDescription([*arguments, LogInfo(msg=["driver started with", *texts])])
+"""
+
+
+def test_a_driver_gets_the_profile_s_arguments_and_those_of_the_command_line(env, tmp_path):
+    for folder, text in (
+        ("share/arm_driver/launch/up.launch.py", DRIVER),
+        ("share/ament_index/resource_index/packages/arm_driver", ""),
+    ):
+        path = tmp_path / folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    profile = tmp_path / "arm.yaml"
+    drivers = "drivers:\n  arm: {package: arm_driver, launch: up.launch.py, args: {ur_type: ur5e, robot_ip: 10.0.0.1, use_mock_hardware: 'false'}}\n"
+    profile.write_text((PACKAGE / "robots" / "sim_ur5e.yaml").read_text() + drivers)
+    prefixed = {**env, "AMENT_PREFIX_PATH": f"{tmp_path}{os.pathsep}{env['AMENT_PREFIX_PATH']}"}
+    code, out = launch(prefixed, "robot", f"profile:={profile}", "robot_ip:=192.168.56.101")
+    assert code == 0, out
+    assert "driver started with ur_type=ur5e robot_ip=192.168.56.101 use_mock_hardware=false" in out
 
 
 def test_the_cell_comes_up_moves_nothing_and_leaves_on_sigint(env):
