@@ -227,7 +227,7 @@ def test_a_policy_that_outputs_nan_says_where(trained, profile):
 
 def test_smolvla_survives_a_move_and_the_loss_of_its_backbone_folder(tmp_path, profile):
     vlm = tmp_path / "vlm"
-    size = SmallVlmSize(image=32, text_layers=2, vision_layers=1, vision_width=16, text_width=32)
+    size = SmallVlmSize(image=32, patch=8, text_layers=2, vision_layers=1, vision_width=16, text_width=32)
     made = make_small_vlm(vlm, sentences=["stack the cups"], size=size)
     assert made["tokens_per_image"] == 4
     path = make_smolvla_checkpoint(tmp_path / "run", profile, vlm)
@@ -249,7 +249,7 @@ def test_smolvla_survives_a_move_and_the_loss_of_its_backbone_folder(tmp_path, p
 
 
 def test_a_backbone_with_sizes_that_do_not_fit_is_refused(tmp_path, capsys):
-    with pytest.raises(SmallVlmError, match="image 30 px is not a multiple of patch 8 px"):
+    with pytest.raises(SmallVlmError, match="image 30 px is not a multiple of patch 12 px"):
         make_small_vlm(tmp_path / "vlm", size=SmallVlmSize(image=30))
     assert list(tmp_path.iterdir()) == []
     assert main(["--output", str(tmp_path / "vlm"), "--sentence", "wave"]) == 0

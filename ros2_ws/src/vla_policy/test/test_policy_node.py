@@ -89,7 +89,7 @@ def test_silence_of_a_stream_stops_the_arm(cell):
 
 
 def test_missing_streams_at_the_start_are_named(cell):
-    c = cell(start_timeout_s=1.0, streaming=False)
+    c = cell(start_timeout_s=3.0, streaming=False)
     status, result = c.result(c.send())
     assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, Result.NO_OBSERVATION)
     assert "observation.images.front: no message" in result.error_msg

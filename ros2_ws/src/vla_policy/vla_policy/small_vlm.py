@@ -59,7 +59,7 @@ class SmallVlmSize:
     """
 
     image: int = 96
-    patch: int = 8
+    patch: int = 12
     scale_factor: int = 2
     vision_width: int = 96
     vision_layers: int = 3

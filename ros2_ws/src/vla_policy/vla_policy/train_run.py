@@ -80,17 +80,20 @@ class ProgressPrinter:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._redraw = stream.isatty()
-        self._last_s = 0.0
+        self._last_s, self._last_line = 0.0, ""
 
     def show(self, progress: Progress, now_s: float, *, final: bool = False) -> None:
         """Print the progress if enough time has passed, or in any case when `final`."""
+        line = progress.line()
+        if line == self._last_line and not (final and self._redraw):
+            return
         period = 0.2 if self._redraw else PLAIN_PERIOD_S
         if not final and now_s - self._last_s < period:
             return
-        self._last_s = now_s
+        self._last_s, self._last_line = now_s, line
         end = "\n" if final or not self._redraw else ""
         start = "\r\x1b[K" if self._redraw else ""
-        self._stream.write(f"{start}{progress.line()}{end}")
+        self._stream.write(f"{start}{line}{end}")
         self._stream.flush()
 
 
