@@ -8,6 +8,7 @@ import threading
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rclpy
 from action_msgs.msg import GoalStatus
@@ -345,6 +346,43 @@ def test_reset_is_deterministic(bench):
     refused = bench.call(ResetCell, "sim/reset", seed=7, task="dance")
     assert not refused.success
     assert "unknown task 'dance'" in refused.message
+
+
+def test_disturbances(bench):
+    other = Bench(
+        camera_phase_s=(0.0, 0.012),
+        camera_latency_s=0.03,
+        camera_drop_fraction=0.3,
+        camera_jitter_s=0.002,
+        protective_stop_at_s=0.5,
+        seed=5,
+    )
+    try:
+        for camera in ("front", "wrist"):
+            other.listen(Image, f"{camera}_camera/color/image_raw")
+        other.listen(SafetyMode, "io_and_status_controller/safety_mode", LATCHED)
+        other.run_until(lambda: len(other.last) == 3)
+        assert other.call(ResetCell, "sim/reset", seed=6, task="").success
+        start = other.now
+        for messages in other.all.values():
+            messages.clear()
+        ages = []
+        for _ in range(100):
+            other.run(0.02)
+            ages += [other.now - stamp_ns(m) for m in other.all["front_camera/color/image_raw"][len(ages) :]]
+        front, wrist = (
+            [stamp_ns(m) - start for m in other.all[f"{camera}_camera/color/image_raw"] if stamp_ns(m) > start]
+            for camera in ("front", "wrist")
+        )
+        assert 28 < len(front) < 56
+        assert all(age >= 30_000_000 for age in ages)
+        phase = np.median([t % (1e9 / 30) for t in wrist]) - np.median(
+            [t % (1e9 / 30) for t in front if t % (1e9 / 30) < 2e7]
+        )
+        assert phase == pytest.approx(12e6, abs=3e6)
+        assert other.last["io_and_status_controller/safety_mode"].mode == SafetyMode.PROTECTIVE_STOP
+    finally:
+        other.close()
 
 
 @pytest.mark.parametrize(

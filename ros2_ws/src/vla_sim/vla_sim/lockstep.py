@@ -20,6 +20,7 @@ from vla_sim.errors import SimError
 from vla_sim.facade.messages import to_time
 
 _REMIND_S = 5.0  # between messages about a participant that does not answer
+_SLOW_S = 1.0  # acknowledgements that take longer point at the transport's settings
 _ACKNOWLEDGE_SLICE = Duration(seconds=0.2)  # how late the end of the program is seen
 _REPEAT_S = 0.5  # a tick is published again for participants whose subscription or answer was not matched yet
 
@@ -134,6 +135,14 @@ class TickServer:
                     "stopped?",
                     now - start > self._timeout_s,
                 )
+        if time.monotonic() - start > _SLOW_S and not self._stop:
+            self._node.get_logger().warning(
+                f"topic {publisher.topic_name}: acknowledgements took {time.monotonic() - start:.1f} s and slow the "
+                "simulation "
+                "down. Set FASTRTPS_DEFAULT_PROFILES_FILE to vla_bringup's config/fastdds_shm.xml, as its launch "
+                "files do",
+                once=True,
+            )
 
     def _on_done(self, msg: SimTickDone) -> None:
         with self._condition:
