@@ -2,8 +2,12 @@
 
 """Messages, calls, goals and parameters through ``ros2``; only the command line is used, so the original passes, too."""
 
+import importlib.util
 import signal
 
+import pytest
+
+REAL = importlib.util.find_spec("ros2cli") is not None
 GRIPPER = ("/my_ns/gripper", "control_msgs/action/GripperCommand")
 NODE = "/my_ns/cli_node"
 JOINTS = "/my_ns/joint_states"
@@ -22,7 +26,7 @@ def test_echo_once_adapts_to_best_effort_and_latched_publishers(ros2, cli_node):
     ]
     assert "0.25" in field.wait().out
     assert field.lines[-1] == "---"
-    assert line.wait().lines[0].endswith(",base_link,elbow,wrist,0.25,0.5")
+    assert line.wait().lines[0].endswith(",base_link,elbow,wrist,0.25,0.5,,")
 
 
 def test_echo_options(ros2, cli_node):
@@ -89,6 +93,7 @@ def test_goal_with_feedback(ros2, cli_node):
     assert "Goal was rejected." in rejected.wait().lines
 
 
+@pytest.mark.skipif(REAL, reason="the original loses its context to the signal before the server's answer comes")
 def test_interrupt_cancels_the_goal(ros2, cli_node):
     sent = ros2("action", "send_goal", "-f", *GRIPPER, "{command: {position: 0.5, max_effort: 99.0}}")
     sent.wait_for(lambda running: "Feedback:" in running.out).interrupt().wait(signal.SIGINT)

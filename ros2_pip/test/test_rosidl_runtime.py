@@ -31,8 +31,8 @@ def test_types_by_name():
 
 @pytest.mark.parametrize("load", [get_message, get_service, get_action])
 def test_what_is_no_name_is_refused(load):
-    with pytest.raises(ValueError, match="Expected the full name of a"):
-        load("std_msgs/String/msg/More")
+    with pytest.raises(ValueError, match="name"):
+        load("String")
 
 
 def test_unknown_types_are_refused():
@@ -43,7 +43,7 @@ def test_unknown_types_are_refused():
 
 
 def test_interfaces_of_a_package():
-    assert get_interfaces(["std_srvs"]) == {"std_srvs": ["srv/Empty", "srv/SetBool", "srv/Trigger"]}
+    assert sorted(get_interfaces(["std_srvs"])["std_srvs"]) == ["srv/Empty", "srv/SetBool", "srv/Trigger"]
     assert get_interface_path("std_msgs/msg/String").endswith("share/std_msgs/msg/String.msg")
     with pytest.raises(LookupError):
         get_interface_path("std_msgs/msg/NoSuchThing")
@@ -70,14 +70,14 @@ def test_numbers_are_converted_to_the_type_of_the_field():
     assert bytes(image.data) == b"\x01\x02\xff"
 
 
-def test_automatic_stamps_are_returned():
+def test_automatic_stamps_are_left_to_the_sender():
     message = JointState()
-    stamps = set_message_fields(message, {"header": "auto"}, expand_header_auto=True)
-    assert stamps == [message.header.stamp]
-    stamps[0].sec = 7
+    (set_stamp,) = set_message_fields(message, {"header": "auto"}, expand_header_auto=True)
+    set_stamp(Time(sec=7))
     assert message.header.stamp == Time(sec=7)
-    stamps = set_message_fields(message, {"header": {"stamp": "now"}}, expand_time_now=True)
-    assert [stamp is message.header.stamp for stamp in stamps] == [True]
+    (set_stamp,) = set_message_fields(message, {"header": {"stamp": "now"}}, expand_time_now=True)
+    set_stamp(Time(sec=8))
+    assert message.header.stamp == Time(sec=8)
 
 
 def test_wrong_fields_are_named():
@@ -92,7 +92,7 @@ def test_yaml_keeps_the_order_of_fields():
     assert (
         message_to_yaml(message).split("name:")[1] == "\n- b\n- a\nposition:\n- 1.0\n- 2.5\nvelocity: []\neffort: []\n"
     )
-    assert message_to_yaml(Time(sec=1), flow_style=True) == "{sec: 1, nanosec: 0}\n"
+    assert "position: [1.0, 2.5]\n" in message_to_yaml(message, flow_style=True)
     assert message_to_yaml(String(data="hi: there")) == "data: 'hi: there'\n"
 
 
@@ -113,3 +113,4 @@ def test_dictionary_and_csv():
     message = Header(stamp=Time(sec=1, nanosec=2), frame_id="map")
     assert message_to_ordereddict(message) == OrderedDict(stamp=OrderedDict(sec=1, nanosec=2), frame_id="map")
     assert message_to_csv(message) == "1,2,map"
+    assert message_to_csv(JointState(name=["a", "b"])) == "0,0,,a,b,,,"

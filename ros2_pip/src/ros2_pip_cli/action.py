@@ -140,9 +140,8 @@ def _send_goal(args: argparse.Namespace) -> int:
         try:
             print("Waiting for an action server to become available...")
             cli.spin_until(client.server_is_ready)
-            for stamp in stamps:
-                now = cli.node.get_clock().now().to_msg()
-                stamp.sec, stamp.nanosec = now.sec, now.nanosec
+            for set_stamp in stamps:
+                set_stamp(cli.node.get_clock().now().to_msg())
             print(f"Sending goal:\n     {message_to_yaml(goal)}")
             return _drive_goal(cli, client, goal, feedback=args.feedback)
         finally:

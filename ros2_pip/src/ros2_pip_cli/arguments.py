@@ -42,7 +42,7 @@ def run_sub_verb(args: argparse.Namespace) -> int:
     return sub_main(args)
 
 
-def add_node_arguments(parser: argparse.ArgumentParser, *, sim_time: bool = True) -> None:
+def add_node_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that join the ROS graph."""
     parser.add_argument(
         "--spin-time",
@@ -52,8 +52,7 @@ def add_node_arguments(parser: argparse.ArgumentParser, *, sim_time: bool = True
         help="listen at least this many seconds for other nodes (default: %(default)s)",
     )
     parser.add_argument("--no-daemon", action="store_true", help="accepted for compatibility: there is no daemon here")
-    if sim_time:
-        parser.add_argument("-s", "--use-sim-time", action="store_true", help="take the time from /clock")
+    parser.add_argument("-s", "--use-sim-time", action="store_true", help="take the time from /clock")
 
 
 def positive_float(text: str) -> float:

@@ -119,9 +119,8 @@ def _call(args: argparse.Namespace) -> int:
             _wait_for_service(cli, client, service, args.service_type)
         while True:
             start = time.monotonic()
-            for stamp in stamps:
-                now = cli.node.get_clock().now().to_msg()
-                stamp.sec, stamp.nanosec = now.sec, now.nanosec
+            for set_stamp in stamps:
+                set_stamp(cli.node.get_clock().now().to_msg())
             print(f"requester: making request: {request!r}\n")
             future: Any = client.call_async(request)
             cli.spin_until(future.done)

@@ -37,7 +37,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-arr", action="store_true", help="Don't print array fields of messages")
     parser.add_argument("--no-str", action="store_true", help="Don't print string fields of messages")
-    parser.add_argument("--flow-style", action="store_true", help="Print each message in one line, with braces")
+    parser.add_argument("--flow-style", action="store_true", help="Print each array in one line, in brackets")
     parser.add_argument("--raw", action="store_true", help="Echo the raw binary representation")
     parser.add_argument("--once", action="store_true", help="Print the first message received and then exit")
     parser.add_argument("--timeout", metavar="N", type=positive_float, help="Stop after this many seconds")

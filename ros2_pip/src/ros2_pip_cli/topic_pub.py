@@ -76,9 +76,8 @@ def _main(args: argparse.Namespace) -> int:
         print("publisher: beginning loop")
         start = time.monotonic()
         for number in itertools.count(1):
-            for stamp in stamps:
-                now = cli.node.get_clock().now().to_msg()
-                stamp.sec, stamp.nanosec = now.sec, now.nanosec
+            for set_stamp in stamps:
+                set_stamp(cli.node.get_clock().now().to_msg())
             if args.print_every and number % args.print_every == 0:
                 print(f"publishing #{number}: {message!r}\n")
             publisher.publish(message)

@@ -47,10 +47,12 @@ def read_values(text: str | None, *, from_stdin: bool = False) -> dict[str, Any]
     return values
 
 
-def fill(msg: Any, values: dict[str, Any]) -> list[Any]:
-    """Set the fields of a message; return the stamps to set when it is sent (``auto`` headers, ``now`` times)."""
+def fill(msg: Any, values: dict[str, Any]) -> list[Callable[[Any], None]]:
+    """Set the fields of a message; return what sets its ``auto`` and ``now`` stamps when it is sent."""
     try:
-        stamps: list[Any] = set_message_fields(msg, values, expand_header_auto=True, expand_time_now=True)
+        stamps: list[Callable[[Any], None]] = set_message_fields(
+            msg, values, expand_header_auto=True, expand_time_now=True
+        )
     except (AttributeError, AssertionError, TypeError, ValueError) as error:
         text = f"Failed to populate field: {error}"
         raise CliError(text) from None

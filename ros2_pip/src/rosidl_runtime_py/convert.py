@@ -28,9 +28,12 @@ class _Dumper(_BASE_DUMPER):
     """YAML writer that keeps the order of an ordered dictionary."""
 
 
-_Dumper.add_representer(
-    OrderedDict, lambda dumper, data: dumper.represent_mapping("tag:yaml.org,2002:map", data.items())
-)
+def _represent_fields(dumper: Any, fields: "OrderedDict[str, Any]") -> Any:
+    # one field a line also in flow style, which then concerns arrays only
+    return dumper.represent_mapping("tag:yaml.org,2002:map", fields.items(), flow_style=False)
+
+
+_Dumper.add_representer(OrderedDict, _represent_fields)
 
 
 def message_to_yaml(
@@ -45,7 +48,7 @@ def message_to_yaml(
 
     Args:
         msg: a message.
-        flow_style: one line, with braces.
+        flow_style: each array in one line, in brackets.
         truncate_length: longer arrays and strings are cut there and end in ``...``; None keeps all.
         no_arr: arrays are replaced by their type and length.
         no_str: strings are replaced by their length.
@@ -136,11 +139,12 @@ class _Converter:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
+    """Give the values below a dictionary or list in order; an empty list is one empty value."""
     if isinstance(value, dict):
         for item in value.values():
             yield from _leaves(item)
     elif isinstance(value, list):
-        for item in value:
+        for item in value or [""]:
             yield from _leaves(item)
     else:
         yield value

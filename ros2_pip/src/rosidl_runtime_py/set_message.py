@@ -3,6 +3,8 @@
 """Filling a message from plain Python values, as they come from YAML."""
 
 import array
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from rosidl_runtime_py.utilities import get_message
 
 def set_message_fields(
     msg: Any, values: dict[str, Any], expand_header_auto: bool = False, expand_time_now: bool = False
-) -> list[Any]:
+) -> list[Callable[[Any], None]]:
     """Set fields of ``msg`` from a dictionary; fields that are not named keep their value.
 
     Args:
@@ -23,7 +25,8 @@ def set_message_fields(
         expand_time_now: accept the text ``now`` for a ``builtin_interfaces/msg/Time``.
 
     Returns:
-        The ``Time`` messages inside ``msg`` that stand for ``auto`` and ``now``; the caller sets them when sending.
+        For each ``auto`` and ``now`` a function that sets that stamp in ``msg``; the caller calls it with a ``Time``
+        message when it sends.
 
     Raises:
         TypeError: ``values`` is not a dictionary, or a value has the wrong type.
@@ -33,7 +36,7 @@ def set_message_fields(
     if not isinstance(values, dict):
         text = f"Value '{values}' is expected to be a dictionary but is a {type(values).__name__}"
         raise TypeError(text)
-    stamps: list[Any] = []
+    stamps: list[Callable[[Any], None]] = []
     types = dict(zip(msg.get_fields_and_field_types(), msg.SLOT_TYPES, strict=True))
     for name, value in values.items():
         if name not in types:
@@ -41,7 +44,10 @@ def set_message_fields(
             raise AttributeError(text)
         field_type = types[name]
         if isinstance(field_type, NamespacedType):
-            stamps += _set_nested(getattr(msg, name), value, expand_header_auto, expand_time_now)
+            if expand_time_now and value == "now" and _full_name(field_type) == "builtin_interfaces/msg/Time":
+                stamps.append(functools.partial(setattr, msg, name))
+            else:
+                stamps += _set_nested(getattr(msg, name), field_type, value, expand_header_auto, expand_time_now)
         elif isinstance(field_type, AbstractNestedType) and isinstance(field_type.value_type, NamespacedType):
             elements, element_stamps = _nested_list(field_type, name, value, expand_header_auto, expand_time_now)
             stamps += element_stamps
@@ -51,26 +57,30 @@ def set_message_fields(
     return stamps
 
 
-def _set_nested(field: Any, value: Any, header_auto: bool, time_now: bool) -> list[Any]:
-    full_name = f"{type(field).__module__.split('.')[0]}/{type(field).__name__}"
-    if header_auto and value == "auto" and full_name == "std_msgs/Header":
-        return [field.stamp]
-    if time_now and value == "now" and full_name == "builtin_interfaces/Time":
-        return [field]
+def _full_name(field_type: NamespacedType) -> str:
+    return "/".join(field_type.namespaced_name())
+
+
+def _set_nested(
+    field: Any, field_type: NamespacedType, value: Any, header_auto: bool, time_now: bool
+) -> list[Callable[[Any], None]]:
+    if header_auto and value == "auto" and _full_name(field_type) == "std_msgs/msg/Header":
+        return [functools.partial(setattr, field, "stamp")]
     return set_message_fields(field, value, header_auto, time_now)
 
 
 def _nested_list(
     field_type: AbstractNestedType, name: str, value: Any, header_auto: bool, time_now: bool
-) -> tuple[list[Any], list[Any]]:
+) -> tuple[list[Any], list[Callable[[Any], None]]]:
     if not isinstance(value, list | tuple):
         text = f"Value '{value}' of field '{name}' is expected to be a list but is a {type(value).__name__}"
         raise TypeError(text)
-    cls = get_message("/".join(field_type.value_type.namespaced_name()))
-    elements, stamps = [], []
+    cls = get_message(_full_name(field_type.value_type))
+    elements: list[Any] = []
+    stamps: list[Callable[[Any], None]] = []
     for item in value:
         element = cls()
-        stamps += _set_nested(element, item, header_auto, time_now)
+        stamps += _set_nested(element, field_type.value_type, item, header_auto, time_now)
         elements.append(element)
     return elements, stamps
 
