@@ -4,12 +4,12 @@
 
 import os
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.actions.arguments import boolean_or_substitution
+from launch.logging import launch_config
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.substitution import Substitution
 from launch.substitutions.names import (
@@ -82,9 +82,7 @@ class ParameterFile:
         if not perform_boolean(context, self._allow_substs):
             return path
         text = _replace_substitutions(path.read_text(encoding="utf-8"), str(path), context)
-        with tempfile.NamedTemporaryFile("w", prefix="launch_params_", delete=False, encoding="utf-8") as file:
-            file.write(text)
-        return Path(file.name)
+        return launch_config.write_temporary("launch_params_", text)
 
 
 #: The innermost ``$(name arguments)``.

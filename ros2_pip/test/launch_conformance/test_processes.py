@@ -3,7 +3,9 @@
 """Processes under ``ros2 launch``: output, exit lines, respawn, signals, log folder."""
 
 import os
+import pty
 import re
+import select
 import signal
 import time
 
@@ -233,6 +235,34 @@ def test_ctrl_c_in_a_terminal_reaches_the_whole_group(workspace, wait_until_dead
     assert running.finish() == 0
     wait_until_dead(pid)
     assert "[child-1] bye" in running.output
+
+
+def test_ctrl_c_typed_in_a_terminal_is_sent_once(workspace, wait_until_dead):
+    path = workspace.write(f"""python({POLITE!r}, output="screen")""")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe("ros2", ["ros2", "launch", str(path)], workspace.env)
+    output = b""
+
+    def read_until(pattern):
+        nonlocal output
+        deadline = time.monotonic() + 20
+        while not re.search(pattern, output):
+            assert time.monotonic() < deadline, output
+            assert select.select([terminal], [], [], 20)[0], output
+            output += os.read(terminal, 4096)
+
+    read_until(rb"\[child-1\] up\r?\n")
+    child = int(re.search(rb"process started with pid \[(\d+)\]", output)[1])
+    os.write(terminal, b"\x03")
+    read_until(rb"process has finished cleanly \[pid \d+\]")
+    # the terminal stays open until the end: closing it sends SIGHUP
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(terminal)
+    assert code == 0
+    wait_until_dead(child)
+    assert b"user interrupted with ctrl-c (SIGINT)" in output
+    assert b"sending signal" not in output
 
 
 def test_grandchild_that_keeps_the_pipe_does_not_hold_the_launch(workspace):

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
@@ -86,6 +87,12 @@ class LaunchConfig:
     def get_log_file_path(self, file_name: str = "launch.log") -> str:
         """Return the path of a file in the folder of this run."""
         return str(Path(self.log_dir) / file_name)
+
+    def write_temporary(self, prefix: str, text: str) -> Path:
+        """Write a file of a new name into the folder of this run, so that it stays with the log and not in /tmp."""
+        with tempfile.NamedTemporaryFile("w", prefix=prefix, dir=self.log_dir, delete=False, encoding="utf-8") as file:
+            file.write(text)
+        return Path(file.name)
 
     def screen_handler(self) -> logging.Handler:
         """Return the handler for the screen."""

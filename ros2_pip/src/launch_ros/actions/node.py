@@ -3,7 +3,6 @@
 """Action that runs a ROS node."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import yaml
 from launch.actions.arguments import name_value_pairs, text
 from launch.actions.execute_process import ExecuteProcess
 from launch.launch_description_entity import LaunchDescriptionEntity
-from launch.logging import get_logger
+from launch.logging import get_logger, launch_config
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.substitution import Substitution
 from launch.utilities.substitutions import normalize_to_list_of_substitutions, perform_substitutions
@@ -146,9 +145,8 @@ class Node(ExecuteProcess):
         # the full name keeps the values from other nodes in the process; without both parts it is not known here
         key = f"{self._namespace.rstrip('/')}/{self._node_name}" if self._node_name and self._namespace else _ANY_NODE
         content = {key: {"ros__parameters": flatten(parameter, context)}}
-        with tempfile.NamedTemporaryFile("w", prefix="launch_params_", delete=False, encoding="utf-8") as file:
-            yaml.safe_dump(content, file, default_flow_style=False)
-        return ["--params-file", file.name]
+        path = launch_config.write_temporary("launch_params_", yaml.safe_dump(content, default_flow_style=False))
+        return ["--params-file", os.fspath(path)]
 
     def _file_arguments(self, path: Path) -> list[str]:
         if not path.is_file():
