@@ -98,7 +98,10 @@ def install_packages() -> None:
     uv = uv_command()
     python = str(VENV / "bin" / "python")
     if uv:
-        run([*uv, "pip", "install", "-q", "--compile-bytecode", "--python", python, "-r", str(requirements())], "packages")
+        run(
+            [*uv, "pip", "install", "-q", "--compile-bytecode", "--python", python, "-r", str(requirements())],
+            "packages",
+        )
     else:
         run([python, "-m", "pip", "install", "-q", "-r", str(requirements())], "packages")
 
