@@ -9,8 +9,10 @@ from action_msgs.msg import GoalStatus
 from policy_cell import RampRunner, fake_checkpoint, wait_until
 from policy_fixtures import small_profile
 from vla_common.params import ParameterError, overrides
+from vla_common.qos import LATCHED
 from vla_core.errors import CheckpointError, ProfileError
 from vla_msgs.action import RunPolicy
+from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import SetTask
 from vla_policy.policy_node import PolicyNode
 from vla_policy.runner import InferenceError
@@ -265,3 +267,34 @@ def test_nothing_moves_without_a_goal(cell, tmp_path):
     c.close = lambda: None
     with ros(), pytest.raises(ParameterError, match="start_on_ready:=true needs dry_run:=true"):
         PolicyNode(parameter_overrides=overrides({"checkpoint": "x", "start_on_ready": True, "dry_run": False}))
+
+
+def test_a_run_after_a_failed_one_starts_afresh(cell):
+    """Errors and successes are logged from one node, and what became of old goals does not end the next run."""
+    c = cell()
+    c.robot.reject = True
+    assert c.result(c.send(max_duration=10.0))[1].error_code == Result.CONTROLLER
+    c.robot.reject = False
+    handle = c.send(max_duration=10.0)
+    wait_until(lambda: c.robot.arm_goals, what="the first goal")
+    c.robot.abort_with = "the cell was reset"
+    assert c.result(handle)[1].error_code == Result.CONTROLLER
+    c.robot.abort_with = None
+    _, result = c.result(c.send(max_duration=0.8))
+    assert result.termination == Result.TERMINATION_TIMEOUT, result.error_msg
+    assert [line["termination"] for line in c.reports()] == ["error", "error", "timeout"]
+
+
+def test_the_status_says_what_the_node_is_doing(cell):
+    c = cell()
+    seen = []
+    c.client_node.create_subscription(PolicyStatus, "policy/status", seen.append, LATCHED)
+    wait_until(lambda: seen, what="the latched status")
+    assert (seen[-1].state, seen[-1].task, seen[-1].dry_run) == (PolicyStatus.IDLE, "pick up the block", False)
+    c.result(c.send(task="wave", max_duration=1.0))
+    wait_until(lambda: seen[-1].state == PolicyStatus.IDLE and len(seen) > 3, what="the end")
+    running = [status for status in seen if status.state == PolicyStatus.RUNNING]
+    assert {status.task for status in running} == {"wave"}
+    assert seen[-1].chunks >= 1
+    assert seen[-1].goals_sent >= 1
+    assert "time limit of 1 s" in seen[-1].detail

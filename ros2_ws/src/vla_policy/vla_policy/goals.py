@@ -104,6 +104,13 @@ class Channel:
             return str(error)
         return None
 
+    def forget(self) -> None:
+        """What becomes of earlier goals is no longer of interest; between runs a robot may be reset or moved by hand."""
+        with self._condition:
+            self._newest += 1
+            self._active = None
+            self._failures = []
+
     def take_failures(self) -> list[str]:
         """Failures since the last call."""
         with self._condition:
@@ -175,13 +182,15 @@ class ActionCommands:
         }
         self._joints = {spec.name: spec.joints for spec in profile.action}
 
-    def check_servers(self, timeout_s: float) -> None:
-        """Wait for the action servers.
+    def begin(self, timeout_s: float) -> None:
+        """Begin a run: forget the goals of earlier ones and wait for the action servers.
 
         Raises:
             ControllerError: one is not there after `timeout_s` wall seconds.
         """
         deadline = time.monotonic() + timeout_s
+        for channel in self._channels.values():
+            channel.forget()
         for channel in self._channels.values():
             if not channel.wait_for_server(max(0.0, deadline - time.monotonic())):
                 raise ControllerError(
@@ -242,7 +251,7 @@ class ShownCommands:
         """Args: write: takes one line per plan."""
         self._write = write
 
-    def check_servers(self, timeout_s: float) -> None:
+    def begin(self, timeout_s: float) -> None:
         """A dry run needs no servers."""
 
     def trajectory(self, name: str, trajectory: Trajectory) -> None:

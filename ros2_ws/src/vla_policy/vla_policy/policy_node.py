@@ -17,7 +17,7 @@ from rclpy.action.server import ServerGoalHandle
 from rosidl_runtime_py.utilities import get_message
 from vla_common.diagnostics import Diagnostics
 from vla_common.params import ParameterError, declare
-from vla_common.qos import LATCHED, SENSOR, adapt, overridable
+from vla_common.qos import SENSOR, adapt, overridable
 from vla_common.run import ManagedNode, run_node
 from vla_common.ticks import make_ticker
 from vla_core.errors import StampError, VlaError
@@ -40,6 +40,7 @@ from vla_policy.policy_run import PolicyRun, Result, RunOptions, Stop
 from vla_policy.run_report import report, result_message
 from vla_policy.run_server import RunServer
 from vla_policy.runner import PolicyRunner
+from vla_policy.status import StatusPublisher, feedback
 
 STATUS_PERIOD_NS = 500_000_000
 TICK_TIMEOUT_S = 0.2
@@ -62,19 +63,16 @@ class PolicyNode(ManagedNode):
         """
         super().__init__("policy", **kwargs)
         self._params = declare(self, PolicyParams)
-        self._state, self._detail, self._dry = PolicyStatus.LOADING, "", self._params.dry_run
-        self._status = self.create_publisher(PolicyStatus, "~/status", LATCHED)
-        self._task = self._params.task
+        self._status = StatusPublisher(self, task=self._params.task, dry_run=self._params.dry_run)
         self._run: PolicyRun | None = None
         self._dropped_before: Counter[str] = Counter()
-        self._publish_status()
         if self._params.start_on_ready and not self._params.dry_run:
             raise ParameterError("policy: start_on_ready:=true needs dry_run:=true; an arm moves only by a goal")
         checkpoint = find_checkpoint(Path(self._params.checkpoint).expanduser())
         given = self._params.profile
         self._profile = choose_profile(checkpoint, Path(given).expanduser() if given else None)
         commanded(self._profile)
-        self._task = self._task or self._profile.task
+        self._status.task = self._params.task or self._profile.task
         options = LoadOptions(
             device=self._params.device,
             torch_threads=self._params.torch_threads,
@@ -96,7 +94,7 @@ class PolicyNode(ManagedNode):
         self.create_service(SetTask, "~/set_task", self._on_set_task)
         self._server = RunServer(self, self._ticker, control=self._control, cancel=self._on_cancel)
         self._auto_start = AutoStart(self, self._builder) if self._params.start_on_ready else None
-        self._set_state(PolicyStatus.IDLE, "ready")
+        self._status.publish(PolicyStatus.IDLE, "ready")
 
     def _action_commands(self) -> ActionCommands | None:
         """Clients exist only where goals may be sent at all."""
@@ -133,7 +131,7 @@ class PolicyNode(ManagedNode):
         if not request.task.strip():
             response.success, response.message = False, "the task is empty; give an instruction"
             return response
-        self._task = request.task
+        self._status.task = request.task
         if self._run is not None:
             self._run.task = request.task
         response.success, response.message = True, f"task: {request.task}"
@@ -145,7 +143,7 @@ class PolicyNode(ManagedNode):
 
     def _control(self, handle: ServerGoalHandle) -> RunPolicy.Result:
         goal = handle.request
-        self._dry = self._params.dry_run or goal.dry_run
+        self._status.dry_run = self._params.dry_run or goal.dry_run
         commands = self._commands()
         options = RunOptions(
             max_duration_s=goal.max_duration or self._params.max_duration_s,
@@ -165,14 +163,14 @@ class PolicyNode(ManagedNode):
             options=options,
             now_ns=lambda: self.get_clock().now().nanoseconds,
         )
-        run.task = goal.task or self._task
+        run.task = goal.task or self._status.task
         self._run = run
         self._dropped_before = Counter(self._builder.dropped)
-        self._set_state(PolicyStatus.RUNNING, run.detail)
+        self._status.publish(PolicyStatus.RUNNING, run.detail, run)
         try:
             stop = self._start_and_loop(run, commands, handle)
         finally:
-            self._set_state(PolicyStatus.STOPPING, run.detail)
+            self._status.publish(PolicyStatus.STOPPING, run.detail, run)
             for problem in commands.stop():
                 self.get_logger().error(problem)
         self._conclude(run, stop)
@@ -184,7 +182,7 @@ class PolicyNode(ManagedNode):
         if handle.is_cancel_requested:
             return Stop(termination=Result.TERMINATION_CANCELED, message="cancelled by the client")
         try:
-            commands.check_servers(self._params.start_timeout_s)
+            commands.begin(self._params.start_timeout_s)
         except VlaError as error:
             return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.CONTROLLER, message=str(error))
         next_status_ns = 0
@@ -199,56 +197,35 @@ class PolicyNode(ManagedNode):
                 return stop
             if t_ns >= next_status_ns:
                 next_status_ns = t_ns + STATUS_PERIOD_NS
-                self._feedback(run, handle)
+                handle.publish_feedback(feedback(run))
+                self._status.publish(PolicyStatus.RUNNING, run.detail, run)
 
     def _commands(self) -> ActionCommands | ShownCommands:
         if self._params.output == "print":
             return ShownCommands(_to_stdout)
-        if self._dry or self._actions is None:
+        if self._status.dry_run or self._actions is None:
             return ShownCommands(lambda text: self.get_logger().info(text))
         return self._actions
 
-    def _feedback(self, run: PolicyRun, handle: ServerGoalHandle) -> None:
-        feedback = RunPolicy.Feedback(step=run.steps, queue=run.queue(), detail=run.detail)
-        feedback.inference_ms = _last(run.measures.inference_ms)
-        feedback.observation_age_ms = _last(run.measures.obs_to_action_ms)
-        handle.publish_feedback(feedback)
-        self._set_state(PolicyStatus.RUNNING, run.detail)
-
     def _conclude(self, run: PolicyRun, stop: Stop) -> None:
-        log = self.get_logger().error if stop.error_code else self.get_logger().info
-        log(
+        text = (
             f"run ended after {run.duration_s:.2f} s: {stop.message} ({run.steps} steps, {run.measures.chunks} chunks, "
             f"{run.measures.goals_sent} goals)"
         )
+        if stop.error_code:
+            self.get_logger().error(text)
+        else:
+            self.get_logger().info(text)
         if self._params.report_file:
             extra = {
                 "policy": self._inference.runner.description,
                 "clock": "lockstep" if self._params.lockstep else "paced",
-                "dry_run": self._dry,
+                "dry_run": self._status.dry_run,
                 "dropped": dict(Counter(self._builder.dropped) - self._dropped_before),
             }
             append_report(Path(self._params.report_file).expanduser(), {**report(run, stop), **extra})
         self._run = None
-        self._set_state(PolicyStatus.FAULT if stop.error_code else PolicyStatus.IDLE, stop.message)
-
-    # Status and end
-
-    def _set_state(self, state: int, detail: str) -> None:
-        self._state, self._detail = state, detail
-        self._publish_status()
-
-    def _publish_status(self) -> None:
-        status = PolicyStatus(state=self._state, task=self._task, detail=self._detail, dry_run=self._dry)
-        status.stamp = self.get_clock().now().to_msg()
-        run = self._run
-        if run is not None:
-            status.task = run.task
-            status.chunks, status.goals_sent = run.measures.chunks, run.measures.goals_sent
-            status.frames_missing = run.measures.frames_missing
-            status.inference_ms = _last(run.measures.inference_ms)
-            status.observation_age_ms = _last(run.measures.obs_to_action_ms)
-        self._status.publish(status)
+        self._status.publish(PolicyStatus.FAULT if stop.error_code else PolicyStatus.IDLE, stop.message, run)
 
     def close(self) -> None:
         """Stop a running policy and its goals, then leave."""
@@ -259,10 +236,6 @@ class PolicyNode(ManagedNode):
             self.get_logger().error(f"the control loop has not ended within {STOP_TIMEOUT_S:g} s")
         self._ticker.close()
         self._inference.close()
-
-
-def _last(values: list[float]) -> float:
-    return values[-1] if values else 0.0
 
 
 def _to_stdout(text: str) -> None:
