@@ -92,7 +92,7 @@ def _scene() -> str:
     inertia = 2.0 / 3.0 * c.BLOCK_MASS * half**2
     return f"""
     <geom name="table" type="box" size="{_nums(c.TABLE_HALF)}" pos="{_nums(c.TABLE_CENTRE)}"
-          rgba="0.80 0.76 0.68 1" friction="0.8 0.01 0.0005" {world}/>
+          rgba="0.42 0.42 0.44 1" friction="0.8 0.01 0.0005" {world}/>
     <body name="{BIN_BODY}" mocap="true" pos="{_nums((*c.BIN_CENTRE, 0.0))}">
       <geom type="box" size="{_nums((inner, inner, floor))}" pos="{_nums((0, 0, floor))}"
             rgba="0.10 0.40 0.22 1" {world}/>{walls}

@@ -30,6 +30,8 @@ from vla_sim.scene_client import SceneClient, arm_and_gripper
 from vla_sim.tasks import INSTRUCTIONS
 
 _LEAD_S = 0.1  # recorded before the arm moves, so that every stream has data
+_SETTLE_TICKS = 5  # after the last point; the goal ends within them
+_RESULT_S = 5.0  # wall time for the result to arrive
 _GRIPPER_PERIOD_NS = 100_000_000  # between two gripper goals, while its target changes
 
 
@@ -122,18 +124,16 @@ class OperatorNode(ManagedNode):
                 send_goal(self._gripper_client, self._gripper_goal(wanted))
                 sent, sent_ns = wanted, now
             _check(run.outcome, self._arm.command.name)
-        self._finish(run)
+        now = self._finish(run, plan)
         return (now - begin) * 1e-9
 
-    def _finish(self, run: GoalRun) -> None:
-        """The last point is reached within a few ticks; the scene must not be left with a goal in work."""
-        for _ in range(100):
-            if run.outcome is not None:
-                break
-            self._scene.tick()
-        else:
-            raise SimError(f"{self._arm.command.name}: the goal has not ended 2 s after its last point")
-        _check(run.outcome, self._arm.command.name)
+    def _finish(self, run: GoalRun, plan: Plan) -> int:
+        """Let the arm settle, always for the same simulated time; the scene must not be left with a goal in work."""
+        for _ in range(_SETTLE_TICKS):
+            now = self._scene.tick()
+            self._label(plan, plan.duration_s, now)
+        _check(run.wait(_RESULT_S), self._arm.command.name)
+        return now
 
     def _label(self, plan: Plan, t: float, now: int) -> None:
         drive.publish_label(self._arm_label, self._arm.joints, drive.in_order(plan.arm(t), self._arm.joints), now)

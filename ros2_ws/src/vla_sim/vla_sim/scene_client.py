@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the scripted operator and the trial share: resetting the scene, watching the task, reading the arm.
+"""What the scripted operator and the trial share: resetting the scene, watching the task, reading the arm's start pose.
 
 Only nodes of this package use it: the truth about the scene is for demonstrations and scoring, never for a policy.
 """
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from control_msgs.msg import JointTrajectoryControllerState
 from numpy.typing import NDArray
+from rclpy.subscription import Subscription
 from vla_common.qos import SENSOR
 from vla_common.run import ManagedNode
 from vla_common.services import call_checked
 from vla_common.ticks import Ticker
 from vla_core.profile import Profile
 from vla_core.specs import ActionSpec
-from vla_core.stamps import stamp_ns, time_ns
+from vla_core.stamps import time_ns
 from vla_msgs.msg import TaskState
 from vla_msgs.srv import ResetCell
 
@@ -28,11 +30,12 @@ from vla_sim.tasks import Pose
 
 _SETTLE_S = 0.1  # after a reset, until sensors and controllers show the new scene
 _FIRST_DATA_TICKS = 500
+_DISCOVERY_S = 60.0  # wall time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """The scene at one tick: truth about the task and measured joint angles (6,) in rad."""
+    """The scene at one tick: truth about the task, and the joint angles (6,) in rad measured after the last reset."""
 
     task: TaskState
     q: NDArray[np.float64]
@@ -73,6 +76,7 @@ class SceneClient:
     """Reads the truth and the arm's state. Blocking calls are for the worker thread that owns the ticker."""
 
     def __init__(self, node: ManagedNode, ticker: Ticker, profile: Profile) -> None:
+        self._node = node
         self._ticker = ticker
         self._lock = threading.Lock()
         self._task: TaskState | None = None
@@ -81,11 +85,9 @@ class SceneClient:
         arm, _ = arm_and_gripper(profile)
         state_topic = arm.command.name.rpartition("/")[0] + "/controller_state"
         task = node.create_subscription(TaskState, "sim/task_state", self._on_task, SENSOR)
-        state = node.create_subscription(JointTrajectoryControllerState, state_topic, self._on_state, SENSOR)
-        self._task_topic, self._state_topic = str(task.topic_name), str(state.topic_name)
+        self._task_topic, self._state_topic = str(task.topic_name), state_topic
         self._reset = node.create_client(ResetCell, "sim/reset")
         ticker.watch(self._task_topic)
-        ticker.watch(self._state_topic)
 
     def _on_task(self, msg: TaskState) -> None:
         with self._lock:
@@ -97,7 +99,6 @@ class SceneClient:
             self._order = [list(msg.joint_names).index(joint) for joint in c.ARM_JOINTS]
         with self._lock:
             self._q = np.array(msg.feedback.positions)[self._order]
-        self._ticker.notice(self._state_topic, stamp_ns(msg))
 
     def latest(self) -> Scene | None:
         """The newest state, or None before the first messages."""
@@ -113,7 +114,27 @@ class SceneClient:
             CallError: the cell does not answer or refuses.
             SimError: the cell publishes no state.
         """
+        # The joint angles are needed only here; a standing subscription would cost more than all the rest of the node.
+        state = self._node.create_subscription(
+            JointTrajectoryControllerState, self._state_topic, self._on_state, SENSOR
+        )
+        try:
+            self._wait_for_publisher(state)
+            return self._settled(seed, task)
+        finally:
+            self._node.destroy_subscription(state)
+
+    def _wait_for_publisher(self, subscription: Subscription) -> None:
+        deadline = time.monotonic() + _DISCOVERY_S
+        while not subscription.get_publisher_count():
+            if time.monotonic() > deadline:
+                raise SimError(f"nobody publishes {self._state_topic} after {_DISCOVERY_S:g} s. Is the cell running?")
+            time.sleep(0.002)
+
+    def _settled(self, seed: int, task: str) -> Scene:
         call_checked(self._reset, ResetCell.Request(seed=seed, task=task), timeout_s=60.0)
+        with self._lock:
+            self._q = None
         settled_ns: int | None = None
         for _ in range(_FIRST_DATA_TICKS):
             now = self.tick()

@@ -29,7 +29,7 @@ from vla_sim.facade.control import ControlFacade
 from vla_sim.facade.gripper import GripperFacade
 from vla_sim.facade.messages import set_stamp
 from vla_sim.facade.scene import TaskFacade, TransformFacade
-from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs, publisher
+from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs
 from vla_sim.lockstep import TickServer
 from vla_sim.plant import Plant
 from vla_sim.tasks import BinMode
@@ -66,7 +66,7 @@ class CellNode(ManagedNode):
         self._jobs = Jobs()
         self._ticks: TickServer | None = None
         self._clock_msg = Clock()
-        self._clock_pub = publisher(self, Clock, "/clock", DRIVER)
+        self._clock_pub = self.create_publisher(Clock, "/clock", DRIVER)
         self._arm = ArmFacade(self, self.plant, self.params, self._jobs, self._published)
         self._gripper = GripperFacade(self, self.plant, self.params, self._jobs, self._published)
         self._control = ControlFacade(self, self.plant)

@@ -45,18 +45,15 @@ def segment(a: Knot, b: Knot) -> Vector:
     return coefficients
 
 
-def position_at(coefficients: Vector, t: float) -> Vector:
-    """Value (k,) of a segment at `t` seconds after its start."""
-    c = coefficients
-    if not c[2:].any():
-        return np.asarray(c[0] + t * c[1])
-    return np.asarray(c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5])))))
+_EXPONENTS = np.arange(6)
 
 
-def velocity_at(coefficients: Vector, t: float) -> Vector:
-    """First derivative (k,) of a segment at `t` seconds after its start."""
-    c = coefficients
-    return np.asarray(c[1] + t * (2.0 * c[2] + t * (3.0 * c[3] + t * (4.0 * c[4] + t * 5.0 * c[5]))))
+def evaluate(coefficients: Vector, t: float) -> tuple[Vector, Vector]:
+    """Value and first derivative (k,) of a segment at `t` seconds after its start."""
+    powers = t**_EXPONENTS
+    slopes = np.zeros(6)
+    slopes[1:] = _EXPONENTS[1:] * powers[:5]
+    return powers @ coefficients, slopes @ coefficients
 
 
 class Spline:
@@ -90,5 +87,4 @@ class Spline:
         while t >= self._knots[self._index + 1].time:
             self._index += 1
         local = t - self._knots[self._index].time
-        coefficients = self._segments[self._index]
-        return position_at(coefficients, local), velocity_at(coefficients, local)
+        return evaluate(self._segments[self._index], local)

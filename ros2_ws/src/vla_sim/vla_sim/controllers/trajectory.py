@@ -165,9 +165,11 @@ class TrajectoryController:
         self._plan: Plan | None = None  # accepted, not yet in effect
         self._spline: Spline | None = None
         self._token: Any = None
-        self._time = 0.0  # on the spline's time axis, which starts at _origin_ns
-        self._origin_ns = 0
+        self._time = 0.0  # on the spline's time axis, which starts when the goal takes effect
         self._first = False
+        self._ahead: tuple[float, Vector, Vector] | None = (
+            None  # time, position and velocity sampled for the next cycle
+        )
         self._hold: Vector = np.zeros(count)
         self.reference = Reference(desired=self._hold, desired_velocity=np.zeros(count), output=self._hold)
 
@@ -265,8 +267,13 @@ class TrajectoryController:
         if self._spline is None:
             self.reference = Reference(self._hold, np.zeros_like(self._hold), self._hold)
             return self._hold
-        desired, desired_velocity = self._spline.sample(self._time)
-        command, _ = self._spline.sample(self._time + period_s * scaling)
+        if self._ahead is None or self._ahead[0] != self._time:
+            self._ahead = (self._time, *self._spline.sample(self._time))
+        _, desired, desired_velocity = self._ahead
+        # What is commanded now is what is desired in the next cycle, so it is computed once.
+        next_time = self._time + period_s * scaling
+        command, command_velocity = self._spline.sample(next_time)
+        self._ahead = (next_time, command, command_velocity)
         self.reference = Reference(desired, desired_velocity, command)
         held = self._check_tolerances(desired, desired_velocity, position, velocity)
         self._first = False
@@ -280,8 +287,8 @@ class TrajectoryController:
             acceleration = None if knots[0].acceleration is None else np.zeros_like(position)
             knots.insert(0, Knot(0.0, position.copy(), velocity.copy(), acceleration))
         self._spline = Spline(knots)
+        self._ahead = None
         self._time = 0.0
-        self._origin_ns = now_ns
         self._first = True
 
     def _check_tolerances(

@@ -21,7 +21,7 @@ from vla_sim.controllers.outcome import GoalOutcome, GoalRefusedError
 from vla_sim.controllers.trajectory import Plan, Tolerances
 from vla_sim.facade.action_server import DeferredActionServer
 from vla_sim.facade.messages import to_time
-from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs, OnPublished, Stream, publisher, sorted_order
+from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs, OnPublished, Stream, sorted_order
 from vla_sim.plant import FORWARD_CONTROLLER, TRAJECTORY_CONTROLLER, Plant
 
 _STATE_HZ = 100
@@ -47,7 +47,7 @@ class ArmFacade:
         self._pose = Stream(node, pose, "tcp_pose_broadcaster/pose", on_published)
         controller_state = JointTrajectoryControllerState(joint_names=list(c.ARM_JOINTS))
         self._state = Stream(node, controller_state, f"{_GOAL}/controller_state", on_published)
-        self._scaling = publisher(node, Float64, "speed_scaling_state_broadcaster/speed_scaling", DRIVER)
+        self._scaling = node.create_publisher(Float64, "speed_scaling_state_broadcaster/speed_scaling", DRIVER)
         self._server = DeferredActionServer(
             node,
             FollowJointTrajectory,

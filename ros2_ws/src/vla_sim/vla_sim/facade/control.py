@@ -15,7 +15,7 @@ from ur_msgs.srv import SetSpeedSliderFraction
 from vla_common.qos import LATCHED
 
 from vla_sim.controllers.robot import ROBOT_MODE_RUNNING
-from vla_sim.facade.streams import RATE_HZ, publisher
+from vla_sim.facade.streams import RATE_HZ
 from vla_sim.plant import Plant
 
 _IO = "io_and_status_controller"
@@ -28,9 +28,9 @@ class ControlFacade:
         self._plant = plant
         self._log = node.get_logger()
         self._published = -1
-        self._program = publisher(node, Bool, f"{_IO}/robot_program_running", LATCHED)
-        self._mode = publisher(node, RobotMode, f"{_IO}/robot_mode", LATCHED)
-        self._safety = publisher(node, SafetyMode, f"{_IO}/safety_mode", LATCHED)
+        self._program = node.create_publisher(Bool, f"{_IO}/robot_program_running", LATCHED)
+        self._mode = node.create_publisher(RobotMode, f"{_IO}/robot_mode", LATCHED)
+        self._safety = node.create_publisher(SafetyMode, f"{_IO}/safety_mode", LATCHED)
         node.create_service(ListControllers, "controller_manager/list_controllers", self._list)
         node.create_service(SwitchController, "controller_manager/switch_controller", self._switch)
         node.create_service(SetSpeedSliderFraction, f"{_IO}/set_speed_slider", self._set_slider)

@@ -22,7 +22,7 @@ from vla_sim.cell import Cell
 from vla_sim.cell_params import CellParams
 from vla_sim.errors import SceneError
 from vla_sim.facade.messages import set_stamp, to_time
-from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs, OnPublished, publisher
+from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs, OnPublished
 from vla_sim.plant import Plant
 
 Array = NDArray[np.float64]
@@ -34,9 +34,9 @@ class TransformFacade:
 
     def __init__(self, node: Node, cell: Cell, plant: Plant, params: CellParams, jobs: Jobs) -> None:
         self._plant = plant
-        self._description = publisher(node, String, "robot_description", LATCHED)
+        self._description = node.create_publisher(String, "robot_description", LATCHED)
         self._description.publish(String(data=cell.urdf()))
-        self._static = publisher(node, TFMessage, "tf_static", LATCHED)
+        self._static = node.create_publisher(TFMessage, "tf_static", LATCHED)
         now = to_time(plant.time_ns)
         fixed = [_edge(parent, child, T) for parent, child, T in cell.static_transforms()]
         for edge in fixed:
@@ -45,7 +45,7 @@ class TransformFacade:
         self._moving = [_MovingEdge(link) for link in model.LINKS if link.joint is not None]
         self._tool = _edge("base", _TOOL_CONTROLLER, np.eye(4))
         self._message = TFMessage(transforms=[*(moving.edge for moving in self._moving), self._tool])
-        self._dynamic = publisher(node, TFMessage, "tf", DRIVER)
+        self._dynamic = node.create_publisher(TFMessage, "tf", DRIVER)
         jobs.every(round(RATE_HZ / params.tf_rate_hz), self._send)
 
     def _send(self, t_ns: int) -> None:
@@ -108,7 +108,7 @@ class TaskFacade:
         self._plant = plant
         self._on_published = on_published
         self._on_reset = on_reset
-        self.publisher = publisher(node, TaskState, "sim/task_state", DRIVER)
+        self.publisher = node.create_publisher(TaskState, "sim/task_state", DRIVER)
         node.create_service(ResetCell, "sim/reset", self._reset)
 
     def send(self, t_ns: int) -> None:

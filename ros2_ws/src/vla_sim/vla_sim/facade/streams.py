@@ -5,7 +5,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -25,16 +24,6 @@ DRIVER = QoSProfile(
 """Small messages at high rates; reliable like the drivers', and deep so that lockstep rarely has to wait."""
 
 
-def publisher(node: Node, message_type: Any, topic: str, qos: QoSProfile) -> Publisher:
-    """A publisher without rclpy's default event handlers.
-
-    Each handler is one more thing that the executor looks at before every callback; with those of all topics of the cell
-    a callback costs twice as much. A subscriber with an incompatible QoS is still told so by its own handler.
-    """
-    quiet = PublisherEventCallbacks(use_default_callbacks=False)
-    return node.create_publisher(message_type, topic, qos, event_callbacks=quiet)
-
-
 class Stream:
     """A stamped sensor topic with one reusable message.
 
@@ -46,7 +35,7 @@ class Stream:
     ) -> None:
         """Args: message: has a header. on_published: called with the publisher and the stamp in ns."""
         self.message = message
-        self.publisher = publisher(node, type(message), topic, qos)
+        self.publisher: Publisher = node.create_publisher(type(message), topic, qos)
         self._on_published = on_published
 
     @property
