@@ -177,7 +177,9 @@ def test_start_states_cover_the_range_and_do_not_depend_on_options():
     xy = np.array([s.block.xyz[:2] for s in starts])
     assert (xy >= [c.BLOCK_X[0], c.BLOCK_Y[0]]).all()
     assert (xy <= [c.BLOCK_X[1], c.BLOCK_Y[1]]).all()
-    assert (np.ptp(xy, axis=0) > [0.13, 0.21]).all()
+    cells = np.floor((xy - [c.BLOCK_X[0], c.BLOCK_Y[0]]) / [0.035, 0.055])  # 4 x 4 parts of the range
+    for first in (0, 100, 268):
+        assert len({tuple(part) for part in cells[first : first + 32]}) == 16, "32 seeds in a row leave a part unseen"
     assert np.abs([s.q - kinematics.home() for s in starts]).max() <= c.START_NOISE
     assert {s.bin.xyz for s in starts} == {(*c.BIN_CENTRE, c.BIN_FLOOR)}
     moved = tasks.start_state(5, bin_mode="moving", yaw_range=0.5)
