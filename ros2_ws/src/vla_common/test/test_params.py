@@ -70,6 +70,7 @@ def test_filled_list(make_node):
     [
         ({}, r"/n: parameter 'output_dir' must be given \(Folder of the episodes\.\)"),
         ({"output_dir": "d", "rate_hs": 3.0}, r"unknown parameter 'rate_hs'; did you mean 'rate_hz'\?"),
+        ({"output_dri": "d"}, r"unknown parameter 'output_dri'; did you mean 'output_dir'\?"),
         ({"output_dir": "d", "rate_hz": 0.5}, r"'rate_hz': 0\.5 is outside \[1, 1000\]"),
         ({"output_dir": "d", "rate_hz": float("nan")}, r"'rate_hz': nan is outside"),
         ({"output_dir": "d", "depth": 0}, r"'depth': 0 is outside \[1, inf\]"),

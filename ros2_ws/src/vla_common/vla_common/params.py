@@ -98,9 +98,9 @@ def declare[T](node: Node, cls: type[T]) -> T:
     values = {}
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    _refuse_unknown(node, [field.name for field in fields])
     for field in fields:
         values[field.name] = _declare_one(node, field, hints[field.name])
-    _refuse_unknown(node, [field.name for field in fields])
     return cls(**values)
 
 
@@ -212,7 +212,11 @@ def _declare_empty(node: Node, name: str, kind: Parameter.Type, descriptor: Para
 
 
 def _refuse_unknown(node: Node, known: list[str]) -> None:
-    unknown = [name for name in _overrides(node) if not node.has_parameter(name) and not name.startswith(_FOREIGN)]
+    unknown = [
+        name
+        for name in _overrides(node)
+        if name not in known and not node.has_parameter(name) and not name.startswith(_FOREIGN)
+    ]
     if not unknown:
         return
     lines = []
