@@ -28,7 +28,7 @@ from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 from ur_dashboard_msgs.msg import SafetyMode
 from ur_msgs.srv import SetSpeedSliderFraction
-from vla_common.params import ParameterError, overrides
+from vla_common.params import overrides
 from vla_common.qos import COMMAND, LATCHED, SENSOR
 from vla_common.services import GoalRejectedError, call_service, send_goal
 from vla_common.ticks import LockstepTicker
@@ -383,22 +383,3 @@ def test_disturbances(bench):
         assert other.last["io_and_status_controller/safety_mode"].mode == SafetyMode.PROTECTIVE_STOP
     finally:
         other.close()
-
-
-@pytest.mark.parametrize(
-    ("params", "error", "text"),
-    [
-        ({"tick_rate_hz": 33.0}, ParameterError, "'tick_rate_hz': 33 does not divide the control rate of 500 Hz"),
-        ({"clock_mode": "lockstepped"}, ParameterError, "did you mean 'lockstep'"),
-        (
-            {"camera_phase_s": (0.1,)},
-            Exception,
-            "camera_phase_s has 1 values for 2 cameras of the profile: front, wrist",
-        ),
-        ({"profile": "/no/such.yaml"}, Exception, "/no/such.yaml"),
-    ],
-)
-def test_wrong_parameters(bench, params, error, text):
-    values = {"profile": str(PROFILE), "clock_mode": "paced", **params}
-    with pytest.raises(error, match=text):
-        CellNode(context=bench.context, parameter_overrides=overrides(values))
