@@ -22,7 +22,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "ros2_ws/src"
 PACKAGES = ("vla_core", "vla_common", "vla_recorder", "vla_policy", "vla_sim", "vla_bringup", "vla_demo")
-MYPY_PACKAGES = [part for name in PACKAGES for part in ("-p", name)]
+STAND_INS = ("launch", "launch_ros", "launch_testing", "rosbag2_py", "cv_bridge", "ros2_pip_cli", "rosidl_runtime_py")
+MYPY = [sys.executable, "-m", "mypy"]
 PYTEST = [sys.executable, "-m", "pytest"]
 _SUMMARY = re.compile(r"(\d+) (passed|failed|skipped|error|errors|deselected)")
 
@@ -56,7 +57,7 @@ STAGES = (
         (
             [sys.executable, "-m", "ruff", "check", "."],
             [sys.executable, "-m", "ruff", "format", "--check", "."],
-            [sys.executable, "-m", "mypy", *MYPY_PACKAGES],
+            [*MYPY, *(part for name in (*PACKAGES, *STAND_INS) for part in ("-p", name))],
             [*PYTEST, "checks"],
         ),
     ),
@@ -88,7 +89,9 @@ def environment(full: bool) -> dict[str, str]:
     if full:
         env["VLA_TEST_FULL"] = "1"
     # mypy finds the packages by import path, not through colcon's links
-    env["MYPYPATH"] = os.pathsep.join(str(ROOT / SOURCE / name) for name in PACKAGES)
+    env["MYPYPATH"] = os.pathsep.join(
+        [*(str(ROOT / SOURCE / name) for name in PACKAGES), str(ROOT / "ros2_pip" / "src")]
+    )
     return env
 
 

@@ -25,7 +25,7 @@ class DemoSettings:
     trials: int  # held-out seeds to run closed loop
     real_time_trials: int = 10  # the first of them again on the real-time clock, for latency and jitter
     trial_s: float  # time limit of one trial, simulated seconds
-    threads: int = 2  # torch threads for training
+    threads: int = 1  # torch threads for training; two that compete with anything else are many times slower than one
     quick: bool = False  # compare with an untrained checkpoint instead of asking for a success rate
     bar: float | None = None  # success rate that the run must reach; None: reported without a bar
 
