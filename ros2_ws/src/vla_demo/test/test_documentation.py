@@ -20,7 +20,7 @@ SMALLER = (
 ELSEWHERE = {
     "./demo": "test_quick_demo.py runs it with --quick",
     "./test": "this is it",
-    "source activate": "every command here runs in the environment that it makes",
+    "source ./activate": "every command here runs in the environment that it makes",
     "git clone": "needs the network",
     "ros2 run vla_recorder keyboard": "needs a terminal; vla_recorder/test covers it",
 }
