@@ -71,7 +71,7 @@ def make_venv() -> None:
     uv = uv_command()
     if uv:
         try:
-            run([*uv, "venv", "--seed", "--python", "3.12", *flags, str(VENV)], "venv")
+            run([*uv, "venv", "--system-certs", "--seed", "--python", "3.12", *flags, str(VENV)], "venv")
             return
         except SetupError:
             pass  # no network for a Python download: the message below says what to do
@@ -95,15 +95,16 @@ def requirements() -> Path:
 
 def install_packages() -> None:
     """Install the pinned packages into .venv."""
-    uv = uv_command()
-    python = str(VENV / "bin" / "python")
+    uv, python, lock = uv_command(), str(VENV / "bin" / "python"), str(requirements())
     if uv:
-        run(
-            [*uv, "pip", "install", "-q", "--compile-bytecode", "--python", python, "-r", str(requirements())],
-            "packages",
-        )
-    else:
-        run([python, "-m", "pip", "install", "-q", "-r", str(requirements())], "packages")
+        try:
+            # compiled at once: every ROS and torch process starts in half the time
+            options = ["-q", "--compile-bytecode", "--system-certs", "--python", python]
+            run([*uv, "pip", "install", *options, "-r", lock], "packages")
+            return
+        except SetupError:
+            print(" (uv failed, trying pip)", end="", flush=True, file=sys.stderr)
+    run([python, "-m", "pip", "install", "-q", "-r", lock], "packages")
 
 
 def finish_environment() -> None:
