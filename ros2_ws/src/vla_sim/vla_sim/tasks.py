@@ -121,8 +121,8 @@ def start_state(seed: int, *, bin_mode: BinMode = "fixed", yaw_range: float = 0.
 
 
 def _spread(seed: int, step: int, span: tuple[float, float]) -> float:
-    """Element `seed` of a low-discrepancy sequence over the span."""
-    return span[0] + (span[1] - span[0]) * ((seed * step) % 2**64 / 2**64)
+    """Element `seed` of a low-discrepancy sequence over the span; the first one is its middle."""
+    return span[0] + (span[1] - span[0]) * ((2**63 + seed * step) % 2**64 / 2**64)
 
 
 class SuccessMonitor:
