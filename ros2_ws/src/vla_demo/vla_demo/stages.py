@@ -86,7 +86,9 @@ class Demo:
 
     def train(self) -> None:
         """Train the policy with lerobot-train."""
-        self.pipeline.run("train", self._train_command("train", self.settings.steps), _any)
+        # SmolVLA's preset decays the learning rate over a number of steps of its own
+        decay = [f"--policy.scheduler_decay_steps={self.settings.steps}"] if self.settings.policy == "smolvla" else []
+        self.pipeline.run("train", self._train_command("train", self.settings.steps, *decay), _any)
 
     def _train_command(self, folder: str, steps: int, *extra: str) -> list[str]:
         command = [
