@@ -169,6 +169,9 @@ class TickServer:
     def _remind(self, missing: list[str], waited_s: float) -> None:
         starting = [name for name in missing if not self._waiting[name].seen]
         limit = self._startup_timeout_s if len(starting) == len(missing) else self._timeout_s
+        if waited_s <= limit and len(starting) == len(missing):  # a node that loads a model takes its time
+            self._node.get_logger().info(f"waiting for {', '.join(starting)} to start ({waited_s:.0f} s)")
+            return
         kind = "has not started" if starting else "does not answer"
         self._complain(
             f"lockstep: {', '.join(missing)} {kind} (tick {self.number}, {waited_s:.0f} s); simulated time stands "
