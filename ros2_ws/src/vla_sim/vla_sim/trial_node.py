@@ -28,6 +28,8 @@ from vla_sim.tasks import INSTRUCTIONS
 from vla_sim.trial_params import TrialParams
 
 _END_S = 10.0  # simulated time that the policy gets for ending after a cancel or its time limit
+_ALIGN_NS = 100_000_000  # three frames at 30 Hz, five ticks at 50 Hz
+_ALIGN_TICKS = 25  # a paced clock may skip a grid point
 _ACCEPT_RETRY_S = 120.0  # wall time for a policy that is still loading its checkpoint
 
 
@@ -97,6 +99,7 @@ class TrialNode(ManagedNode):
         start_distance = nearest = scene.task.tool_distance
         if record and self._recorder is not None:
             self._recorder.start(self._instruction, seed)
+        self._align()
         run = self._start()
         begin = now = self._scene.tick()
         held_ns: int | None = None
@@ -116,6 +119,12 @@ class TrialNode(ManagedNode):
         return _result(
             seed, success, duration_s, time.monotonic() - wall, start_distance, nearest, last, outcome.result, bag
         )
+
+    def _align(self) -> None:
+        """Begin where the camera and control grids meet, so that a seed gives the same observations in every run."""
+        for _ in range(_ALIGN_TICKS):
+            if self._scene.tick() % _ALIGN_NS == 0:
+                return
 
     def _start(self) -> GoalRun:
         """Send the goal; a policy that is still loading refuses it, so it is repeated for a while."""
