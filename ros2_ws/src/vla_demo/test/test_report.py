@@ -17,6 +17,7 @@ REPORT = {
     "frames": 1520,
     "dropped": {"stale": 3, "empty": 0},
     "success": report.success(19, 20),
+    "success_real_time": report.success(1, 2),
     "control_jitter_ms_p99": 1.25,
     "obs_to_action_ms_p95": 41.0,
     "inference_ms_p50": None,
@@ -36,6 +37,7 @@ def test_table_shows_what_was_measured_and_says_what_was_not():
     assert "1520 in 40 episodes; dropped stale: 3" in text
     assert "19/20 = 95 % (95 %: 76 to 99 %)" in text
     assert "inference p50 / p95 not measured / not measured" in text
+    assert "1/2 = 50 % (95 %: 9 to 91 %)" in text
     assert "tool to block" not in text
 
 

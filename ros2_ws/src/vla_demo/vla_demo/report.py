@@ -51,6 +51,11 @@ def _ms(number: float | None) -> str:
     return "not measured" if number is None else f"{number:.1f} ms"
 
 
+def _rate(got: Mapping[str, Any]) -> str:
+    low, high = got["ci95"]
+    return f"{got['ok']}/{got['n']} = {100 * got['rate']:.0f} % (95 %: {100 * low:.0f} to {100 * high:.0f} %)"
+
+
 def table(report: Mapping[str, Any]) -> str:
     """The closing table."""
     rows = [("task", f"{report['task']}, policy {report['policy']}, clock {report['clock']}")]
@@ -58,13 +63,8 @@ def table(report: Mapping[str, Any]) -> str:
     rows.append(("total", f"{sum(report['stages'].values()):.0f} s"))
     dropped = ", ".join(f"{reason}: {count}" for reason, count in report["dropped"].items() if count) or "none"
     rows.append(("frames", f"{report['frames']} in {report['episodes']} episodes; dropped {dropped}"))
-    got = report["success"]
-    rows.append(
-        (
-            "success",
-            f"{got['ok']}/{got['n']} = {100 * got['rate']:.0f} % (95 %: {100 * got['ci95'][0]:.0f} to {100 * got['ci95'][1]:.0f} %)",
-        )
-    )
+    rows.append(("success", _rate(report["success"])))
+    rows.append(("success in real time", _rate(report["success_real_time"])))
     if (against := report.get("untrained")) is not None:
         rows.append(
             (
