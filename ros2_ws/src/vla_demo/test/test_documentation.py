@@ -4,10 +4,11 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
+ROOT = Path(__file__).resolve().parents[4]
 pytestmark = pytest.mark.timeout(600)
 
 # what makes a command short enough for a test; nothing else of it is changed
