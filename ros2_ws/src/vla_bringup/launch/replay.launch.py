@@ -7,8 +7,11 @@ ros2 launch vla_bringup replay.launch.py bag:=outputs/bags/episode_… checkpoin
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import ExecuteProcess, OpaqueFunction, RegisterEventHandler, Shutdown
-from launch.event_handlers import OnProcessExit
+from launch.event_handlers import OnProcessExit, OnProcessIO
+from launch.events.process import ProcessIO
 from vla_bringup.launch_util import bag_profile, declare, flag, image_transport, node, value
+
+READY = b"[policy]: loaded "  # what the policy node says when it can take observations
 
 
 def replay(context: LaunchContext):
@@ -26,9 +29,16 @@ def replay(context: LaunchContext):
     if flag(context, "loop"):
         command.append("--loop")
     player = ExecuteProcess(cmd=command, name="bag_player", output="screen")
-    actions = [*image_transport(), player]
-    if value(context, "checkpoint"):
-        policy = {
+    ended = OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the bag has been played")])
+    actions = [*image_transport(), RegisterEventHandler(ended)]
+    if not value(context, "checkpoint"):
+        return [*actions, player]
+    policy = node(
+        context,
+        "vla_policy",
+        "policy_node",
+        "policy",
+        {
             "checkpoint": value(context, "checkpoint"),
             "profile": "",
             "task": value(context, "task") or profile.task,
@@ -37,16 +47,16 @@ def replay(context: LaunchContext):
             "start_on_ready": True,
             "report_file": value(context, "report_file"),
             "use_sim_time": True,
-        }
-        actions.append(
-            node(
-                context, "vla_policy", "policy_node", "policy", policy, on_exit=Shutdown(reason="the policy node ended")
-            )
-        )
-    actions.append(
-        RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the bag has been played")]))
+        },
+        on_exit=Shutdown(reason="the policy node ended"),
     )
-    return actions
+    waiting = [player]
+
+    def play_when_loaded(event: ProcessIO):
+        # loading takes longer than many an episode lasts
+        return waiting.pop() if waiting and READY in event.text else None
+
+    return [*actions, RegisterEventHandler(OnProcessIO(target_action=policy, on_stderr=play_when_loaded)), policy]
 
 
 def generate_launch_description() -> LaunchDescription:

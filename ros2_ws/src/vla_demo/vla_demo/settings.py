@@ -49,7 +49,7 @@ _DEFAULTS = {
         task="pick_place", policy="smolvla", demonstrations=60, steps=4000, trials=20, trial_s=14.0
     ),
 }
-_QUICK = {"act": 220, "smolvla": 400}
+_QUICK = {"act": 300, "smolvla": 400}
 
 
 def demo_settings(task: str, policy: str, *, quick: bool = False, bin_mode: str = "fixed") -> DemoSettings:
@@ -64,6 +64,6 @@ def demo_settings(task: str, policy: str, *, quick: bool = False, bin_mode: str 
     chosen = replace(_DEFAULTS[task, policy], bin=bin_mode)
     if quick:
         return replace(
-            chosen, demonstrations=12, steps=_QUICK[policy], trials=5, real_time_trials=2, quick=True, bar=None
+            chosen, demonstrations=14, steps=_QUICK[policy], trials=5, real_time_trials=2, quick=True, bar=None
         )
     return replace(chosen, bar=None) if bin_mode == "moving" else chosen
