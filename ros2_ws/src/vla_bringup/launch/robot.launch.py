@@ -10,7 +10,17 @@ from launch.actions import GroupAction, IncludeLaunchDescription, LogInfo, Opaqu
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from vla_bringup.launch_util import declare, driver_launch_files, flag, image_transport, resolve_profile, share, value
 
-SIM_ARGUMENTS = ("scene", "bin", "clock", "real_time_factor", "seed", "participants", "namespace", "log_level")
+SIM_ARGUMENTS = (
+    "scene",
+    "bin",
+    "clock",
+    "real_time_factor",
+    "seed",
+    "participants",
+    "namespace",
+    "log_level",
+    "params_file",
+)
 
 
 def drivers(context: LaunchContext):

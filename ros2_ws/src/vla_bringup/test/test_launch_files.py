@@ -69,6 +69,7 @@ def test_show_args_lists_every_argument_with_its_description(env, name):
         ("infer", [], "checkpoint"),
         ("replay", ["bag:=/nowhere/bag"], "/nowhere/bag"),
         ("sim", ["clock:=sundial"], "sundial"),
+        ("sim", ["params_file:=/nowhere/more.yaml"], "params_file:=/nowhere/more.yaml: no such file"),
     ],
 )
 def test_a_wrong_argument_is_one_clear_message_before_anything_starts(env, name, arguments, message):
@@ -120,8 +121,18 @@ def test_a_driver_gets_the_profile_s_arguments_and_those_of_the_command_line(env
     assert "driver started with ur_type=ur5e robot_ip=192.168.56.101 use_mock_hardware=false" in out
 
 
-def test_the_cell_comes_up_moves_nothing_and_leaves_on_sigint(env):
-    command = ["ros2", "launch", "vla_bringup", "sim.launch.py", "robot:=sim_ur5e_tiny", "clock:=paced"]
+def test_the_cell_comes_up_moves_nothing_and_leaves_on_sigint(env, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("/**/cell:\n  ros__parameters:\n    camera_drop_fraction: 0.25\n")
+    command = [
+        "ros2",
+        "launch",
+        "vla_bringup",
+        "sim.launch.py",
+        "robot:=sim_ur5e_tiny",
+        "clock:=paced",
+        f"params_file:={more}",
+    ]
     process = subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -130,6 +141,14 @@ def test_the_cell_comes_up_moves_nothing_and_leaves_on_sigint(env):
         assert len(first) == 6
         second = tool_pose(env)
         assert first == pytest.approx(second, abs=1e-3)
+        dropping = subprocess.run(
+            ["ros2", "param", "get", "/cell", "camera_drop_fraction"],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=40,
+        )
+        assert "0.25" in dropping.stdout, dropping.stderr
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
         assert process.returncode == 0, out

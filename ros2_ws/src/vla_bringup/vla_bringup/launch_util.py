@@ -102,9 +102,16 @@ def image_transport() -> list[SetEnvironmentVariable]:
 def node(
     context: LaunchContext, package: str, executable: str, name: str, parameters: dict[str, object], **kwargs: Any
 ) -> Node:
-    """A node with the package's parameter file first and the launch arguments over it; output on the screen."""
-    params_file = share() / "config" / f"{name}.param.yaml"
-    files: list[object] = [str(params_file)] if params_file.exists() else []
+    """A node with the user's parameter file first and what the launch arguments say over it; output on the screen.
+
+    Raises:
+        RuntimeError: the parameter file does not exist.
+    """
+    files: list[Any] = []
+    if given := value(context, "params_file"):
+        path = Path(given).expanduser().resolve()
+        require(path.is_file(), f"params_file:={given}: no such file")
+        files.append(str(path))
     return Node(
         package=package,
         executable=executable,
