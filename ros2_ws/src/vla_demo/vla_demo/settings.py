@@ -37,7 +37,7 @@ class DemoSettings:
 
 _DEFAULTS = {
     ("lift", "act"): DemoSettings(
-        task="lift", policy="act", demonstrations=50, steps=800, trials=20, trial_s=8.0, bar=0.95
+        task="lift", policy="act", demonstrations=50, steps=900, trials=20, trial_s=8.0, bar=0.95
     ),
     ("pick_place", "act"): DemoSettings(
         task="pick_place", policy="act", demonstrations=60, steps=1300, trials=20, trial_s=14.0, bar=0.90
