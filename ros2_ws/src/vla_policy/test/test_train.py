@@ -90,7 +90,7 @@ def test_lerobot_understands_every_shipped_setting(policy, dataset, tmp_path):
     assert config.save_freq == 0
     if policy == "act":
         assert config.policy.pretrained_backbone_weights is None
-        assert config.optimizer.lr == 5e-4
+        assert config.optimizer.lr == settings.flags["optimizer.lr"]
     else:
         assert config.policy.vlm_model_name == str(vlm)
         assert tuple(config.policy.resize_imgs_with_padding) == (96, 96)
