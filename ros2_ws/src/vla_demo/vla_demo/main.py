@@ -16,7 +16,7 @@ from vla_demo.stages import Demo
 
 EXAMPLES = """examples:
   ./demo                                 lift, ACT, about 10 minutes on 2 cores
-  ./demo --quick                         the same with few episodes and steps, at most 4 minutes
+  ./demo --quick                         the same with few episodes and steps, about 4 minutes
   ./demo --task pick_place --bin moving  into a bin that moves from episode to episode
   ./demo --policy smolvla --output outputs/smolvla
 """
