@@ -31,15 +31,15 @@ from typing import Any
 import numpy as np
 from vla_core.frames import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, Frame
 from vla_core.profile import Profile, parse_profile
-from vla_recorder.bag_frames import BagFrames
-from vla_recorder.bag_reader import open_episode
-from vla_recorder.conversion import STAMP_KEY, dataset_features
-from vla_recorder.convert_run import Options, convert, make_plan
-from vla_recorder.lerobot_writer import DatasetWriter
-from vla_recorder.rows import Episode
-from vla_recorder.stats import ImageHistogram
+from vla_recorder.bags.frames import BagFrames
+from vla_recorder.bags.reader import open_episode
+from vla_recorder.convert.episode import STAMP_KEY, dataset_features
+from vla_recorder.convert.rows import Episode
+from vla_recorder.convert.run import Options, convert, make_plan
+from vla_recorder.formats.lerobot_v3 import DatasetWriter
+from vla_recorder.formats.stats import ImageHistogram
+from vla_recorder.media.video import CODECS, VideoEncoder, VideoSettings
 from vla_recorder.testing import Scene, scene_events, write_episode
-from vla_recorder.video import CODECS, VideoEncoder, VideoSettings
 
 FPS = 30
 TASK = "benchmark"

@@ -50,9 +50,9 @@ def parameter_classes() -> list[tuple[str, type]]:
     """Node name and parameter class of every node: classes named `<Node>Params` in modules `<node>_params`."""
     found: list[tuple[str, type]] = []
     for package in NODE_PACKAGES:
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
             if module.name.endswith("_params"):
-                content = vars(importlib.import_module(f"{package}.{module.name}"))
+                content = vars(importlib.import_module(module.name))
                 found += [
                     (f"{package}: {module.name.removesuffix('_params')}", value)
                     for name, value in content.items()

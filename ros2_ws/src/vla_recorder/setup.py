@@ -22,9 +22,9 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "recorder_node = vla_recorder.recorder_node:main",
-            "keyboard = vla_recorder.keyboard:main",
-            "convert = vla_recorder.convert:main",
+            "recorder_node = vla_recorder.capture.recorder_node:main",
+            "keyboard = vla_recorder.capture.keyboard:main",
+            "convert = vla_recorder.convert.command:main",
         ]
     },
 )

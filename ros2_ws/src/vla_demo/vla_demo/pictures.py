@@ -11,8 +11,8 @@ import numpy.typing as npt
 from vla_core.errors import VlaError
 from vla_core.frames import Frame
 from vla_core.profile import Profile, parse_profile
-from vla_recorder.bag_frames import BagFrames
-from vla_recorder.bag_reader import find_episodes, open_episode
+from vla_recorder.bags.frames import BagFrames
+from vla_recorder.bags.reader import find_episodes, open_episode
 
 from vla_demo.plots import action_against_state, latency_histogram, side_by_side
 

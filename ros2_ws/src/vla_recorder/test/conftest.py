@@ -18,7 +18,7 @@ from std_msgs.msg import String
 from vla_common.params import overrides
 from vla_common.services import call_service
 from vla_msgs.action import RecordEpisode
-from vla_recorder.recorder_node import RecorderNode
+from vla_recorder.capture.recorder_node import RecorderNode
 from vla_recorder.testing import wait_for, write_profile
 
 

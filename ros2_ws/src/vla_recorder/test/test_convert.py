@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from vla_core.frames import Frame
-from vla_recorder.bag_frames import BagFrames
-from vla_recorder.bag_reader import open_episode
-from vla_recorder.convert import main
+from vla_recorder.bags.frames import BagFrames
+from vla_recorder.bags.reader import open_episode
+from vla_recorder.convert.command import main
 from vla_recorder.testing import (
     PROFILE,
     Scene,
@@ -89,7 +89,7 @@ def test_without_ros(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "for name in ('rclpy', 'rosbag2_py', 'vla_msgs', 'lerobot', 'torch'): sys.modules[name] = None\n"
-        "from vla_recorder.convert import main\n"
+        "from vla_recorder.convert.command import main\n"
         f"raise SystemExit(main(['--bags', {str(tmp_path / 'bags')!r}, '--output', {str(tmp_path / 'data')!r}]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -223,7 +223,7 @@ def test_a_killed_conversion_leaves_no_dataset(tmp_path: Path, number: signal.Si
         write_episode(tmp_path / f"bags/episode_{name}", events, profile)
     command = ["--bags", str(tmp_path / "bags"), "--output", str(tmp_path / "data"), "--workers", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "vla_recorder.convert", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "vla_recorder.convert.command", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
     wait_for(lambda: list(tmp_path.glob("data.partial/.work/*/*.mp4")), what="the first video")
     process.send_signal(number)

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from vla_msgs.action import RecordEpisode
 from vla_msgs.msg import RecorderStatus
 from vla_msgs.srv import DiscardEpisode, SetTask, StartEpisode, StopEpisode
-from vla_recorder.keyboard import HELP, KeyboardNode, NoTerminalError, Prompt, main, status_line
+from vla_recorder.capture.keyboard import HELP, KeyboardNode, NoTerminalError, Prompt, main, status_line
 from vla_recorder.testing import wait_for
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vla_recorder.lerobot_writer import DatasetError, DatasetWriter
-from vla_recorder.rows import Episode
-from vla_recorder.stats import QUANTILES, ImageHistogram, quantile_key
-from vla_recorder.video import VideoEncoder, VideoSettings
+from vla_recorder.convert.rows import Episode
+from vla_recorder.formats.lerobot_v3 import DatasetError, DatasetWriter
+from vla_recorder.formats.stats import QUANTILES, ImageHistogram, quantile_key
+from vla_recorder.media.video import VideoEncoder, VideoSettings
 
 FPS = 10
 FRONT = "observation.images.front"

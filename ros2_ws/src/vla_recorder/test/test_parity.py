@@ -9,8 +9,8 @@ import pytest
 from vla_core.errors import BagError
 from vla_core.frames import Frame, FrameBuilder, Missing
 from vla_core.stamps import tick_ns
-from vla_recorder.bag_frames import BagFrames
-from vla_recorder.bag_reader import open_episode
+from vla_recorder.bags.frames import BagFrames
+from vla_recorder.bags.reader import open_episode
 from vla_recorder.testing import PROFILE, Scene, scene_events, small_profile, write_episode
 
 FPS = 10

@@ -22,7 +22,7 @@ class Program:
         parameters = {"profile": profile, "output_dir": folder / "bags", "min_free_gb": 0.0}
         pairs = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vla_recorder.recorder_node", "--ros-args", *pairs],
+            [sys.executable, "-m", "vla_recorder.capture.recorder_node", "--ros-args", *pairs],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -17,9 +17,9 @@ import yaml
 from mcap.exceptions import EndOfFile
 from mcap.reader import NonSeekingReader, make_reader
 from vla_core.errors import BagError
-from vla_recorder.bag_writer import BagWriter, TopicInfo
-from vla_recorder.message_definitions import full_definition
-from vla_recorder.session import Session, check_free_space, episode_name, leftovers
+from vla_recorder.bags.message_definitions import full_definition
+from vla_recorder.bags.writer import BagWriter, TopicInfo
+from vla_recorder.capture.session import Session, check_free_space, episode_name, leftovers
 from vla_recorder.testing import wait_for
 
 TOPIC = TopicInfo(name="/text", type="std_msgs/msg/String", definition="string data\n")
@@ -59,8 +59,8 @@ def test_a_killed_recorder_loses_less_than_a_second(tmp_path: Path) -> None:
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from vla_recorder.session import Session\n"
-        "from vla_recorder.bag_writer import TopicInfo\n"
+        "from vla_recorder.capture.session import Session\n"
+        "from vla_recorder.bags.writer import TopicInfo\n"
         f"session = Session(Path({str(tmp_path)!r}), 'episode_x')\n"
         "session.add_topic(TopicInfo(name='/text', type='std_msgs/msg/String', definition='string data'))\n"
         "end = time.monotonic() + 60\n"

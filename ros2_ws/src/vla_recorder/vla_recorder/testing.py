@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vla_core.episode import EpisodeMeta
 from vla_core.profile import Profile, parse_profile
 
-from vla_recorder.bag_writer import BagWriter, TopicInfo
+from vla_recorder.bags.writer import BagWriter, TopicInfo
 
 PROFILE = """\
 robot: test_arm

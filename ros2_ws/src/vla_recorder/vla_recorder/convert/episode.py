@@ -16,11 +16,11 @@ from vla_core.errors import BagError
 from vla_core.frames import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, Frame, Missing, features
 from vla_core.profile import Profile, parse_profile
 
-from vla_recorder.bag_frames import BagFrames
-from vla_recorder.bag_reader import open_episode
-from vla_recorder.rows import Episode
-from vla_recorder.stats import ImageHistogram, summary
-from vla_recorder.video import VideoEncoder, VideoSettings
+from vla_recorder.bags.frames import BagFrames
+from vla_recorder.bags.reader import open_episode
+from vla_recorder.convert.rows import Episode
+from vla_recorder.formats.stats import ImageHistogram, summary
+from vla_recorder.media.video import VideoEncoder, VideoSettings
 
 STAMP_KEY = "stamp_ns"
 """Column with the tick of every row on the node clock [ns]; a step larger than 1/fps shows dropped frames."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from vla_recorder.bag_writer import TopicCount
-from vla_recorder.topic_plan import TopicPlan
+from vla_recorder.bags.writer import TopicCount
+from vla_recorder.capture.topic_plan import TopicPlan
 
 _LOW_RATE = 0.8
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from vla_core.errors import VlaError
 
-from vla_recorder.convert_run import Options, Plan, convert, make_plan
-from vla_recorder.video import CODECS, PIXEL_FORMATS, VideoSettings
+from vla_recorder.convert.run import Options, Plan, convert, make_plan
+from vla_recorder.media.video import CODECS, PIXEL_FORMATS, VideoSettings
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 

@@ -27,11 +27,11 @@ from vla_msgs.action import RecordEpisode
 from vla_msgs.msg import EpisodeEvent, RecorderStatus
 from vla_msgs.srv import DiscardEpisode, SetTask, StartEpisode, StopEpisode
 
-from vla_recorder.controller import Closed, Controller, RecordError, Settings
-from vla_recorder.recorder_params import RecorderParams
-from vla_recorder.session import leftovers
-from vla_recorder.taps import Tap, Taps
-from vla_recorder.topic_plan import plan_topics
+from vla_recorder.capture.controller import Closed, Controller, RecordError, Settings
+from vla_recorder.capture.recorder_params import RecorderParams
+from vla_recorder.capture.session import leftovers
+from vla_recorder.capture.taps import Tap, Taps
+from vla_recorder.capture.topic_plan import plan_topics
 
 Result = RecordEpisode.Result
 _GUARD_PERIOD_S = 0.1

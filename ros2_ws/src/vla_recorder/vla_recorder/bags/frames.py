@@ -11,7 +11,7 @@ from vla_core.frames import Frame, FrameBuilder, Missing, resolve_topic
 from vla_core.profile import Profile
 from vla_core.stamps import tick_ns, to_ns
 
-from vla_recorder.bag_reader import EpisodeBag
+from vla_recorder.bags.reader import EpisodeBag
 
 _GRACE_NS = to_ns(0.5)
 """How far a silent stream may hold up the others; less than what the frame builder remembers."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from vla_core.errors import BagError
 
-from vla_recorder.bag_writer import BagWriter, TopicCount, TopicInfo, writing
+from vla_recorder.bags.writer import BagWriter, TopicCount, TopicInfo, writing
 
 OPEN_SUFFIX = ".open"
 FINISH_TIMEOUT_S = 4.0  # a launcher kills a node 5 s after asking it to stop

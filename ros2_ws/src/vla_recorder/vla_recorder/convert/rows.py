@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_recorder.stats import ImageHistogram
+from vla_recorder.formats.stats import ImageHistogram
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

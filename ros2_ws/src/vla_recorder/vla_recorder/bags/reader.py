@@ -17,7 +17,7 @@ from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from vla_core.errors import BagError
 
-from vla_recorder.bag_writer import METADATA_FILE
+from vla_recorder.bags.writer import METADATA_FILE
 
 _DAMAGE = (McapError, EOFError, ValueError, struct.error, UnicodeDecodeError)
 

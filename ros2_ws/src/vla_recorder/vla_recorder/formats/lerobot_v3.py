@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from vla_core.errors import VlaError
 
-from vla_recorder.rows import Episode
-from vla_recorder.stats import ImageHistogram, Statistics, vector_statistics
-from vla_recorder.video import VideoSettings, count_frames, join, video_info
+from vla_recorder.convert.rows import Episode
+from vla_recorder.formats.stats import ImageHistogram, Statistics, vector_statistics
+from vla_recorder.media.video import VideoSettings, count_frames, join, video_info
 
 CODEBASE_VERSION = "v3.0"
 CHUNK_FILES = 1000

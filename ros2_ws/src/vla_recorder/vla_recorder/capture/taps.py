@@ -16,9 +16,9 @@ from rosidl_runtime_py.utilities import get_message
 from vla_common.qos import LATCHED, SENSOR, SENSOR_BEST_EFFORT, adapt
 from vla_core.errors import BagError
 
-from vla_recorder.bag_writer import TopicInfo
-from vla_recorder.message_definitions import full_definition
-from vla_recorder.topic_plan import TopicPlan
+from vla_recorder.bags.message_definitions import full_definition
+from vla_recorder.bags.writer import TopicInfo
+from vla_recorder.capture.topic_plan import TopicPlan
 
 _HEADER_BYTES = 12  # CDR encapsulation and a stamp
 _LATCHED_KEPT = 64

@@ -26,13 +26,13 @@ from tqdm import tqdm
 from vla_core.errors import BagError, VlaError
 from vla_core.profile import Profile, load_profile, mapping_differences, parse_profile
 
-from vla_recorder.bag_reader import EpisodeBag, find_episodes, open_episode
-from vla_recorder.conversion import Converted, Job, convert_episode, dataset_features
-from vla_recorder.lerobot_writer import DatasetWriter
-from vla_recorder.session import OPEN_SUFFIX
-from vla_recorder.staging import check_output, staged
-from vla_recorder.stats import summary
-from vla_recorder.video import VideoSettings
+from vla_recorder.bags.reader import EpisodeBag, find_episodes, open_episode
+from vla_recorder.capture.session import OPEN_SUFFIX
+from vla_recorder.convert.episode import Converted, Job, convert_episode, dataset_features
+from vla_recorder.convert.staging import check_output, staged
+from vla_recorder.formats.lerobot_v3 import DatasetWriter
+from vla_recorder.formats.stats import summary
+from vla_recorder.media.video import VideoSettings
 
 META = "meta/vla"
 WORK = ".work"

@@ -20,12 +20,12 @@ from vla_core.errors import BagError, VlaError
 from vla_msgs.action import RecordEpisode
 from vla_msgs.msg import EpisodeEvent, PolicyStatus
 
-from vla_recorder.audit import audit
-from vla_recorder.bag_writer import TopicInfo
-from vla_recorder.message_definitions import full_definition
-from vla_recorder.session import Session, check_free_space, episode_name
-from vla_recorder.taps import WRITTEN_QOS, Tap, Taps, content
-from vla_recorder.topic_plan import POLICY_STATUS
+from vla_recorder.bags.message_definitions import full_definition
+from vla_recorder.bags.writer import TopicInfo
+from vla_recorder.capture.audit import audit
+from vla_recorder.capture.session import Session, check_free_space, episode_name
+from vla_recorder.capture.taps import WRITTEN_QOS, Tap, Taps, content
+from vla_recorder.capture.topic_plan import POLICY_STATUS
 
 Result = RecordEpisode.Result
 _NS = 1_000_000_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vla_common.params import param
 
-from vla_recorder.bag_writer import COMPRESSIONS
+from vla_recorder.bags.writer import COMPRESSIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
