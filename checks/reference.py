@@ -54,7 +54,7 @@ def parameter_classes() -> list[tuple[str, type]]:
             if module.name.endswith("_params"):
                 content = vars(importlib.import_module(module.name))
                 found += [
-                    (f"{package}: {module.name.removesuffix('_params')}", value)
+                    (f"{package}: {module.name.rpartition('.')[2].removesuffix('_params')}", value)
                     for name, value in content.items()
                     if name.endswith("Params") and dataclasses.is_dataclass(value) and isinstance(value, type)
                 ]

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,10 @@ from vla_core.profile import Profile, parse_profile
 from vla_recorder.bags.frames import BagFrames
 from vla_recorder.bags.reader import open_episode
 from vla_recorder.convert.rows import Episode
-from vla_recorder.formats.stats import ImageHistogram, summary
-from vla_recorder.media.video import VideoEncoder, VideoSettings
+from vla_recorder.formats.base import DatasetFormat, EpisodeWriter, Layout
+from vla_recorder.formats.lerobot_v3 import LeRobotV3
+from vla_recorder.formats.stats import summary
+from vla_recorder.media.video import VideoSettings
 
 STAMP_KEY = "stamp_ns"
 """Column with the tick of every row on the node clock [ns]; a step larger than 1/fps shows dropped frames."""
@@ -43,6 +44,8 @@ class Job:
         task: Instruction.
         work_dir: Where its videos go.
         video: How they are encoded.
+        format: What is written.
+        name: Name of the dataset.
     """
 
     folder: Path
@@ -52,6 +55,14 @@ class Job:
     task: str
     work_dir: Path
     video: VideoSettings
+    format: DatasetFormat = field(default_factory=LeRobotV3)
+    name: str = "local/dataset"
+
+    def layout(self, profile: Profile) -> Layout:
+        """Return what the rows hold."""
+        return Layout(
+            profile=profile, fps=self.fps, features=dataset_features(profile), video=self.video, name=self.name
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,32 +120,17 @@ class Converted:
 
 
 class _Rows:
-    """Collects the rows of one episode and encodes its images as they come."""
+    """Collects the rows of one episode; images go straight to the writer."""
 
-    def __init__(self, profile: Profile, job: Job, videos: ExitStack) -> None:
-        self.paths = {camera.name: job.work_dir / f"{IMAGE_PREFIX}{camera.name}.mp4" for camera in profile.cameras}
-        self.histograms = {camera.name: ImageHistogram() for camera in profile.cameras}
-        self._encoders = {
-            camera.name: videos.enter_context(
-                VideoEncoder(
-                    self.paths[camera.name],
-                    height=camera.frame_size[0],
-                    width=camera.frame_size[1],
-                    fps=job.fps,
-                    settings=job.video,
-                )
-            )
-            for camera in profile.cameras
-        }
+    def __init__(self, writer: EpisodeWriter) -> None:
+        self._writer = writer
         self.states: list[NDArray[np.float32]] = []
         self.actions: list[NDArray[np.float32]] = []
         self.stamps: list[int] = []
         self.ages: dict[str, list[float]] = {}
 
     def add(self, frame: Frame) -> None:
-        for name, image in frame.images.items():
-            self._encoders[name].add(image)
-            self.histograms[name].add(image)
+        self._writer.add({IMAGE_PREFIX + name: image for name, image in frame.images.items()})
         self.states.append(frame.state)
         if frame.action is not None:
             self.actions.append(frame.action)
@@ -142,17 +138,13 @@ class _Rows:
         for key, age in frame.ages_s.items():
             self.ages.setdefault(key, []).append(age)
 
-    def episode(self, task: str) -> Episode:
-        return Episode(
-            task=task,
-            columns={
-                STATE_KEY: np.stack(self.states),
-                ACTION_KEY: np.stack(self.actions),
-                STAMP_KEY: np.array(self.stamps, dtype=np.int64),
-            },
-            videos={IMAGE_PREFIX + name: path for name, path in self.paths.items()},
-            histograms={IMAGE_PREFIX + name: histogram for name, histogram in self.histograms.items()},
-        )
+    def episode(self, task: str, about: dict[str, Any]) -> Episode:
+        columns: dict[str, NDArray[np.generic]] = {
+            STATE_KEY: np.stack(self.states),
+            ACTION_KEY: np.stack(self.actions),
+            STAMP_KEY: np.array(self.stamps, dtype=np.int64),
+        }
+        return self._writer.finish(columns, task, about)
 
 
 def convert_episode(job: Job) -> Converted:
@@ -164,12 +156,14 @@ def convert_episode(job: Job) -> Converted:
     """
     started = time.perf_counter()
     profile = parse_profile(job.profile_text, job.profile_source)
-    frames = BagFrames(open_episode(job.folder), profile, job.fps)
+    bag = open_episode(job.folder)
+    frames = BagFrames(bag, profile, job.fps)
     examples: dict[str, str] = {}
     gaps: list[tuple[int, int]] = []
     missed = 0
-    with ExitStack() as videos:
-        rows = _Rows(profile, job, videos)
+    writer = job.format.episode_writer(job.layout(profile), job.work_dir)
+    try:
+        rows = _Rows(writer)
         for frame in frames:
             if isinstance(frame, Missing):
                 examples.setdefault(f"{frame.stream}: {frame.reason}", frame.detail)
@@ -181,9 +175,13 @@ def convert_episode(job: Job) -> Converted:
             rows.add(frame)
         if not rows.stamps:
             raise BagError(f"{job.folder}: no frame could be built. {'; '.join(examples.values())}")
+        episode = rows.episode(job.task, {"bag": bag.name, **bag.custom})
+    except BaseException:
+        writer.discard()
+        raise
     return Converted(
         folder=job.folder,
-        episode=rows.episode(job.task),
+        episode=episode,
         dropped=frames.builder.dropped,
         examples=examples,
         gaps=gaps,

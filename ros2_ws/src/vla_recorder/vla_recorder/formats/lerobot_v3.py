@@ -19,10 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from vla_core.errors import VlaError
 
 from vla_recorder.convert.rows import Episode
+from vla_recorder.formats.base import DatasetError, Layout
 from vla_recorder.formats.stats import ImageHistogram, Statistics, vector_statistics
+from vla_recorder.formats.video_episode import VideoEpisodeWriter
 from vla_recorder.media.video import VideoSettings, count_frames, join, video_info
 
 CODEBASE_VERSION = "v3.0"
@@ -44,10 +45,6 @@ DEFAULT_FEATURES: dict[str, dict[str, Any]] = {
 }
 
 
-class DatasetError(VlaError):
-    """The dataset cannot be written as asked."""
-
-
 @dataclass(slots=True)
 class _Place:
     """Where the next episode goes in a series of numbered files."""
@@ -59,6 +56,23 @@ class _Place:
         self.file += 1
         if self.file == CHUNK_FILES:
             self.chunk, self.file = self.chunk + 1, 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeRobotV3:
+    """The format with its options."""
+
+    name: str = "lerobot-v3"
+
+    def episode_writer(self, layout: Layout, work_dir: Path) -> VideoEpisodeWriter:
+        """Return the writer of one episode."""
+        return VideoEpisodeWriter(layout, work_dir)
+
+    def dataset_writer(self, root: Path, layout: Layout) -> DatasetWriter:
+        """Return the writer of the dataset."""
+        return DatasetWriter(
+            root, features=layout.features, fps=layout.fps, robot_type=layout.profile.robot, video=layout.video
+        )
 
 
 class DatasetWriter:

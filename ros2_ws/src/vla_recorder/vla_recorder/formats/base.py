@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a dataset format is: one object that writes episodes in worker processes, and one that makes a dataset of them.
+
+A conversion calls, for every episode and target, in a worker process::
+
+    writer = format.episode_writer(layout, work_dir)
+    writer.add(images)              # once per row, as the rows come; nothing is kept in memory
+    episode = writer.finish(columns, task, about)
+
+and in the main process, in order, ``dataset = format.dataset_writer(root, layout)``, ``dataset.add(episode)`` and once
+``dataset.finish()``. A format is a small frozen dataclass of its options, so that it can be sent to another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from vla_core.errors import VlaError
+from vla_core.profile import Profile
+
+from vla_recorder.convert.rows import Episode
+from vla_recorder.media.video import VideoSettings
+
+
+class DatasetError(VlaError):
+    """The dataset cannot be written as asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What every row of a dataset holds.
+
+    Attributes:
+        profile: Profile that the rows were built with; what its numbers mean.
+        fps: Rows per second.
+        features: Feature -> ``dtype``, ``shape``, ``names``, as in LeRobot's ``info.json`` but without the automatic
+            columns. Cameras have dtype ``video`` (the format may store them otherwise) and come by `EpisodeWriter.add`;
+            all others are columns. A depth camera has the shape (H, W, 1) and ``info: {is_depth_map: True}``.
+        video: How images are encoded, for formats that store video.
+        name: Name of the dataset, for example a Hub id.
+    """
+
+    profile: Profile
+    fps: int
+    features: Mapping[str, Mapping[str, Any]]
+    video: VideoSettings
+    name: str
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Features that come as images."""
+        return tuple(key for key, spec in self.features.items() if spec["dtype"] == "video")
+
+
+class EpisodeWriter(Protocol):
+    """Takes the rows of one episode in a worker process. Files go into its work folder."""
+
+    def add(self, images: Mapping[str, NDArray[Any]]) -> None:
+        """Take the images of the next row.
+
+        Args:
+            images: Feature -> (H, W, 3) uint8 RGB, or (H, W) uint16 [mm] / float32 [m] for depth.
+        """
+
+    def finish(self, columns: Mapping[str, NDArray[np.generic]], task: str, about: Mapping[str, Any]) -> Episode:
+        """Close the files and return the episode.
+
+        Args:
+            columns: Feature -> (N, k) or (N,) values of every row; N is the number of calls of `add`.
+            task: Instruction.
+            about: Where the episode comes from: ``bag``, ``episode_uuid``, ``outcome``, ``phases`` and so on.
+        """
+
+    def discard(self) -> None:
+        """Delete what was written; also allowed after an error."""
+
+
+class DatasetWriter(Protocol):
+    """Makes one dataset of episodes, in order, in the main process."""
+
+    def add(self, episode: Episode) -> int:
+        """Append an episode and return its index."""
+
+    def finish(self) -> None:
+        """Write what belongs to the whole; the dataset is complete afterwards."""
+
+
+class DatasetFormat(Protocol):
+    """A format with its options."""
+
+    @property
+    def name(self) -> str:
+        """What ``--format`` calls it."""
+
+    def episode_writer(self, layout: Layout, work_dir: Path) -> EpisodeWriter:
+        """Return the writer of one episode; `work_dir` is empty or absent."""
+
+    def dataset_writer(self, root: Path, layout: Layout) -> DatasetWriter:
+        """Return the writer of the dataset; `root` is empty or absent."""
