@@ -56,6 +56,6 @@ class VideoEpisodeWriter:
 
     def discard(self) -> None:
         """Close and delete the videos."""
-        self._open.close()
-        for path in self._paths.values():
-            path.unlink(missing_ok=True)
+        self._open.pop_all()
+        for encoder in self._encoders.values():
+            encoder.discard()

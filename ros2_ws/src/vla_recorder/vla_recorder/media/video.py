@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -154,6 +155,12 @@ class VideoEncoder:
         if stored != self._frames:
             raise VideoError(f"{self._path}: {self._frames} frames were encoded, but the file holds {stored}")
 
+    def discard(self) -> None:
+        """Close and delete the file; also allowed after it was closed, or when its folder is gone."""
+        with suppress(OSError):
+            self._container.close()
+        self._path.unlink(missing_ok=True)
+
     def __enter__(self) -> Self:
         return self
 
@@ -163,8 +170,7 @@ class VideoEncoder:
         if kind is None:
             self.close()
         else:
-            self._container.close()
-            self._path.unlink(missing_ok=True)
+            self.discard()
 
 
 def count_frames(path: Path) -> int:
