@@ -46,7 +46,7 @@ def test_nearest_does_not_depend_on_what_came_later():
 def test_interpolate_needs_both_sides():
     stream = buffer("interpolate", times=[1000, 1010])
     found = stream.find(1004 * MS)
-    assert (found.item, found.after, found.weight, found.age_ns) == (1000, 1010, 0.4, 6 * MS)
+    assert (found.item, found.after, found.weight, found.age_ns) == (1000, 1010, 0.4, -6 * MS)
     exact = stream.find(1010 * MS)
     assert (exact.status, exact.item, exact.after) == ("ok", 1010, None)
     assert stream.find(1011 * MS).status == "empty"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ __all__ = [
     "Stream",
     "features",
     "resolve_topic",
+    "skew_s",
 ]
 
 # What became of a pushed message.
@@ -65,17 +66,23 @@ class Frame:
     Attributes:
         t_ns: The tick [ns].
         state: ``(n,)`` float32, in the order of ``profile.state_names``.
+        state64: The same values before the cast to float32, for differences of states.
         images: Camera name to ``(H, W, 3)`` uint8 RGB. Read-only, because a message that serves two ticks gives the same
             array twice; copy before writing.
         action: ``(m,)`` float32 in the order of ``profile.action_names``, or None if not asked for.
-        ages_s: Stream key to the distance of its message from the tick [s].
+        ages_s: Stream key to the age of its message at the tick [s]; negative where the message is newer than the tick
+            (strategies nearest and interpolate). Of two interpolated messages, the age of the one farther away.
+        references: Camera name to the chosen message itself, for the cameras that the builder was told not to decode;
+            a message that serves two ticks is the same object twice.
     """
 
     t_ns: int
     state: NDArray[np.float32]
+    state64: NDArray[np.float64]
     images: dict[str, NDArray[np.uint8]]
     action: NDArray[np.float32] | None
     ages_s: dict[str, float]
+    references: dict[str, Any] = field(default_factory=dict)
 
 
 class FrameBuilder:
@@ -86,6 +93,10 @@ class FrameBuilder:
         actions: Whether frames hold the action (training data) or not (live observation).
         namespace: Namespace that the robot's relative topics live in, when messages are pushed by resolved names.
         warn: Called once per stream whose messages come without a stamp; the standard logger by default.
+        references: Cameras whose pictures are not decoded; frames hold the chosen message instead.
+
+    Raises:
+        FrameError: a reference names no camera of the profile.
     """
 
     def __init__(
@@ -95,8 +106,15 @@ class FrameBuilder:
         actions: bool,
         namespace: str = "/",
         warn: Callable[[str], None] | None = None,
+        references: frozenset[str] = frozenset(),
     ) -> None:
+        for name in sorted(references.difference(profile.camera_names)):
+            raise FrameError(
+                f"no camera '{name}' to leave undecoded; cameras: {listing(profile.camera_names)}"
+                f"{nearest_name(name, profile.camera_names)}"
+            )
         self.profile = profile
+        self._references = references
         self._warn = warn or logging.getLogger(__name__).warning
         self._actions = ActionMap(profile) if actions else None
         self._lock = Lock()
@@ -226,17 +244,21 @@ class FrameBuilder:
             around = "around" if stream.lookahead_s else "at or before"
             text = f"{key}: no message {around} this tick on {stream.topic}"
         else:
-            text = f"{key}: no message for {to_s(found.age_ns):.3g} s on {stream.topic} (limit {stream.max_age_s:g} s)"
+            text = f"{key}: no message for {abs(to_s(found.age_ns)):.3g} s on {stream.topic} (limit {stream.max_age_s:g} s)"
         return Missing(key, found.status, f"{text}. Is its publisher running? Try: ros2 topic hz {stream.topic}")
 
     def _build(self, t_ns: int, found: dict[str, Found[Entry]]) -> Frame | Missing:
         values: dict[str, NDArray[Any]] = {}
+        undecoded = {IMAGE_PREFIX + name for name in self._references}
         for key, source in self._sources.items():
+            if key in undecoded:
+                continue
             value = source.pick(found[key])
             if isinstance(value, Missing):
                 return value
             values[key] = value
-        state = np.concatenate([values[source.stream.key] for source in self._state]).astype(np.float32)
+        state64 = np.concatenate([values[source.stream.key] for source in self._state])
+        state = state64.astype(np.float32)
         action = None
         if self._actions is not None:
             targets = {name: values[source.stream.key][None] for name, source in self._action}
@@ -244,9 +266,15 @@ class FrameBuilder:
         return Frame(
             t_ns=t_ns,
             state=state,
-            images={name: values[source.stream.key] for name, source in self._cameras},
+            state64=state64,
+            images={name: values[IMAGE_PREFIX + name] for name, _ in self._cameras if name not in self._references},
             action=action,
             ages_s={key: to_s(answer.age_ns) for key, answer in found.items()},
+            references={
+                name: answer.msg
+                for name in self.profile.camera_names
+                if name in self._references and (answer := found[IMAGE_PREFIX + name].item)
+            },
         )
 
     def stats(self) -> dict[str, StreamStats]:
@@ -257,6 +285,12 @@ class FrameBuilder:
     def skipped(self) -> dict[str, dict[str, int]]:
         """Return, by stream, how many messages were ignored (other names) and unstamped."""
         return {key: {IGNORED: source.ignored, UNSTAMPED: source.unstamped} for key, source in self._sources.items()}
+
+
+def skew_s(frame: Frame) -> float:
+    """Return how far apart in time the observations of a frame are [s]: newest minus oldest message stamp."""
+    ages = [age for key, age in frame.ages_s.items() if key.startswith((STATE_KEY, IMAGE_PREFIX))]
+    return max(ages) - min(ages)
 
 
 def resolve_topic(topic: str, namespace: str = "/") -> str:

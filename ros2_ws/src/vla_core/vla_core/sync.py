@@ -37,7 +37,7 @@ class Found[T]:
         item: The message, or the one before the tick when interpolating; None when the status is empty.
         after: The message after the tick when interpolating, else None.
         weight: Weight of `after`, in [0, 1).
-        age_ns: Distance of the farthest message used from the tick.
+        age_ns: Tick minus stamp of the message used, of two the one farther away; negative if it is newer than the tick.
     """
 
     status: str
@@ -49,7 +49,7 @@ class Found[T]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStats:
-    """Counts of one stream; ages in seconds, 0 before the first hit."""
+    """Counts of one stream; ages are distances from the tick, older or newer, in seconds, 0 before the first hit."""
 
     pushed: int
     late: int
@@ -130,9 +130,10 @@ class StreamBuffer[T]:
         self._counts["tried"] += 1
         self._counts[found.status] += 1
         if found.status == OK:
-            self._ages.append(found.age_ns)
-            self._age_sum += found.age_ns
-            self._age_max = max(self._age_max, found.age_ns)
+            distance = abs(found.age_ns)
+            self._ages.append(distance)
+            self._age_sum += distance
+            self._age_max = max(self._age_max, distance)
         return found
 
     def _find(self, t_ns: int) -> Found[T]:
@@ -143,9 +144,9 @@ class StreamBuffer[T]:
         if self._strategy == "interpolate" and not (before is not None and times[before] == t_ns):
             if before is None or after is None:
                 return Found(EMPTY)
-            age = max(t_ns - times[before], times[after] - t_ns)
+            age = max(t_ns - times[before], t_ns - times[after], key=abs)
             weight = (t_ns - times[before]) / (times[after] - times[before])
-            status = OK if age <= self._max_age_ns else STALE
+            status = OK if abs(age) <= self._max_age_ns else STALE
             return Found(status, items[before], items[after], weight, age)
         chosen = before
         if (
@@ -156,8 +157,8 @@ class StreamBuffer[T]:
             chosen = after
         if chosen is None:
             return Found(EMPTY)
-        age = abs(t_ns - times[chosen])
-        return Found(OK if age <= self._max_age_ns else STALE, items[chosen], age_ns=age)
+        age = t_ns - times[chosen]
+        return Found(OK if abs(age) <= self._max_age_ns else STALE, items[chosen], age_ns=age)
 
     def stats(self) -> StreamStats:
         """Return the counts so far."""

@@ -80,7 +80,7 @@ def small_frame(profile: Profile, t_ns: int = 0) -> Frame:
     """An observation of grey images and small joint angles."""
     images = {c.name: np.full((*c.frame_size, 3), 90, dtype=np.uint8) for c in profile.cameras}
     state = np.linspace(0.1, 0.3, len(profile.state_names)).astype(np.float32)
-    return Frame(t_ns=t_ns, state=state, images=images, action=None, ages_s={})
+    return Frame(t_ns=t_ns, state=state, state64=state.astype(np.float64), images=images, action=None, ages_s={})
 
 
 def make_act_checkpoint(folder: Path, profile: Profile, *, chunk: int = 8, attach_profile: bool = True) -> Path:

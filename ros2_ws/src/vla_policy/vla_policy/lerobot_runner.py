@@ -131,7 +131,7 @@ class LeRobotRunner:
             c.name: np.zeros((*c.frame_size, 3), dtype=np.uint8) for c in self._profile.cameras
         }
         state = np.zeros(len(self._profile.state_names), dtype=np.float32)
-        frame = Frame(t_ns=0, state=state, images=images, action=None, ages_s={})
+        frame = Frame(t_ns=0, state=state, state64=state.astype(np.float64), images=images, action=None, ages_s={})
         for _ in range(WARM_UP_RUNS):
             self.infer(frame, self._profile.task)
         self.reset()
