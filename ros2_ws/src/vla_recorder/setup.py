@@ -25,6 +25,7 @@ setup(
             "recorder_node = vla_recorder.capture.recorder_node:main",
             "keyboard = vla_recorder.capture.keyboard:main",
             "convert = vla_recorder.convert.command:main",
+            "inspect = vla_recorder.tools.inspect:main",
         ]
     },
 )

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Commands on recorded bags and on datasets, one module each."""
