@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 METADATA_RECORD = "vla"
-"""Name of the MCAP metadata record that repeats the ``custom_data`` of ``metadata.yaml``."""
+"""Name of the MCAP metadata record with the ``custom_data``. Written at the start with what is known then, and again at
+the end like that of ``metadata.yaml``; the last record of a file wins."""
 
 METADATA_FILE = "metadata.yaml"
 FLUSH_PERIOD_S = 0.5
@@ -124,8 +125,23 @@ class _Channel:
 class BagWriter:
     """Writes one MCAP file; not thread-safe, one thread owns it."""
 
-    def __init__(self, folder: Path, name: str, *, compression: str = "zstd", chunk_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        compression: str = "zstd",
+        chunk_bytes: int = 1 << 20,
+        custom_data: Mapping[str, str] | None = None,
+    ) -> None:
         """Create the folder and the file ``<name>_0.mcap`` in it.
+
+        Args:
+            folder: Must not exist.
+            name: Stem of the file.
+            compression: One of `COMPRESSIONS`, per chunk.
+            chunk_bytes: Size of a chunk before compression [B].
+            custom_data: Metadata that are known now; they survive if the file is never closed.
 
         Raises:
             BagError: The folder exists or cannot be written.
@@ -146,6 +162,8 @@ class BagWriter:
             self._stream: IO[bytes] = self.path.open("wb", buffering=_BUFFER_BYTES)
             self._writer = Writer(self._stream, chunk_size=chunk_bytes, compression=COMPRESSIONS[compression])
             self._writer.start(profile="ros2")
+            if custom_data:
+                self._writer.add_metadata(METADATA_RECORD, dict(custom_data))
             self._stream.flush()
 
     @property
@@ -193,6 +211,23 @@ class BagWriter:
         self._first_ns = log_ns if self._first_ns is None else min(self._first_ns, log_ns)
         self._last_ns = max(self._last_ns, log_ns)
         self.flush_if_due()
+
+    def attach(self, name: str, media_type: str, data: bytes, *, created_ns: int = 0) -> None:
+        """Store a file that belongs to the episode: scene, task plan, conditioning image, log.
+
+        Args:
+            name: File name, for example ``scene.yaml``.
+            media_type: For example ``application/yaml``.
+            data: Content.
+            created_ns: When the file was made [ns]; 0 if that is not known.
+
+        Raises:
+            BagError: The disk refuses it.
+        """
+        with writing(self.path):
+            # A chunk that is still open would otherwise be written behind the attachment although it is older.
+            self._writer.flush()
+            self._writer.add_attachment(created_ns, self._last_ns, name, media_type, data)
 
     def flush_if_due(self) -> None:
         """Bring what was written to the operating system twice a second, so that a killed process loses little.
