@@ -2,8 +2,8 @@
 
 """Exact dataset statistics.
 
-Policies normalise with these numbers, so none of them is sampled or averaged over episodes: a uint8 channel has 256
-values, so its histogram gives every quantile exactly, and vectors are small enough to sort whole columns.
+Policies normalise with these numbers, so none of them is sampled or averaged over episodes: pixels have few levels, so a
+histogram gives every quantile exactly, and vectors are small enough to sort whole columns.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +21,12 @@ Statistics = dict[str, list]
 """Statistic name -> nested list, in the layout of LeRobot's ``stats.json``."""
 
 _LEVELS = 256
+_DEPTH_LEVELS = 65536
+_EXACT_FLOAT32 = 2**24
+"""OpenCV counts in float32, which holds every whole number up to here."""
+
+DEPTH_UNITS = {"mm": 1.0, "m": 1000.0}
+"""Unit of a depth image -> millimetres in it."""
 
 
 def quantile_key(q: float) -> str:
@@ -27,23 +34,67 @@ def quantile_key(q: float) -> str:
     return f"q{round(q * 100):02d}"
 
 
+def depth_unit(image: NDArray[np.generic]) -> str:
+    """Return the unit of a depth image by REP-118: uint16 holds millimetres, floating point metres."""
+    return "m" if np.issubdtype(image.dtype, np.floating) else "mm"
+
+
 @dataclass(slots=True)
 class ImageHistogram:
-    """Histogram of every pixel of a stream of RGB images, per channel."""
+    """Histogram of every pixel of a stream of images, per channel.
+
+    Attributes:
+        counts: (C, L) pixels of channel c at level l: C = 3 and L = 256 for RGB, C = 1 and L = 65536 for depth.
+        frames: Number of images.
+        scale: Levels per unit of the statistics: 255 for RGB, which is reported in [0, 1]; 1 for depth in millimetres,
+            1000 for depth in metres, whose levels are whole millimetres.
+    """
 
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, _LEVELS), np.int64))
     frames: int = 0
+    scale: float = 255.0
 
-    def add(self, image: NDArray[np.uint8]) -> None:
-        """Count one image, (H, W, 3) uint8."""
-        for channel in range(3):
-            self.counts[channel] += np.bincount(image[:, :, channel].reshape(-1), minlength=_LEVELS)
+    @classmethod
+    def of_depth(cls, unit: str) -> ImageHistogram:
+        """Return an empty histogram of depth images in ``mm`` (uint16) or ``m`` (floating point)."""
+        return cls(counts=np.zeros((1, _DEPTH_LEVELS), np.int64), scale=DEPTH_UNITS[unit])
+
+    def add(self, image: NDArray[np.generic]) -> None:
+        """Count one image: (H, W, 3) uint8 RGB, or (H, W) depth as uint16 [mm] or floating point [m].
+
+        Depth in metres is counted in whole millimetres; values that are not finite count as 0, which means "no return".
+        """
+        if self.counts.shape[0] == 1:
+            image = _millimetres(image)
+        channels, levels = self.counts.shape
+        for channel in range(channels):
+            if image.shape[0] * image.shape[1] < _EXACT_FLOAT32:
+                # Five times quicker than numpy.bincount, which first copies a channel into 64 bit.
+                self.counts[channel] += cv2.calcHist([image], [channel], None, [levels], [0, levels])[:, 0].astype(
+                    np.int64
+                )
+            else:
+                plane = image.reshape(*image.shape[:2], channels)[:, :, channel]
+                self.counts[channel] += np.bincount(plane.reshape(-1), minlength=levels)
         self.frames += 1
 
     def merge(self, other: ImageHistogram) -> None:
-        """Add the counts of another histogram."""
+        """Add the counts of another histogram.
+
+        Raises:
+            ValueError: The other one counts another kind of image.
+        """
+        if other.counts.shape != self.counts.shape or other.scale != self.scale:
+            raise ValueError(
+                f"a histogram of shape {other.counts.shape}, {other.scale:g} levels per unit, cannot be added to one of "
+                f"shape {self.counts.shape}, {self.scale:g} levels per unit"
+            )
         self.counts += other.counts
         self.frames += other.frames
+
+    def copy(self) -> ImageHistogram:
+        """Return a histogram of its own."""
+        return ImageHistogram(self.counts.copy(), self.frames, self.scale)
 
     @property
     def blank(self) -> bool:
@@ -51,31 +102,41 @@ class ImageHistogram:
         return self.frames > 0 and bool(((self.counts > 0).sum(axis=1) == 1).all())
 
     def statistics(self) -> Statistics:
-        """Return min, max, mean, std, count and quantiles of the pixels scaled to [0, 1], shape (3, 1, 1) each.
+        """Return min, max, mean, std, count and quantiles of the pixels, shape (C, 1, 1) each.
 
-        ``count`` is the number of images, as LeRobot counts.
+        RGB is scaled to [0, 1]; depth keeps its unit. ``count`` is the number of images, as LeRobot counts.
 
         Raises:
             ValueError: No image was counted.
         """
         if self.frames == 0:
             raise ValueError("no image was counted: an empty stream has no statistics")
-        levels = np.arange(_LEVELS, dtype=np.float64)
+        channels, count = self.counts.shape
+        levels = np.arange(count, dtype=np.float64)
         total = self.counts.sum(axis=1)
         mean = (self.counts @ levels) / total
         variance = (self.counts * (levels[None, :] - mean[:, None]) ** 2).sum(axis=1) / total
         present = self.counts > 0
         values = {
             "min": present.argmax(axis=1).astype(np.float64),
-            "max": (_LEVELS - 1 - present[:, ::-1].argmax(axis=1)).astype(np.float64),
+            "max": (count - 1 - present[:, ::-1].argmax(axis=1)).astype(np.float64),
             "mean": mean,
             "std": np.sqrt(variance),
         }
         for q in QUANTILES:
             values[quantile_key(q)] = np.array([_histogram_quantile(row, q) for row in self.counts])
-        result: Statistics = {name: (value / 255.0).reshape(3, 1, 1).tolist() for name, value in values.items()}
+        result: Statistics = {
+            name: (value / self.scale).reshape(channels, 1, 1).tolist() for name, value in values.items()
+        }
         result["count"] = [self.frames]
         return result
+
+
+def _millimetres(depth: NDArray[np.generic]) -> NDArray[np.generic]:
+    if not np.issubdtype(depth.dtype, np.floating):
+        return depth
+    levels = np.nan_to_num(depth * DEPTH_UNITS["m"], nan=0.0, posinf=0.0, neginf=0.0).round()
+    return levels.clip(0, _DEPTH_LEVELS - 1).astype(np.uint16)
 
 
 def _histogram_quantile(counts: NDArray[np.int64], q: float) -> float:
