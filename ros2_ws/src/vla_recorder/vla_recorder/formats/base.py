@@ -9,7 +9,12 @@ A conversion calls, for every episode and target, in a worker process::
     episode = writer.finish(columns, task, about)
 
 and in the main process, in order, ``dataset = format.dataset_writer(root, layout)``, ``dataset.add(episode)`` and once
-``dataset.finish()``. A format is a small frozen dataclass of its options, so that it can be sent to another process.
+``dataset.finish()``. A format is a small frozen dataclass of its options, so that it can be sent to another process; its
+fields, but ``name``, are what ``--format-option KEY=VALUE`` sets (see `vla_recorder.formats.make_format`).
+
+Finished episodes outlive a killed run, so between the two halves everything of an episode is files and arrays: `Episode`
+goes to the disk with its columns, histograms, videos and files, and comes back in another process. What ``dataset.add``
+gets are hard links: the dataset writer may move or delete them.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +49,9 @@ class Layout:
             all others are columns. A depth camera has the shape (H, W, 1) and ``info: {is_depth_map: True}``.
         video: How images are encoded, for formats that store video.
         name: Name of the dataset, for example a Hub id.
+        target: What ``--target`` made the rows; see `vla_recorder.convert.targets`.
+        copied: Image features whose rows come as `PacketReference`, because the packets of the camera are stored as they
+            are. Decided per episode, so the layout of the dataset itself names none.
     """
 
     profile: Profile
@@ -51,6 +59,8 @@ class Layout:
     features: Mapping[str, Mapping[str, Any]]
     video: VideoSettings
     name: str
+    target: str = "recorded"
+    copied: frozenset[str] = frozenset()
 
     @property
     def image_keys(self) -> tuple[str, ...]:
@@ -58,23 +68,39 @@ class Layout:
         return tuple(key for key, spec in self.features.items() if spec["dtype"] == "video")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PacketReference:
+    """Stands for the image of a row whose encoded packet is copied and not decoded.
+
+    Attributes:
+        message: The message that the row shows, as the bag holds it: foxglove_msgs/CompressedVideo or
+            ffmpeg_image_transport_msgs/FFMPEGPacket. Two rows that show the same message hold the same object.
+    """
+
+    message: Any
+
+
 class EpisodeWriter(Protocol):
     """Takes the rows of one episode in a worker process. Files go into its work folder."""
 
-    def add(self, images: Mapping[str, NDArray[Any]]) -> None:
+    def add(self, images: Mapping[str, NDArray[Any] | PacketReference]) -> None:
         """Take the images of the next row.
 
         Args:
-            images: Feature -> (H, W, 3) uint8 RGB, or (H, W) uint16 [mm] / float32 [m] for depth.
+            images: Feature -> (H, W, 3) uint8 RGB, or (H, W) uint16 [mm] / float32 [m] for depth; a `PacketReference`
+                for the features in ``Layout.copied``.
         """
 
     def finish(self, columns: Mapping[str, NDArray[np.generic]], task: str, about: Mapping[str, Any]) -> Episode:
         """Close the files and return the episode.
 
         Args:
-            columns: Feature -> (N, k) or (N,) values of every row; N is the number of calls of `add`.
+            columns: Feature -> (N, k) or (N,) values of every row; N is the number of calls of `add`. ``stamp_ns`` of a
+                ``synthetic`` row is that of the row that it copies: times of rows are their index over fps.
             task: Instruction.
-            about: Where the episode comes from: ``bag``, ``episode_uuid``, ``outcome``, ``phases`` and so on.
+            about: Where the episode comes from, JSON types only: ``bag``, ``bag_sha256``, ``episode_uuid``, ``outcome``,
+                ``skill_name``, ``skill_outcome``, ``phase_counts``, ``phase_segments``, ``num_frames``, ``fps``,
+                ``measured_fps`` and the other metadata of the bag.
         """
 
     def discard(self) -> None:
@@ -103,3 +129,20 @@ class DatasetFormat(Protocol):
 
     def dataset_writer(self, root: Path, layout: Layout) -> DatasetWriter:
         """Return the writer of the dataset; `root` is empty or absent."""
+
+
+@runtime_checkable
+class Appendable(Protocol):
+    """A format that can add episodes to a finished dataset."""
+
+    def append_writer(self, root: Path, layout: Layout) -> DatasetWriter:
+        """Return a writer that goes on behind the last episode.
+
+        Args:
+            root: A copy of the dataset whose files are hard links to the ones in use: never write into an existing file,
+                write a new one and rename it over the old.
+            layout: What the rows hold.
+
+        Raises:
+            DatasetError: The dataset holds something else.
+        """
