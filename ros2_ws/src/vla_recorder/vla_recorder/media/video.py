@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -14,108 +13,67 @@ from typing import Any, Self
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
-from vla_core.errors import VlaError
 
-CODECS = {"h264": "libx264", "av1": "libsvtav1"}
-"""Names that ``--vcodec`` takes -> FFmpeg encoder."""
+from vla_recorder.media.settings import CODECS, PIXEL_FORMATS, SOFTWARE_CODECS, VideoError, VideoSettings
 
-PIXEL_FORMATS = ("auto", "yuv444p", "yuv420p")
+__all__ = [
+    "CODECS",
+    "PIXEL_FORMATS",
+    "FrameEncoder",
+    "VideoEncoder",
+    "VideoError",
+    "VideoSettings",
+    "count_frames",
+    "decode",
+    "header",
+    "join",
+    "rgb_frame",
+    "video_info",
+]
 
-FULL_CHROMA_BELOW_PX = 256
-"""Short side below which ``auto`` keeps the chroma planes whole: halving them costs 7 to 14 dB on small images with
-sharp coloured edges, and decoding stays as quick."""
-
-_PRESETS = {"h264": "ultrafast", "av1": "10"}
-
-
-class VideoError(VlaError):
-    """A video could not be written or does not hold what was put in."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoSettings:
-    """How frames are encoded.
-
-    Attributes:
-        vcodec: A key of ``CODECS``.
-        pix_fmt: One of ``PIXEL_FORMATS``; ``auto`` decides by the size of the image.
-        gop: Frames per key frame; 2 makes random access quick, which is how training reads.
-        crf: Constant rate factor of the encoder; lower is better.
-    """
-
-    vcodec: str = "h264"
-    pix_fmt: str = "auto"
-    gop: int = 2
-    crf: int = 18
-
-    def __post_init__(self) -> None:
-        if self.vcodec not in CODECS:
-            raise VideoError(f"vcodec: {self.vcodec!r} is not one of {', '.join(CODECS)}")
-        if self.pix_fmt not in PIXEL_FORMATS:
-            raise VideoError(f"pix_fmt: {self.pix_fmt!r} is not one of {', '.join(PIXEL_FORMATS)}")
-        if self.gop < 1:
-            raise VideoError(f"gop: {self.gop} is below 1; give the number of frames per key frame")
-        if not 0 <= self.crf <= 63:
-            raise VideoError(f"crf: {self.crf} is outside 0..63; 18 is visually lossless for h264")
-
-    @property
-    def preset(self) -> str:
-        """Speed preset of the encoder."""
-        return _PRESETS[self.vcodec]
-
-    def pixel_format(self, height: int, width: int) -> str:
-        """Return the pixel format for images of this size [px].
-
-        Raises:
-            VideoError: The size cannot be encoded in the pixel format.
-        """
-        chosen = self.pix_fmt
-        if chosen == "auto":
-            small = min(height, width) < FULL_CHROMA_BELOW_PX and self.vcodec != "av1"
-            chosen = "yuv444p" if small else "yuv420p"
-        if chosen == "yuv420p" and (height % 2 or width % 2):
-            raise VideoError(
-                f"images of {height}x{width} px cannot be stored as yuv420p, which needs an even height and width: "
-                "set an even `resize` for the camera in the profile, or use --pix-fmt yuv444p"
-            )
-        return chosen
-
-    def options(self) -> dict[str, str]:
-        """Return the encoder's private options."""
-        options = {"g": str(self.gop), "crf": str(self.crf), "preset": self.preset}
-        if self.vcodec == "h264":
-            # Without B frames packets come out in display order with no offset, so joined files keep exact stamps.
-            options["bf"] = "0"
-        return options
+_HARDWARE_FORMATS = {"qsv": "nv12", "vaapi": "nv12"}
+"""What hardware encoders take instead of yuv420p; it is the same picture in another order."""
 
 
-class VideoEncoder:
+class FrameEncoder:
     """One MP4 file, frames in at a fixed rate. A context manager: leaving it with an error deletes the file."""
 
-    def __init__(self, path: Path, *, height: int, width: int, fps: int, settings: VideoSettings) -> None:
+    def __init__(
+        self, path: Path, *, encoder: str, pix_fmt: str, options: Mapping[str, str], size: tuple[int, int], fps: int
+    ) -> None:
         """Open the file.
 
+        Args:
+            path: The file; its folder is made.
+            encoder: Name of the FFmpeg encoder.
+            pix_fmt: Pixel format in the file.
+            options: Private options of the encoder.
+            size: Height and width [px].
+            fps: Frame rate [Hz].
+
         Raises:
-            VideoError: The encoder is not in this build of FFmpeg, or the size does not fit it.
+            VideoError: The encoder is not in this build of FFmpeg.
         """
-        self._path = path
-        self._shape = (height, width, 3)
+        self.path = path
+        self._encoder = encoder
         self._time_base = Fraction(1, fps)
         self._frames = 0
-        pix_fmt = settings.pixel_format(height, width)
+        self._reformat = VideoReformatter()
+        self._pix_fmt = pix_fmt
         path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(path), "w")
         try:
-            stream: Any = self._container.add_stream(CODECS[settings.vcodec], rate=fps, options=settings.options())
+            stream: Any = self._container.add_stream(encoder, rate=fps, options=dict(options))
         except (av.FFmpegError, ValueError) as error:
             self._container.close()
             path.unlink(missing_ok=True)
             raise VideoError(
-                f"{path}: this build of PyAV has no encoder {CODECS[settings.vcodec]!r} ({error}); "
-                f"use another --vcodec ({', '.join(CODECS)})"
+                f"{path}: this build of PyAV has no encoder {encoder!r} ({error}); "
+                f"use another --vcodec ({', '.join(SOFTWARE_CODECS)})"
             ) from error
-        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.height, stream.width, stream.pix_fmt = *size, pix_fmt
         stream.time_base = self._time_base
         stream.codec_context.time_base = self._time_base
         # Episodes are converted in parallel processes; threads inside one encoder would only fight over the cores.
@@ -127,20 +85,22 @@ class VideoEncoder:
         """Frames put in so far."""
         return self._frames
 
-    def add(self, image: NDArray[np.uint8]) -> None:
-        """Encode one image, (H, W, 3) uint8 RGB.
+    def put(self, frame: av.VideoFrame) -> None:
+        """Encode one frame of the file's size; it is converted to the file's pixel format.
 
         Raises:
-            VideoError: The image has another size or type than the file.
+            VideoError: The encoder cannot be opened or fails.
         """
-        if image.shape != self._shape or image.dtype != np.uint8:
-            raise VideoError(
-                f"{self._path}: frame {self._frames} is {image.dtype} {image.shape}, the video holds uint8 {self._shape}"
-            )
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = self._reformat.reformat(frame, format=self._pix_fmt)
         frame.pts = self._frames
         frame.time_base = self._time_base
-        self._container.mux(self._stream.encode(frame))
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except av.FFmpegError as error:
+            raise VideoError(
+                f"{self.path}: the encoder {self._encoder!r} failed at frame {self._frames} ({error}); is it supported on "
+                f"this machine and for this size? Use another --vcodec ({', '.join(SOFTWARE_CODECS)})"
+            ) from error
         self._frames += 1
 
     def close(self) -> None:
@@ -149,17 +109,19 @@ class VideoEncoder:
         Raises:
             VideoError: The number of packets differs from the number of frames put in.
         """
-        self._container.mux(self._stream.encode(None))
+        if self._frames:
+            self._container.mux(self._stream.encode(None))
         self._container.close()
-        stored = count_frames(self._path)
+        stored = count_frames(self.path) if self._frames else 0
         if stored != self._frames:
-            raise VideoError(f"{self._path}: {self._frames} frames were encoded, but the file holds {stored}")
+            raise VideoError(f"{self.path}: {self._frames} frames were encoded, but the file holds {stored}")
 
     def discard(self) -> None:
         """Close and delete the file; also allowed after it was closed, or when its folder is gone."""
-        with suppress(OSError):
+        # What the encoder says of an end without frames does not matter for a file that is deleted.
+        with suppress(OSError, av.FFmpegError):
             self._container.close()
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -173,11 +135,74 @@ class VideoEncoder:
             self.discard()
 
 
+class VideoEncoder(FrameEncoder):
+    """Video of RGB images."""
+
+    def __init__(self, path: Path, *, height: int, width: int, fps: int, settings: VideoSettings) -> None:
+        """Open the file.
+
+        Raises:
+            VideoError: The encoder is not in this build of FFmpeg, or the size does not fit it.
+        """
+        pix_fmt = settings.pixel_format(height, width)
+        super().__init__(
+            path,
+            encoder=settings.encoder,
+            pix_fmt=_HARDWARE_FORMATS.get(settings.api, pix_fmt),
+            options=settings.options(),
+            size=(height, width),
+            fps=fps,
+        )
+        self._shape = (height, width, 3)
+
+    def add(self, image: NDArray[np.uint8]) -> None:
+        """Encode one image, (H, W, 3) uint8 RGB.
+
+        Raises:
+            VideoError: The image has another size or type than the file, or the encoder fails.
+        """
+        if image.shape != self._shape or image.dtype != np.uint8:
+            raise VideoError(
+                f"{self.path}: frame {self.frames} is {image.dtype} {image.shape}, the video holds uint8 {self._shape}"
+            )
+        self.put(rgb_frame(image))
+
+
+def rgb_frame(image: NDArray[np.uint8]) -> av.VideoFrame:
+    """Return an image, (H, W, 3) uint8 RGB, as a frame that borrows the array's memory."""
+    return av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="rgb24")
+
+
 def count_frames(path: Path) -> int:
     """Return the number of encoded pictures in a file, by reading its packets."""
     container: Any = av.open(str(path))
     try:
         return sum(1 for packet in container.demux(container.streams.video[0]) if packet.size > 0)
+    finally:
+        container.close()
+
+
+def decode(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """Yield the pictures of a file as (H, W, 3) uint8 RGB.
+
+    Raises:
+        VideoError: It cannot be read.
+    """
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                image: NDArray[Any] = frame.to_ndarray(format="rgb24")
+                yield image
+    except av.FFmpegError as error:
+        raise VideoError(f"{path}: cannot be decoded ({error}); is it a complete video file?") from error
+
+
+def header(path: Path) -> tuple[str, int, int, bytes]:
+    """Return what the pictures of joined files must share: codec, height and width [px], parameter sets."""
+    container: Any = av.open(str(path))
+    try:
+        context = container.streams.video[0].codec_context
+        return context.name, context.height, context.width, bytes(context.extradata or b"")
     finally:
         container.close()
 
