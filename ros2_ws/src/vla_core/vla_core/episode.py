@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from vla_core.errors import BagError, EpisodeError, listing
@@ -19,16 +19,37 @@ OUTCOMES = ("unknown", "success", "failure")
 # The same order as its TERMINATION constants.
 TERMINATIONS = ("stopped", "canceled", "timeout", "discarded", "shutdown", "error")
 
+# What became of the skill of an episode; the last four are reported by whoever ran it.
+SKILL_OUTCOMES = (
+    "completed",
+    "completed_after_correction",
+    "no_skill",
+    "incomplete",
+    "timeout",
+    "estop",
+    "correction_timeout",
+    "grasp_failed_no_correction",
+    "failed",
+)
+
 _DRIVEN = frozenset({TELEOP, SKILL, CORRECTION, SKILL_RESUME, POLICY})
 # Any phase may end the episode. A correction follows what a person takes over from, and a skill resumes only after one.
 _ALLOWED: dict[int, frozenset[int]] = {
     IDLE: frozenset({ARMED}),
-    ARMED: frozenset({IDLE, TELEOP, SKILL, POLICY}),
     TELEOP: frozenset({IDLE, ARMED, SKILL, POLICY}),
     SKILL: frozenset({IDLE, ARMED, TELEOP, CORRECTION, POLICY}),
     CORRECTION: frozenset({IDLE, ARMED, TELEOP, SKILL_RESUME, POLICY}),
     SKILL_RESUME: frozenset({IDLE, ARMED, TELEOP, CORRECTION, POLICY}),
     POLICY: frozenset({IDLE, ARMED, TELEOP, SKILL, CORRECTION}),
+}
+# Recording waits for the operator in ARMED: at the start, and again after a phase that failed or was interrupted.
+_ALLOWED_ARMED: dict[int, frozenset[int]] = {
+    IDLE: frozenset({IDLE, TELEOP, POLICY}),
+    TELEOP: frozenset({IDLE, TELEOP, SKILL, POLICY}),
+    SKILL: frozenset({IDLE, CORRECTION}),
+    CORRECTION: frozenset({IDLE, CORRECTION, SKILL_RESUME}),
+    SKILL_RESUME: frozenset({IDLE, CORRECTION}),
+    POLICY: frozenset({IDLE, TELEOP, CORRECTION, POLICY}),
 }
 
 
@@ -44,6 +65,7 @@ class PhaseMachine:
 
     def __init__(self) -> None:
         self._phase = IDLE
+        self._before = IDLE
 
     @property
     def phase(self) -> int:
@@ -55,9 +77,24 @@ class PhaseMachine:
         """Whether somebody or something drives the arm."""
         return self._phase in _DRIVEN
 
+    @property
+    def allowed(self) -> frozenset[int]:
+        """The phases that may follow; in ARMED they depend on what was driven before."""
+        return _ALLOWED_ARMED[self._before] if self._phase == ARMED else _ALLOWED[self._phase]
+
     def allows(self, phase: int) -> bool:
         """Return whether the phase may follow the current one."""
-        return phase in _ALLOWED[self._phase]
+        return phase in self.allowed
+
+    def on_motion(self, *, policy: bool) -> int:
+        """Return the phase that the first motion in ARMED leads to.
+
+        Args:
+            policy: A policy drives the arm, not a person.
+        """
+        if policy and self.allows(POLICY):
+            return POLICY
+        return TELEOP if self._before in (IDLE, TELEOP) else CORRECTION
 
     def to(self, phase: int) -> bool:
         """Go to a phase; False if it is the current one already.
@@ -69,10 +106,107 @@ class PhaseMachine:
         if phase == self._phase:
             return False
         if not self.allows(phase):
-            allowed = listing(PHASES[p] for p in sorted(_ALLOWED[self._phase]))
-            raise EpisodeError(f"phase {name} cannot follow {PHASES[self._phase]}; allowed: {allowed}")
+            allowed = listing(PHASES[p] for p in sorted(self.allowed))
+            after = f" after {PHASES[self._before]}" if self._phase == ARMED and self._before != IDLE else ""
+            raise EpisodeError(f"phase {name} cannot follow {PHASES[self._phase]}{after}; allowed: {allowed}")
+        self._before = IDLE if phase == IDLE else self._phase if self._phase in _DRIVEN else self._before
         self._phase = phase
         return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A stretch of an episode in one phase.
+
+    Attributes:
+        phase: Name of the phase.
+        start_ns: Node clock at its begin.
+        end_ns: Node clock at its end; the begin of the next one.
+        messages: Messages written in it.
+    """
+
+    phase: str
+    start_ns: int
+    end_ns: int
+    messages: int
+
+    @property
+    def seconds(self) -> float:
+        """Its length [s]."""
+        return (self.end_ns - self.start_ns) * 1e-9
+
+
+class PhaseLog:
+    """The stretches of an episode one after the other, without gaps: each begins where the one before ends."""
+
+    def __init__(self) -> None:
+        self._done: list[Segment] = []
+        self._open: tuple[str, int, int] | None = None
+
+    def begin(self, phase: str, t_ns: int, messages: int) -> None:
+        """End the current stretch and begin another.
+
+        Args:
+            phase: Its name.
+            t_ns: Now, on the node clock.
+            messages: Written since the episode was opened.
+        """
+        self.end(t_ns, messages)
+        self._open = (phase, t_ns, messages)
+
+    def end(self, t_ns: int, messages: int) -> None:
+        """End the current stretch, if there is one."""
+        if self._open is not None:
+            phase, start_ns, before = self._open
+            self._done.append(Segment(phase=phase, start_ns=start_ns, end_ns=t_ns, messages=messages - before))
+            self._open = None
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Stretches that have ended, in order."""
+        return tuple(self._done)
+
+    @property
+    def phases(self) -> frozenset[str]:
+        """Names of all phases so far."""
+        return frozenset(segment.phase for segment in self._done) | ({self._open[0]} if self._open else frozenset())
+
+    def messages(self) -> dict[str, int]:
+        """Return how many messages were written in each phase; their sum is that of the episode."""
+        counts: dict[str, int] = {}
+        for segment in self._done:
+            counts[segment.phase] = counts.get(segment.phase, 0) + segment.messages
+        return counts
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each phase lasted [s]."""
+        lengths: dict[str, float] = {}
+        for segment in self._done:
+            lengths[segment.phase] = lengths.get(segment.phase, 0.0) + segment.seconds
+        return lengths
+
+
+def skill_outcome(phases: Collection[str], last: str, termination: str) -> str:
+    """Return what became of the skill, as far as the phases tell.
+
+    Args:
+        phases: Names of the phases that the episode went through.
+        last: Name of the last one in which the arm was driven; empty if there was none.
+        termination: Why the episode ended, one of `TERMINATIONS`.
+
+    Returns:
+        One of `SKILL_OUTCOMES`. An episode that was cut short is ``incomplete`` or ``timeout`` whatever it went through.
+        A skill that was corrected but not resumed is ``incomplete``.
+    """
+    if termination == "timeout":
+        return "timeout"
+    if termination in ("shutdown", "error", "canceled"):
+        return "incomplete"
+    if "SKILL" not in phases:
+        return "no_skill"
+    if "CORRECTION" not in phases:
+        return "completed"
+    return "incomplete" if last == "CORRECTION" else "completed_after_correction"
 
 
 _REQUIRED = ("episode_uuid", "task", "outcome", "robot", "profile_sha256", "profile")
