@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import reference
-from vla_core import profile_schema
+from vla_core import profile_robot, profile_schema
 
 
 @pytest.mark.parametrize("page", reference.PAGES)
@@ -30,7 +30,8 @@ def test_every_node_has_a_parameter_class():
 
 def test_every_profile_key_is_described():
     text = (reference.REFERENCE / "profile.md").read_text()
-    tables = [value for name, value in vars(profile_schema).items() if name.endswith("_KEYS")]
+    names = {**vars(profile_schema), **vars(profile_robot)}
+    tables = [value for name, value in names.items() if name.endswith("_KEYS")]
     assert len(tables) >= 10
     for key in {key for keys in tables for key in keys}:
         assert f"`{key}`" in text or f".{key}`" in text, f"docs/reference/profile.md does not mention {key}"

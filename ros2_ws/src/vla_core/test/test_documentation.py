@@ -5,28 +5,19 @@
 from pathlib import Path
 
 import pytest
-from vla_core import profile_schema as schema
-from vla_core import specs
+from vla_core import profile_robot, profile_schema, specs
 
 PAGE = Path(__file__).parents[4] / "docs" / "reference" / "profile.md"
 
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason=f"{PAGE} is not part of this installation")
 
-KEYS = sorted(
-    {
-        *schema.TOP_KEYS,
-        *schema.CAMERA_KEYS,
-        *schema.STATE_KEYS,
-        *schema.RECORD_KEYS,
-        *schema.COMMAND_KEYS,
-        *schema.LIMIT_KEYS,
-        *schema.ACTION_KEYS,
-        *schema.SAFETY_KEYS,
-        *schema.KINEMATICS_KEYS,
-        *schema.RECORD_TOPIC_KEYS,
-        *schema.DRIVER_KEYS,
-    }
-)
+TABLES = [
+    value
+    for module in (profile_schema, profile_robot)
+    for name, value in vars(module).items()
+    if name.endswith("_KEYS")
+]
+KEYS = sorted({key for table in TABLES for key in table})
 VALUES = (*specs.ACTION_SPACES, *specs.STRATEGIES, *specs.TIMELINES, *specs.POINTS, *specs.QOS, *specs.INTERFACES)
 
 

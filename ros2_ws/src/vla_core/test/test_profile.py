@@ -94,6 +94,7 @@ MISTAKES = {
     "unknown action space": ("task: lift the block", "task: a\naction_space: absolute_joints", "did you mean 'absolute_joint'"),
     "eef without kinematics": ("task: lift the block", "task: a\naction_space: absolute_eef", "action[0]: the action space absolute_eef needs the key 'kinematics'"),
     "scale of deltas": ("scale: {from: [0.0, 0.8], to: [0.0, 1.0]}\n    limits", "space: delta_joint\n    scale: {from: [0, 1], to: [0, 2]}\n    limits", "a scale has no meaning in the action space delta_joint"),
+    "depth as text": ("size: [24, 32]", "size: [24, 32], depth: 16UC1", "cameras.front.depth: expected true or false, got the text '16UC1'"),
     "flag": ("task: lift the block", "task: a\nsafety: {clamp: 1}", "safety.clamp: expected true or false, got the integer 1"),
     "box without kinematics": ("task: lift the block", "task: a\nsafety: {workspace: {min: [0, 0, 0], max: [1, 1, 1]}}", "the workspace box needs 'kinematics'"),
     "box the wrong way": ("task: lift the block", "task: a\nsafety: {workspace: {min: [0, 0, 2], max: [1, 1, 1]}}", "workspace.max: every element must be larger"),

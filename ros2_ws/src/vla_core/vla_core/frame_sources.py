@@ -16,6 +16,7 @@ from vla_core.actions import apply_scale
 from vla_core.errors import CodecError, DecoderError, FieldError, FrameError, listing
 from vla_core.fields import FieldReader
 from vla_core.images import resize, to_rgb
+from vla_core.images_depth import decode_compressed_depth, resize_depth, to_depth
 from vla_core.specs import CameraSpec, RecordSpec, Scale, StateSpec
 from vla_core.sync import Found, StreamBuffer
 
@@ -173,23 +174,36 @@ def camera_source(camera: CameraSpec) -> Source:
     if decode_image is None:
         raise FrameError(f"camera '{camera.name}': {camera.type} is no image type")
 
-    def decode(msg: Any) -> NDArray[np.uint8]:
-        image = decode_image(msg)
-        if image.shape[:2] != camera.size:
-            height, width = image.shape[:2]
-            raise _WrongSizeError(
-                f"camera '{camera.name}' sends [{height}, {width}] (height, width) on {camera.topic}, but the profile "
-                f"says size: {list(camera.size)}. Set the driver to that size, or set 'size: [{height}, {width}]' and "
-                f"'resize: {list(camera.frame_size)}' in the profile"
-            )
-        if image.dtype != np.uint8:
-            raise DecoderError(f"{image.dtype} pixels are no colour; name the colour topic in the profile")
-        rgb = to_rgb(image)
-        rgb = resize(rgb, camera.resize) if camera.resize else rgb
-        rgb.flags.writeable = False
-        return rgb
+    if camera.depth and camera.type == codecs.COMPRESSED_IMAGE:
+        decode_image = decode_compressed_depth
+
+    def decode(msg: Any) -> NDArray[Any]:
+        return _frame_image(camera, decode_image(msg))
 
     return Source(_stream(f"{IMAGE_PREFIX}{camera.name}", camera), decode)
+
+
+def _frame_image(camera: CameraSpec, image: NDArray[Any]) -> NDArray[Any]:
+    """Return a decoded image as frames hold it: checked, converted, resized and read-only."""
+    if image.shape[:2] != camera.size:
+        height, width = image.shape[:2]
+        raise _WrongSizeError(
+            f"camera '{camera.name}' sends [{height}, {width}] (height, width) on {camera.topic}, but the profile "
+            f"says size: {list(camera.size)}. Set the driver to that size, or set 'size: [{height}, {width}]' and "
+            f"'resize: {list(camera.frame_size)}' in the profile"
+        )
+    if camera.depth:
+        depth = to_depth(image)
+        finished = resize_depth(depth, camera.resize) if camera.resize else depth
+    else:
+        if image.dtype != np.uint8:
+            raise DecoderError(
+                f"{image.dtype} pixels are no colour; name the colour topic in the profile, or set 'depth: true'"
+            )
+        rgb = to_rgb(image)
+        finished = resize(rgb, camera.resize) if camera.resize else rgb
+    finished.flags.writeable = False
+    return finished
 
 
 def vector_source(key: str, spec: StateSpec | RecordSpec, scale: Scale | None) -> Source:

@@ -67,7 +67,8 @@ class Frame:
         t_ns: The tick [ns].
         state: ``(n,)`` float32, in the order of ``profile.state_names``.
         state64: The same values before the cast to float32, for differences of states.
-        images: Camera name to ``(H, W, 3)`` uint8 RGB. Read-only, because a message that serves two ticks gives the same
+        images: Camera name to ``(H, W, 3)`` uint8 RGB; of depth cameras ``(H, W)`` uint16 [mm] or float32 [m], whichever
+            the camera sends, with 0 where it has no reading. Read-only, because a message that serves two ticks gives the same
             array twice; copy before writing.
         action: ``(m,)`` float32 in the order of ``profile.action_names``, or None if not asked for.
         ages_s: Stream key to the age of its message at the tick [s]; negative where the message is newer than the tick
@@ -79,7 +80,7 @@ class Frame:
     t_ns: int
     state: NDArray[np.float32]
     state64: NDArray[np.float64]
-    images: dict[str, NDArray[np.uint8]]
+    images: dict[str, NDArray[Any]]
     action: NDArray[np.float32] | None
     ages_s: dict[str, float]
     references: dict[str, Any] = field(default_factory=dict)
@@ -299,16 +300,22 @@ def resolve_topic(topic: str, namespace: str = "/") -> str:
 
 
 def features(profile: Profile) -> dict[str, dict[str, Any]]:
-    """Return the features of a LeRobot v3 dataset: ``dtype``, ``shape`` and ``names`` of each."""
+    """Return the features of a LeRobot v3 dataset: ``dtype``, ``shape`` and ``names`` of each.
+
+    Depth cameras have one channel and the mark by which LeRobot knows them, ``info: {is_depth_map: True}``.
+    """
     found: dict[str, dict[str, Any]] = {
         STATE_KEY: {"dtype": "float32", "shape": (len(profile.state_names),), "names": list(profile.state_names)}
     }
     for camera in profile.cameras:
-        found[IMAGE_PREFIX + camera.name] = {
+        feature: dict[str, Any] = {
             "dtype": "video",
-            "shape": (*camera.frame_size, 3),
+            "shape": (*camera.frame_size, 1 if camera.depth else 3),
             "names": ["height", "width", "channels"],
         }
+        if camera.depth:
+            feature["info"] = {"is_depth_map": True}
+        found[IMAGE_PREFIX + camera.name] = feature
     found[ACTION_KEY] = {
         "dtype": "float32",
         "shape": (len(profile.action_names),),

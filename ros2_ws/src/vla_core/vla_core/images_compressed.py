@@ -54,13 +54,31 @@ def decode_compressed(msg: Any) -> NDArray[Any]:
     else:
         raise DecoderError(
             f"compressed image with format '{msg.format}' ({data.size} bytes) is neither JPEG nor PNG; "
-            "record the 'compressed' transport of a colour image, not 'compressedDepth' or 'theora'"
+            "record the 'compressed' transport of a colour image, not 'theora'; 'compressedDepth' needs 'depth: true'"
         )
+    return _complete(data, complete, msg.format)
+
+
+def decode_png(data: NDArray[np.uint8], described: str) -> NDArray[Any]:
+    """Return a PNG as `decode_compressed` does; `described` names it in messages.
+
+    Raises:
+        DecoderError: OpenCV is absent, or the data are no PNG.
+        DamagedError: the data are damaged or cut short.
+    """
+    if bytes(data[:8]) != _PNG_START:
+        raise DecoderError(
+            f"compressed image with format '{described}' ({data.size} bytes) holds no PNG where one belongs"
+        )
+    return _complete(data, _PNG_END in bytes(data[-_TAIL_BYTES:]), described)
+
+
+def _complete(data: NDArray[np.uint8], complete: bool, described: str) -> NDArray[Any]:
     # OpenCV fills what is missing of a cut file with grey; such an image must not pass for a real one.
     image = _imdecode(data) if complete else None
     if image is None:
         raise DamagedError(
-            f"compressed image with format '{msg.format}' ({data.size} bytes) is damaged or cut short; "
+            f"compressed image with format '{described}' ({data.size} bytes) is damaged or cut short; "
             "check the camera's transport and the disk"
         )
     return image

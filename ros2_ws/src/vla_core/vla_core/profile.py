@@ -19,9 +19,11 @@ from typing import Any
 
 import yaml
 
+from vla_core import profile_robot as robot_parts
 from vla_core import profile_schema as schema
 from vla_core.actions import ActionMap
 from vla_core.errors import ProfileError, VlaError
+from vla_core.profile_words import word
 from vla_core.specs import (
     ACTION_SPACES,
     ActionSpec,
@@ -186,11 +188,11 @@ def _extended(tree: Tree, path: Path, parents: tuple[Path, ...]) -> Tree:
 
 def _build(tree: Tree) -> Profile:
     section = Section(tree, schema.TOP_KEYS)
-    robot = schema.word(section, "robot", "robot name")
+    robot = word(section, "robot", "robot name")
     text = yaml.safe_dump(tree.plain(), sort_keys=False, width=120, allow_unicode=True)
     space = section.choice("action_space", ACTION_SPACES, "absolute_joint")
     cameras, state = schema.cameras(section), schema.state(section)
-    action, arm = schema.actions(section, space), schema.kinematics(section)
+    action, arm = schema.actions(section, space), robot_parts.kinematics(section)
     schema.check_action_spaces(section, action, state, arm)
     profile = Profile(
         robot=robot,
@@ -202,10 +204,10 @@ def _build(tree: Tree) -> Profile:
         cameras=cameras,
         state=state,
         action=action,
-        safety=schema.safety(section),
+        safety=robot_parts.safety(section),
         kinematics=arm,
-        record_topics=schema.record_topics(section),
-        drivers=schema.drivers(section),
+        record_topics=robot_parts.record_topics(section),
+        drivers=robot_parts.drivers(section),
         source=tree.place.source,
         text=text,
         sha256=hashlib.sha256(text.encode()).hexdigest(),

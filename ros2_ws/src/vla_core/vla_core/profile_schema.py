@@ -4,33 +4,29 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from vla_core import codecs
 from vla_core.errors import CodecError, listing
 from vla_core.fields import joint_of
+from vla_core.profile_words import check_word, topic_name, word
 from vla_core.specs import (
     ACTION_SPACES,
     GRIPPER_INTERFACES,
     INTERFACES,
     POINTS,
-    QOS,
     STRATEGIES,
     TIMELINES,
     ActionSpec,
     CameraSpec,
     CommandSpec,
-    DriverSpec,
     Kinematics,
     Limits,
     RecordSpec,
-    RecordTopic,
-    SafetySpec,
     Scale,
     StateSpec,
 )
-from vla_core.yamltree import Section, Tree, entries, items, number, text
+from vla_core.yamltree import Section, Tree, entries, items, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,46 +36,15 @@ TOP_KEYS = (
     "safety", "kinematics", "record_topics", "drivers",
 )  # fmt: skip
 _STREAM_KEYS = ("topic", "type", "rate_hz", "max_age_s", "strategy", "stamp")
-CAMERA_KEYS = (*_STREAM_KEYS, "size", "resize", "info_topic")
+CAMERA_KEYS = (*_STREAM_KEYS, "size", "resize", "info_topic", "depth")
 STATE_KEYS = (*_STREAM_KEYS, "fields", "names", "scale", "point")
 RECORD_KEYS = (*_STREAM_KEYS, "fields", "point")
 COMMAND_KEYS = ("interface", "name", "controller")
 LIMIT_KEYS = ("lower", "upper", "max_velocity", "max_step")
 ACTION_KEYS = ("name", "space", "record", "command", "joints", "scale", "limits")
-SAFETY_KEYS = ("workspace", "clamp", "watchdog_s")
-KINEMATICS_KEYS = ("joints", "a", "d", "alpha", "theta", "base", "tool", "reference_rpy")
-RECORD_TOPIC_KEYS = ("topic", "type", "qos")
-DRIVER_KEYS = ("package", "launch", "args")
 
-_TOPIC = re.compile(r"^/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*$")
-_TYPE = re.compile(r"^[a-z]\w*/msg/[A-Z]\w*$")
-_WORD = re.compile(r"^[A-Za-z]\w*$")
 _LARGEST_IMAGE = 16384
 _SUFFIXES = {"position": "pos", "velocity": "vel", "effort": "eff"}
-_DEFAULT_WATCHDOG_S = 0.5
-_Triple = tuple[float, float, float]
-
-
-def word(section: Section, key: str, what: str) -> str:
-    """Return a name that can be part of a dataset key."""
-    value = section.text(key)
-    return check_word(section.child(key), value, what)
-
-
-def check_word(tree: Tree, value: str, what: str) -> str:
-    """Return `value` if it is a plain name."""
-    if not _WORD.match(value):
-        raise tree.place.error(f"'{value}' is no {what}: use letters, digits and underscores, starting with a letter")
-    return value
-
-
-def _topic(section: Section, key: str = "topic") -> str:
-    value = section.text(key)
-    if not _TOPIC.match(value):
-        raise section.error(
-            key, f"'{value}' is no topic name: use words of letters, digits and underscores with '/' between"
-        )
-    return value
 
 
 def _stream(section: Section, default_type: str, types: tuple[str, ...]) -> dict[str, Any]:
@@ -101,7 +66,7 @@ def _stream(section: Section, default_type: str, types: tuple[str, ...]) -> dict
     if stamp == "header" and not has_header:
         raise section.error("stamp", f"{type_name} has no header; use 'receive'")
     return {
-        "topic": _topic(section),
+        "topic": topic_name(section),
         "type": type_name,
         "rate_hz": rate_hz,
         "max_age_s": max_age_s,
@@ -148,7 +113,8 @@ def _camera(name: str, tree: Tree) -> CameraSpec:
         name=name,
         size=_pixels(section, "size"),
         resize=_pixels(section, "resize") if "resize" in section else None,
-        info_topic=_topic(section, "info_topic") if "info_topic" in section else None,
+        info_topic=topic_name(section, "info_topic") if "info_topic" in section else None,
+        depth=section.flag("depth", False),
         **_stream(section, codecs.IMAGE, codecs.IMAGE_TYPES),
     )
 
@@ -246,7 +212,7 @@ def _command(parent: Section) -> CommandSpec:
     interface = section.choice("interface", INTERFACES)
     if interface == "none":
         return CommandSpec(interface=interface, name="", controller="")
-    name = _topic(section, "name")
+    name = topic_name(section, "name")
     return CommandSpec(
         interface=interface, name=name, controller=section.text("controller", name.strip("/").split("/")[0])
     )
@@ -275,91 +241,6 @@ def _per_joint(section: Section, key: str, count: int) -> tuple[float, ...] | No
     if min(values) <= 0.0:
         raise tree.place.error(f"must be larger than 0, got {min(values):g}")
     return values
-
-
-def safety(section: Section) -> SafetySpec:
-    """Return the safety settings."""
-    if "safety" not in section:
-        return SafetySpec(workspace_min=None, workspace_max=None, clamp=False, watchdog_s=_DEFAULT_WATCHDOG_S)
-    inner = Section(section.child("safety"), SAFETY_KEYS)
-    low = high = None
-    if "workspace" in inner:
-        box = Section(inner.child("workspace"), ("min", "max"))
-        low, high = triple(box, "min"), triple(box, "max")
-        if any(a >= b for a, b in zip(low, high, strict=True)):
-            raise box.error("max", f"every element must be larger than that of min {list(low)}, got {list(high)}")
-        if "kinematics" not in section:
-            raise inner.error("workspace", "the workspace box needs 'kinematics', to know where the tool is")
-    return SafetySpec(
-        workspace_min=low,
-        workspace_max=high,
-        clamp=inner.flag("clamp", False),
-        watchdog_s=inner.number("watchdog_s", _DEFAULT_WATCHDOG_S, above=0.0),
-    )
-
-
-def triple(section: Section, key: str, default: _Triple | None = None) -> _Triple:
-    """Return three numbers."""
-    if key not in section and default is not None:
-        return default
-    x, y, z = section.numbers(key, 3)
-    return x, y, z
-
-
-def kinematics(section: Section) -> Kinematics | None:
-    """Return the kinematics of the arm, if the profile has them."""
-    if "kinematics" not in section:
-        return None
-    inner = Section(section.child("kinematics"), KINEMATICS_KEYS)
-    joints = inner.texts("joints")
-    zero = (0.0, 0.0, 0.0)
-    poses: dict[str, _Triple] = {}
-    for part in ("base", "tool"):
-        offset = Section(inner.child(part), ("xyz", "rpy")) if part in inner else None
-        poses[f"{part}_xyz"] = triple(offset, "xyz", zero) if offset else zero
-        poses[f"{part}_rpy"] = triple(offset, "rpy", zero) if offset else zero
-    return Kinematics(
-        joints=joints,
-        a=inner.numbers("a", len(joints)),
-        d=inner.numbers("d", len(joints)),
-        alpha=inner.numbers("alpha", len(joints)),
-        theta=inner.numbers("theta", len(joints)) if "theta" in inner else (0.0,) * len(joints),
-        reference_rpy=triple(inner, "reference_rpy", zero),
-        **poses,
-    )
-
-
-def record_topics(section: Section) -> tuple[RecordTopic, ...]:
-    """Return the topics that are recorded beside the streams."""
-    if "record_topics" not in section:
-        return ()
-    topics = []
-    for tree in items(section.child("record_topics")):
-        inner = Section(tree, RECORD_TOPIC_KEYS)
-        type_name = inner.text("type")
-        if not _TYPE.match(type_name):
-            raise inner.error("type", f"'{type_name}' is no message type; write it like 'std_msgs/msg/String'")
-        topics.append(RecordTopic(topic=_topic(inner), type=type_name, qos=inner.choice("qos", QOS, "default")))
-    return tuple(topics)
-
-
-def drivers(section: Section) -> tuple[DriverSpec, ...]:
-    """Return the launch files that bring the hardware up."""
-    if "drivers" not in section:
-        return ()
-    found = []
-    for name, tree in entries(section.child("drivers")).items():
-        inner = Section(tree, DRIVER_KEYS)
-        args = entries(inner.child("args")) if "args" in inner else {}
-        found.append(
-            DriverSpec(
-                name=check_word(tree, name, "driver name"),
-                package=inner.text("package"),
-                launch=inner.text("launch"),
-                args={key: text(value) for key, value in args.items()},
-            )
-        )
-    return tuple(found)
 
 
 def check_action_spaces(

@@ -40,7 +40,10 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSpec:
-    """One camera; ``name`` gives the dataset key ``observation.images.<name>``. Sizes are (height, width) in pixels."""
+    """One camera; ``name`` gives the dataset key ``observation.images.<name>``. Sizes are (height, width) in pixels.
+
+    ``depth``: its images are depth (see `vla_core.images_depth`), not colour.
+    """
 
     name: str
     topic: str
@@ -52,11 +55,17 @@ class CameraSpec:
     strategy: str
     stamp: str
     info_topic: str | None
+    depth: bool
 
     @property
     def frame_size(self) -> tuple[int, int]:
         """Size of the image in a frame: after the resize, if there is one."""
         return self.resize or self.size
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of the array in a frame: (H, W, 3) for colour, (H, W) for depth."""
+        return self.frame_size if self.depth else (*self.frame_size, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The parts of a robot profile that are no streams: safety, kinematics, recorded topics, drivers."""
+
+from __future__ import annotations
+
+import re
+
+from vla_core.profile_words import Triple, check_word, topic_name, triple
+from vla_core.specs import QOS, DriverSpec, Kinematics, RecordTopic, SafetySpec
+from vla_core.yamltree import Section, entries, items, text
+
+SAFETY_KEYS = ("workspace", "clamp", "watchdog_s")
+KINEMATICS_KEYS = ("joints", "a", "d", "alpha", "theta", "base", "tool", "reference_rpy")
+RECORD_TOPIC_KEYS = ("topic", "type", "qos")
+DRIVER_KEYS = ("package", "launch", "args")
+
+_TYPE = re.compile(r"^[a-z]\w*/msg/[A-Z]\w*$")
+_DEFAULT_WATCHDOG_S = 0.5
+
+
+def safety(section: Section) -> SafetySpec:
+    """Return the safety settings."""
+    if "safety" not in section:
+        return SafetySpec(workspace_min=None, workspace_max=None, clamp=False, watchdog_s=_DEFAULT_WATCHDOG_S)
+    inner = Section(section.child("safety"), SAFETY_KEYS)
+    low = high = None
+    if "workspace" in inner:
+        box = Section(inner.child("workspace"), ("min", "max"))
+        low, high = triple(box, "min"), triple(box, "max")
+        if any(a >= b for a, b in zip(low, high, strict=True)):
+            raise box.error("max", f"every element must be larger than that of min {list(low)}, got {list(high)}")
+        if "kinematics" not in section:
+            raise inner.error("workspace", "the workspace box needs 'kinematics', to know where the tool is")
+    return SafetySpec(
+        workspace_min=low,
+        workspace_max=high,
+        clamp=inner.flag("clamp", False),
+        watchdog_s=inner.number("watchdog_s", _DEFAULT_WATCHDOG_S, above=0.0),
+    )
+
+
+def kinematics(section: Section) -> Kinematics | None:
+    """Return the kinematics of the arm, if the profile has them."""
+    if "kinematics" not in section:
+        return None
+    inner = Section(section.child("kinematics"), KINEMATICS_KEYS)
+    joints = inner.texts("joints")
+    zero = (0.0, 0.0, 0.0)
+    poses: dict[str, Triple] = {}
+    for part in ("base", "tool"):
+        offset = Section(inner.child(part), ("xyz", "rpy")) if part in inner else None
+        poses[f"{part}_xyz"] = triple(offset, "xyz", zero) if offset else zero
+        poses[f"{part}_rpy"] = triple(offset, "rpy", zero) if offset else zero
+    return Kinematics(
+        joints=joints,
+        a=inner.numbers("a", len(joints)),
+        d=inner.numbers("d", len(joints)),
+        alpha=inner.numbers("alpha", len(joints)),
+        theta=inner.numbers("theta", len(joints)) if "theta" in inner else (0.0,) * len(joints),
+        reference_rpy=triple(inner, "reference_rpy", zero),
+        **poses,
+    )
+
+
+def record_topics(section: Section) -> tuple[RecordTopic, ...]:
+    """Return the topics that are recorded beside the streams."""
+    if "record_topics" not in section:
+        return ()
+    topics = []
+    for tree in items(section.child("record_topics")):
+        inner = Section(tree, RECORD_TOPIC_KEYS)
+        type_name = inner.text("type")
+        if not _TYPE.match(type_name):
+            raise inner.error("type", f"'{type_name}' is no message type; write it like 'std_msgs/msg/String'")
+        topics.append(RecordTopic(topic=topic_name(inner), type=type_name, qos=inner.choice("qos", QOS, "default")))
+    return tuple(topics)
+
+
+def drivers(section: Section) -> tuple[DriverSpec, ...]:
+    """Return the launch files that bring the hardware up."""
+    if "drivers" not in section:
+        return ()
+    found = []
+    for name, tree in entries(section.child("drivers")).items():
+        inner = Section(tree, DRIVER_KEYS)
+        args = entries(inner.child("args")) if "args" in inner else {}
+        found.append(
+            DriverSpec(
+                name=check_word(tree, name, "driver name"),
+                package=inner.text("package"),
+                launch=inner.text("launch"),
+                args={key: text(value) for key, value in args.items()},
+            )
+        )
+    return tuple(found)
