@@ -151,14 +151,14 @@ def damage(bag: Path, how: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped", "no mcap", "no yaml"])
-def test_a_damaged_bag_stops_the_conversion_and_leaves_nothing(tmp_path: Path, capsys, how: str) -> None:
+def test_a_damaged_bag_is_reported_and_the_others_go_on(tmp_path: Path, capsys, how: str) -> None:
     bags = make_bags(tmp_path / "bags")
     message = damage(bags[1], how)
     output = tmp_path / "data"
-    assert run("--bags", tmp_path / "bags", "--output", output, "--workers", 1) != 0
+    assert run("--bags", tmp_path / "bags", "--output", output, "--workers", 1, "--strict") != 0
     assert message in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bags"]
-    assert run("--bags", tmp_path / "bags", "--output", output, "--workers", 1, "--skip-bad") == 1
+    assert not output.exists()
+    assert run("--bags", tmp_path / "bags", "--output", output, "--workers", 1) == 1
     assert message in capsys.readouterr().out
     report = json.loads((output / "meta/vla/report.json").read_text())
     assert report["episodes"] == 1
@@ -174,16 +174,16 @@ def test_bad_input_is_refused_with_a_remedy(tmp_path: Path, capsys) -> None:
     assert "no episode in it" in capsys.readouterr().err
     make_bags(bags, 1)
     assert run("--bags", bags, "--output", output, "--fps", 12.5) == 2
-    assert "fps 12.5: LeRobot stores whole frames per second" in capsys.readouterr().err
+    assert "fps 12.5: datasets hold whole frames per second" in capsys.readouterr().err
     output.mkdir()
     (output / "mine").write_text("")
     assert run("--bags", bags, "--output", output) == 2
-    assert "exists already; give another --output, or --force" in capsys.readouterr().err
+    assert "exists already; give another --output, or --overwrite" in capsys.readouterr().err
     assert (output / "mine").exists()
-    assert run("--bags", bags, "--output", output, "--dry-run", "--force") == 0
+    assert run("--bags", bags, "--output", output, "--dry-run", "--overwrite") == 0
     assert "1 episodes of test_arm at 10 fps, cameras: front" in capsys.readouterr().err
     assert (output / "mine").exists()
-    assert run("--bags", bags, "--output", output, "--force", "--workers", 1) == 0
+    assert run("--bags", bags, "--output", output, "--overwrite", "--workers", 1) == 0
     assert not (output / "mine").exists()
     assert not (tmp_path / "data.replaced").exists()
 
@@ -225,7 +225,7 @@ def test_a_killed_conversion_leaves_no_dataset(tmp_path: Path, number: signal.Si
     process = subprocess.Popen(
         [sys.executable, "-m", "vla_recorder.convert.command", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    wait_for(lambda: list(tmp_path.glob("data.partial/.work/*/*.mp4")), what="the first video")
+    wait_for(lambda: list(tmp_path.glob("data.partial/.work/**/*.mp4")), what="the first video")
     process.send_signal(number)
     _, said = process.communicate(timeout=20)
     assert process.returncode != 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""``ros2 run vla_recorder convert``: recorded episodes to a LeRobot v3.0 dataset. Needs no running ROS."""
+"""``ros2 run vla_recorder convert``: recorded episodes to datasets. Needs no running ROS."""
 
 # ruff: noqa: T201  (a command prints)
 
@@ -15,43 +15,116 @@ from pathlib import Path
 
 from vla_core.errors import VlaError
 
+from vla_recorder.convert.episode import ACTIONS
 from vla_recorder.convert.run import Options, Plan, convert, make_plan
-from vla_recorder.media.video import CODECS, PIXEL_FORMATS, VideoSettings
+from vla_recorder.convert.targets import NOOP_RULES, NOOP_THRESHOLD, TARGETS
+from vla_recorder.formats import DEFAULT_FORMAT, FORMATS, FormatError, make_format
+from vla_recorder.media.hardware import encoder_settings
+from vla_recorder.media.settings import add_encoder_arguments
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+_EPILOG = """\
+examples:
+  ros2 run vla_recorder convert --bags bags --output dataset
+  ros2 run vla_recorder convert --bags bags --output sets --target all --action next_state --fps 10 --workers 4
+  ros2 run vla_recorder convert --bags bags --output dataset --resume
+
+exit codes:
+  0    every episode that was chosen is in the dataset
+  1    an episode could not be converted; the others are in the dataset unless --strict was given
+  2    nothing was begun: an option or the input does not fit
+  130  interrupted; finished episodes are kept, --resume goes on
+"""
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults in the help, line breaks of the examples kept."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    default = VideoSettings()
     result = argparse.ArgumentParser(
         prog="convert",
-        description="Convert recorded episodes to a LeRobot v3.0 dataset.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Convert recorded episodes to datasets for training.",
+        epilog=_EPILOG,
+        formatter_class=_Help,
     )
     result.add_argument("--bags", type=Path, required=True, help="folder of the recorder, or one episode folder")
     result.add_argument("--output", type=Path, required=True, help="folder of the dataset; must not exist")
     result.add_argument("--repo-id", default="local/dataset", help="name of the dataset, shown in the report")
-    result.add_argument("--fps", type=float, help="rows per second; default: the profile's")
-    result.add_argument("--profile", type=Path, help="robot profile to read the bags with; default: each bag's own")
-    result.add_argument("--task", help="instruction of all episodes; default: the one recorded with each")
-    result.add_argument("--workers", type=int, default=available_cores(), help="episodes converted at the same time")
-    result.add_argument("--vcodec", choices=tuple(CODECS), default=default.vcodec, help="video codec")
-    result.add_argument(
-        "--pix-fmt",
-        choices=PIXEL_FORMATS,
-        default=default.pix_fmt,
-        help="pixel format; auto keeps the full colour resolution of small images",
+    _add_rows(result.add_argument_group("rows"))
+    _add_content(result.add_argument_group("content"))
+    add_encoder_arguments(result)
+    _add_run(result.add_argument_group("run"))
+    return result
+
+
+def _add_rows(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--target",
+        choices=(*TARGETS, "all"),
+        default="recorded",
+        help="training set: recorded (every frame in which somebody drives), e2e (the same without standstill), planner "
+        "(teleop only, with stop frames), correction (corrections only, with stop frames), all (the last three in one "
+        "pass, each in a folder of its own below --output)",
     )
-    result.add_argument("--crf", type=int, default=default.crf, help="video quality; lower is better and larger")
-    result.add_argument("--gop", type=int, default=default.gop, help="frames per key frame; few read quickly")
-    result.add_argument(
+    group.add_argument("--keep-noops", action="store_true", help="keep the rows in which the robot stands still")
+    group.add_argument(
+        "--noop-rule",
+        choices=NOOP_RULES,
+        default="all",
+        help="what standing still means: no joint and no gripper moves (all), or no joint of an arm (joints)",
+    )
+    group.add_argument(
+        "--noop-threshold",
+        type=float,
+        default=NOOP_THRESHOLD,
+        help="a row is kept if a value differs by more than this from the last row kept [rad or m; gripper: dataset units]",
+    )
+    group.add_argument(
+        "--gripper-closed",
+        type=float,
+        help="joint position of the closed gripper, for stop frames; default: the upper end of its scale in the profile",
+    )
+    group.add_argument("--fps", type=float, help="rows per second, a whole number; default: the profile's")
+    group.add_argument("--task", help="instruction of all episodes; default: the one recorded with each")
+    group.add_argument(
         "--include-failures", action="store_true", help="also take episodes marked as failed or left incomplete"
     )
-    result.add_argument("--skip-bad", action="store_true", help="leave unreadable episodes out instead of stopping")
-    result.add_argument("--force", action="store_true", help="replace an existing output")
-    result.add_argument("--dry-run", action="store_true", help="print what would be converted and stop")
-    return result
+
+
+def _add_content(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--format", choices=tuple(FORMATS), default=DEFAULT_FORMAT, help="format of the dataset")
+    group.add_argument(
+        "--format-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the format; may be repeated",
+    )
+    group.add_argument("--profile", type=Path, help="robot profile to read the bags with; default: each bag's own")
+    group.add_argument(
+        "--action",
+        choices=ACTIONS,
+        default="commanded",
+        help="what a row's action is: the target in force (commanded), the measured joints of the next row (next_state), "
+        "or their difference to this row's (delta; grippers stay absolute)",
+    )
+    group.add_argument("--image-size", type=int, metavar="N", help="resize every camera to N x N pixels")
+    group.add_argument(
+        "--age-columns",
+        action="store_true",
+        help="store with every row how old each stream's message was, and the skew",
+    )
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--workers", type=int, default=available_cores(), help="episodes converted at the same time")
+    group.add_argument("--strict", action="store_true", help="stop at the first episode that cannot be converted")
+    group.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    group.add_argument("--report", type=Path, metavar="FILE", help="also write the report of the run to this JSON file")
+    group.add_argument("--dry-run", action="store_true", help="print what would be converted and stop")
 
 
 def available_cores() -> int:
@@ -63,21 +136,41 @@ def options(arguments: argparse.Namespace) -> Options:
     """Return the options of a conversion.
 
     Raises:
-        VlaError: A number is out of range.
+        VlaError: A number is out of range, or the format has no such option.
     """
     return Options(
         bags=arguments.bags,
         output=arguments.output,
         repo_id=arguments.repo_id,
+        format=make_format(arguments.format, _pairs(arguments.format_option)),
+        target=arguments.target,
+        keep_noops=arguments.keep_noops,
+        noop_rule=arguments.noop_rule,
+        noop_threshold=arguments.noop_threshold,
+        gripper_closed=arguments.gripper_closed,
+        action=arguments.action,
+        image_size=arguments.image_size,
+        age_columns=arguments.age_columns,
         fps=arguments.fps,
         profile=arguments.profile,
         task=arguments.task,
-        workers=arguments.workers,
-        video=VideoSettings(vcodec=arguments.vcodec, pix_fmt=arguments.pix_fmt, crf=arguments.crf, gop=arguments.gop),
+        video=encoder_settings(arguments),
         include_failures=arguments.include_failures,
-        skip_bad=arguments.skip_bad,
-        force=arguments.force,
+        strict=arguments.strict,
+        overwrite=arguments.overwrite,
+        workers=arguments.workers,
+        report=arguments.report,
     )
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise FormatError(f"--format-option {text}: give it as KEY=VALUE")
+        found[key] = value
+    return found
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -29,7 +29,7 @@ def check_output(output: Path, force: bool) -> None:
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; give the path of a folder with --output")
     if output.exists() and any(output.iterdir()) and not force:
-        raise OutputError(f"{output}: exists already; give another --output, or --force to replace it")
+        raise OutputError(f"{output}: exists already; give another --output, or --overwrite to replace it")
 
 
 @contextmanager

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Plan a conversion: choose the episodes and check that they make one dataset."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from vla_core.errors import BagError, VlaError
+from vla_core.profile import Profile, load_profile, mapping_differences, parse_profile
+
+from vla_recorder.bags.reader import EpisodeBag, find_episodes, open_episode
+from vla_recorder.capture.session import OPEN_SUFFIX
+from vla_recorder.convert.episode import Job
+from vla_recorder.convert.joints import Robot
+from vla_recorder.convert.options import Options
+from vla_recorder.convert.targets import Target, targets_of
+
+_BROKEN_ENDS = ("shutdown", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will be converted.
+
+    Attributes:
+        profile: Profile of the dataset.
+        fps: Rows per second.
+        targets: Datasets to make.
+        jobs: (bag, job) in the order of the dataset.
+        skipped: (episode, reason) that are left out on purpose.
+        bad: (episode, reason) that cannot be read.
+        warnings: For people.
+    """
+
+    profile: Profile
+    fps: int
+    targets: tuple[Target, ...]
+    jobs: tuple[tuple[EpisodeBag, Job], ...]
+    skipped: tuple[tuple[str, str], ...]
+    bad: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def make_plan(options: Options) -> Plan:
+    """Choose the episodes and check that they belong together.
+
+    Raises:
+        VlaError: There is nothing to convert, profiles differ, or an option does not fit.
+    """
+    if options.workers < 1:
+        raise VlaError(f"--workers {options.workers}: at least one is needed")
+    targets = targets_of(options.target, keep_noops=options.keep_noops)
+    bags, bad = _open_all(options)
+    chosen, skipped = _choose(bags, bad, options)
+    profiles, unusable = _profiles(chosen, options)
+    bad += unusable
+    if not profiles:
+        raise BagError(f"{options.bags}: no episode can be read; the first says: {bad[0][1]}")
+    first = next(iter(profiles.values()))
+    warnings = _compare(profiles)
+    fps = _whole_fps(options.fps if options.fps is not None else first.fps)
+    for camera in first.cameras:
+        options.video.pixel_format(*camera.frame_size)
+    _check_targets(first, targets, options)
+    jobs = tuple((bag, _job(bag, profiles[bag.name], fps, targets, options)) for bag in chosen if bag.name in profiles)
+    return Plan(
+        profile=first,
+        fps=fps,
+        targets=targets,
+        jobs=jobs,
+        skipped=tuple(skipped),
+        bad=tuple(bad),
+        warnings=tuple(warnings),
+    )
+
+
+def _job(bag: EpisodeBag, profile: Profile, fps: int, targets: tuple[Target, ...], options: Options) -> Job:
+    return Job(
+        folder=bag.folder.absolute(),
+        profile_text=profile.text,
+        profile_source=profile.source,
+        fps=fps,
+        task=options.task or bag.get("task") or profile.task,
+        work_dir=Path(bag.name),
+        video=options.video,
+        format=options.format,
+        name=options.repo_id,
+        targets=targets,
+        action=options.action,
+        noop_rule=options.noop_rule,
+        noop_threshold=options.noop_threshold,
+        gripper_closed=options.gripper_closed,
+        age_columns=options.age_columns,
+    )
+
+
+def _open_all(options: Options) -> tuple[list[EpisodeBag], list[tuple[str, str]]]:
+    bags, bad = [], []
+    for folder in find_episodes(options.bags):
+        try:
+            bags.append(open_episode(folder))
+        except BagError as error:
+            if options.strict:
+                raise
+            bad.append((folder.name, str(error)))
+    bags.sort(key=lambda bag: (bag.get("recorded_at"), bag.name))
+    return bags, bad
+
+
+def _choose(
+    bags: list[EpisodeBag], bad: list[tuple[str, str]], options: Options
+) -> tuple[list[EpisodeBag], list[tuple[str, str]]]:
+    chosen = []
+    skipped = [
+        (path.name, "never closed: its recorder was killed")
+        for path in sorted(options.bags.glob(f"*{OPEN_SUFFIX}"))
+        if path.is_dir()
+    ]
+    for bag in bags:
+        reason = left_out(bag)
+        if reason and not options.include_failures:
+            skipped.append((bag.name, f"{reason}; --include-failures takes it"))
+        else:
+            chosen.append(bag)
+    if not chosen:
+        reasons = Counter(reason for _, reason in skipped)
+        parts = [f"{count} skipped: {reason}" for reason, count in reasons.items()]
+        parts += [f"{name} cannot be read: {reason}" for name, reason in bad]
+        raise BagError(f"{options.bags}: no episode to convert ({'; '.join(parts)})")
+    return chosen, skipped
+
+
+def left_out(bag: EpisodeBag) -> str:
+    """Return why an episode is left out by default; empty if it is taken."""
+    if bag.get("outcome") == "failure":
+        return "its outcome is failure"
+    if bag.get("termination") == "discarded":
+        return "it was discarded"
+    if bag.get("termination") in _BROKEN_ENDS:
+        return f"incomplete ({bag.get('termination')}): {bag.get('error') or 'the recorder was stopped'}"
+    return ""
+
+
+def _profiles(bags: list[EpisodeBag], options: Options) -> tuple[dict[str, Profile], list[tuple[str, str]]]:
+    """Return the profile of every bag, and (bag, reason) for those that have none."""
+    found: dict[str, Profile] = {}
+    bad: list[tuple[str, str]] = []
+    given = load_profile(options.profile) if options.profile is not None else None
+    made: dict[str, Profile] = {}
+    for bag in bags:
+        try:
+            profile = given or _own_profile(bag)
+            if profile.sha256 not in made:
+                made[profile.sha256] = dataset_profile(profile, options)
+            found[bag.name] = made[profile.sha256]
+        except VlaError as error:
+            if options.strict or given is not None:
+                raise
+            bad.append((bag.name, str(error)))
+    return found, bad
+
+
+def _own_profile(bag: EpisodeBag) -> Profile:
+    text = bag.get("profile")
+    if not text:
+        raise BagError(
+            f"{bag.folder}: the bag carries no robot profile, so nobody knows what its topics mean; give the profile "
+            "with --profile"
+        )
+    return parse_profile(text, f"profile in {bag.folder}")
+
+
+def dataset_profile(profile: Profile, options: Options) -> Profile:
+    """Return the profile of the dataset: the robot's, with the image size that was asked for.
+
+    It travels with the dataset, so that a policy sees its images as the training did.
+    """
+    if options.image_size is not None:
+        if options.image_size < 1:
+            raise VlaError(f"--image-size {options.image_size}: give the number of pixels of one side")
+        tree = yaml.safe_load(profile.text)
+        for camera in tree.get("cameras", {}).values():
+            camera["resize"] = [options.image_size, options.image_size]
+        profile = parse_profile(yaml.safe_dump(tree, sort_keys=False, width=120, allow_unicode=True), profile.source)
+    return profile
+
+
+def _check_targets(profile: Profile, targets: tuple[Target, ...], options: Options) -> None:
+    robot = Robot(profile, options.gripper_closed)
+    if any(target.remove_noops for target in targets):
+        robot.position(options.noop_rule)
+    if any(target.stop_frames for target in targets):
+        robot.check_closed()
+
+
+def _compare(profiles: dict[str, Profile]) -> list[str]:
+    """Refuse episodes whose numbers mean different things; other differences only deserve a warning."""
+    first_name, first = next(iter(profiles.items()))
+    warnings = []
+    for name, profile in profiles.items():
+        if profile.sha256 == first.sha256:
+            continue
+        differences = mapping_differences(first, profile)
+        if differences:
+            shown = "; ".join(line.replace("trained with", "there").replace(", now", ", here") for line in differences)
+            raise BagError(
+                f"{name} was recorded with another mapping than {first_name}: {shown}. Convert them apart, or read all "
+                "with one profile by --profile"
+            )
+        warnings.append(
+            f"{name}: its profile differs from that of {first_name} in topics, rates or limits; the mapping is the same"
+        )
+    return warnings
+
+
+def _whole_fps(fps: float) -> int:
+    if fps < 1 or fps != int(fps):
+        raise VlaError(f"fps {fps:g}: datasets hold whole frames per second; give a whole number with --fps")
+    return int(fps)
