@@ -75,9 +75,12 @@ class PacketReference:
     Attributes:
         message: The message that the row shows, as the bag holds it: foxglove_msgs/CompressedVideo or
             ffmpeg_image_transport_msgs/FFMPEGPacket. Two rows that show the same message hold the same object.
+        number: Number of the message on its topic, from 0 (see `vla_recorder.media.stream_copy.PacketNumbers`): rows that
+            follow one another must have consecutive numbers.
     """
 
     message: Any
+    number: int
 
 
 class EpisodeWriter(Protocol):

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Video packets of a bag into an MP4 file as they are: no decoding, no loss, a hundredth of the time.
+
+A packet stands for a picture only together with the ones before it, so packets may be copied only if those of the rows
+follow one another without gap or repetition from a key frame on. `PacketCopier` refuses everything else with a reason;
+the rows must then be decoded and encoded again.
+
+Sources: foxglove_msgs/CompressedVideo (Annex B or low-overhead OBU, one picture per message, no B frames),
+ffmpeg_image_transport_msgs/FFMPEGPacket (the packets of FFmpeg's encoder).
+"""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_recorder.media.bitstream import PacketKind, packet_kind
+from vla_recorder.media.settings import VideoError
+
+COMPRESSED_VIDEO = "foxglove_msgs/msg/CompressedVideo"
+FFMPEG_PACKET = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
+PACKET_TYPES = (COMPRESSED_VIDEO, FFMPEG_PACKET)
+"""Message types whose packets can be copied."""
+
+SAMPLED_KEY_FRAMES = 16
+"""Pictures of an episode that are decoded for the statistics of a copied video."""
+
+_FORMATS = {"h264": "h264", "hevc": "hevc", "av1": "obu"}
+"""Codec -> demuxer of its byte stream."""
+_CODEC_WORDS = {"264": "h264", "265": "hevc", "hevc": "hevc", "av1": "av1"}
+_REMEMBERED = 4096
+
+
+class CopyRefusedError(VideoError):
+    """These packets cannot be copied; the text says why. The rows can be decoded and encoded instead.
+
+    Attributes:
+        key: Image feature of the camera, where it is known.
+        reason: Why, without the name of the camera.
+    """
+
+    def __init__(self, reason: str, key: str = "") -> None:
+        super().__init__(f"{key}: {reason}" if key else reason)
+        self.reason = reason
+        self.key = key
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPacket:
+    """One encoded picture: ``h264``, ``hevc`` or ``av1`` and its bytes."""
+
+    codec: str
+    data: bytes
+
+
+def video_packet(message: Any) -> VideoPacket:
+    """Return the packet of a CompressedVideo (``format``) or FFMPEGPacket (``encoding``) message.
+
+    Raises:
+        CopyRefusedError: The codec cannot be copied.
+    """
+    named = str(getattr(message, "format", "") or getattr(message, "encoding", ""))
+    # FFMPEGPacket may carry more than the codec: the encoder's name ("libx264") or pixel formats behind a semicolon.
+    word = named.lower().partition(";")[0]
+    for part, codec in _CODEC_WORDS.items():
+        if part in word:
+            return VideoPacket(codec, bytes(message.data))
+    raise CopyRefusedError(f"its packets are {named!r}; only {', '.join(_FORMATS)} can be copied")
+
+
+class PacketNumbers:
+    """Remembers which message of a camera was the how manieth, so that rows can prove that none is left out."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        # The message is kept with its number: an id is only unique as long as its object lives.
+        self._known: OrderedDict[int, tuple[int, Any]] = OrderedDict()
+
+    def push(self, message: Any) -> None:
+        """Take the next message of the camera's topic, in the order of sending."""
+        self._known[id(message)] = (self._count, message)
+        self._count += 1
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+    def number(self, message: Any) -> int:
+        """Return the number of a message that was pushed, from 0.
+
+        Raises:
+            KeyError: It was not pushed, or too long ago.
+        """
+        return self._known[id(message)][0]
+
+
+class PacketCopier:
+    """One MP4 file of copied packets. A context manager: leaving it with an error deletes the file."""
+
+    def __init__(self, path: Path, *, height: int, width: int, fps: int) -> None:
+        """Prepare; the file is made when the first packet is known.
+
+        Args:
+            path: The file.
+            height: Of the picture that the rows promise [px].
+            width: Likewise [px].
+            fps: Rows per second: packet i gets the stamp i / fps.
+        """
+        self.path = path
+        self.codec = ""
+        self._size = (height, width)
+        self._time_base = Fraction(1, fps)
+        self._container: Any = None
+        self._stream: Any = None
+        self._number = 0
+        self._keys: list[int] = []
+        self._frames = 0
+
+    @property
+    def frames(self) -> int:
+        """Packets put in so far."""
+        return self._frames
+
+    @property
+    def key_frames(self) -> int:
+        """How many of them are key frames."""
+        return len(self._keys)
+
+    def add(self, message: Any, number: int) -> None:
+        """Copy the packet of one row.
+
+        Args:
+            message: CompressedVideo or FFMPEGPacket.
+            number: Its number among the messages of its topic (see `PacketNumbers`).
+
+        Raises:
+            CopyRefusedError: It does not continue the packets before it, or the first is no key frame, or codec or size
+                differ from what the file holds.
+        """
+        packet = video_packet(message)
+        self._follows(number)
+        kind = self._kind(packet)
+        if self._container is None:
+            self._open(packet, kind)
+        elif packet.codec != self.codec:
+            raise CopyRefusedError(f"row {self._frames}: the codec changes from {self.codec} to {packet.codec}")
+        if kind.key:
+            self._keys.append(self._frames)
+        out = av.Packet(packet.data)
+        out.stream = self._stream
+        out.time_base = self._time_base
+        out.pts = out.dts = self._frames
+        out.duration = 1
+        out.is_keyframe = kind.key
+        self._container.mux(out)
+        self._number = number
+        self._frames += 1
+
+    def _follows(self, number: int) -> None:
+        if self._container is None or number == self._number + 1:
+            return
+        if number == self._number:
+            raise CopyRefusedError(f"row {self._frames} shows the same picture as the row before it")
+        if number < self._number:
+            raise CopyRefusedError(
+                f"row {self._frames} shows a picture that was sent before that of row {self._frames - 1}"
+            )
+        raise CopyRefusedError(
+            f"{number - self._number - 1} pictures between the rows {self._frames - 1} and {self._frames} belong to no row "
+            "(removed rows, or a camera that is faster than the dataset)"
+        )
+
+    def _kind(self, packet: VideoPacket) -> PacketKind:
+        try:
+            kind = packet_kind(packet.codec, packet.data)
+        except ValueError as error:
+            raise CopyRefusedError(f"row {self._frames}: the {packet.codec} packet {error}") from error
+        if not kind.pictures:
+            raise CopyRefusedError(f"row {self._frames}: the {packet.codec} packet holds no picture")
+        if kind.reordered:
+            raise CopyRefusedError(f"row {self._frames}: the picture is sent out of order (B frames)")
+        return kind
+
+    def _open(self, packet: VideoPacket, kind: PacketKind) -> None:
+        if not kind.key:
+            raise CopyRefusedError("the first row is no key frame with its parameter sets")
+        try:
+            source: Any = av.open(io.BytesIO(packet.data), format=_FORMATS[packet.codec])
+            template = source.streams.video[0]
+            context = template.codec_context
+            found, reorders = (context.height, context.width), bool(context.has_b_frames)
+        except (av.FFmpegError, IndexError) as error:
+            raise CopyRefusedError(f"the first {packet.codec} packet cannot be read ({error})") from error
+        if found != self._size:
+            raise CopyRefusedError(
+                f"the pictures are {found[0]}x{found[1]} px and the rows {self._size[0]}x{self._size[1]} (resize)"
+            )
+        if reorders:
+            raise CopyRefusedError("its pictures are sent out of order (B frames)")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._container = av.open(str(self.path), "w")
+        self._stream = self._container.add_stream_from_template(template, opaque=True)
+        self._stream.time_base = self._time_base
+        self.codec = packet.codec
+        source.close()
+
+    def close(self) -> list[NDArray[np.uint8]]:
+        """Finish the file, read every packet back, and return some decoded key frames, evenly spread, for statistics.
+
+        Returns:
+            Up to ``SAMPLED_KEY_FRAMES`` pictures, (H, W, 3) uint8 RGB.
+
+        Raises:
+            CopyRefusedError: A key frame cannot be decoded.
+            VideoError: The file holds another number of pictures than were put in.
+        """
+        if self._container is None:
+            return []
+        self._container.close()
+        pick = np.linspace(0, len(self._keys) - 1, min(SAMPLED_KEY_FRAMES, len(self._keys))).round().astype(int)
+        try:
+            stored, pictures = _read_back(self.path, {self._keys[index] for index in pick})
+        except av.FFmpegError as error:
+            raise CopyRefusedError(f"a key frame cannot be decoded ({error})") from error
+        if stored != self._frames:
+            raise VideoError(f"{self.path}: {self._frames} packets were copied, but the file holds {stored}")
+        return pictures
+
+    def discard(self) -> None:
+        """Close and delete the file; also allowed after it was closed, or when its folder is gone."""
+        if self._container is not None:
+            with suppress(OSError, av.FFmpegError):
+                self._container.close()
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+def _read_back(path: Path, wanted: set[int]) -> tuple[int, list[NDArray[np.uint8]]]:
+    """Return the number of packets in a file, and the pictures of some of its key frames."""
+    pictures: list[NDArray[np.uint8]] = []
+    count = 0
+    container: Any = av.open(str(path))
+    try:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        for packet in container.demux(stream):
+            if packet.size == 0:
+                continue
+            if count in wanted:
+                # Flushed, because the decoder may wait for pictures that are not asked for.
+                frames = packet.decode() + stream.codec_context.decode(None)
+                stream.codec_context.flush_buffers()
+                pictures += [frame.to_ndarray(format="rgb24") for frame in frames]
+            count += 1
+    finally:
+        container.close()
+    return count, pictures
