@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_FORMAT = "lerobot-v3"
 FORMATS: Mapping[str, str] = {
     "lerobot-v3": "vla_recorder.formats.lerobot_v3:LeRobotV3",
+    "lerobot-v2.1": "vla_recorder.formats.lerobot_v21:LeRobotV21",
+    "openpi": "vla_recorder.formats.openpi:OpenPi",
 }
 """Name -> ``module:class``; a module is imported when its format is asked for."""
 

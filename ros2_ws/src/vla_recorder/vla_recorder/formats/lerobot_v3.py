@@ -9,9 +9,8 @@ LeRobot itself is the oracle in the tests: it reads every frame back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +20,48 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vla_recorder.convert.rows import Episode
-from vla_recorder.formats.base import DatasetError, Layout
+from vla_recorder.formats.base import DatasetError, EpisodeWriter, Layout
+from vla_recorder.formats.image_episode import ImageEpisodeWriter, JointEpisodeWriter, encode_png, is_depth
+from vla_recorder.formats.lerobot_meta import (
+    CHUNK_FILES,
+    CODEBASE_VERSION,
+    DATA_FILE_MB,
+    DATA_PATH,
+    EPISODES_PATH,
+    INFO_PATH,
+    STATS_PATH,
+    TASKS_PATH,
+    VIDEO_FILE_MB,
+    VIDEO_IDENTITY,
+    VIDEO_PATH,
+    Place,
+    info_differences,
+    read_episodes,
+    read_info,
+    read_tasks,
+    write_tasks,
+)
+from vla_recorder.formats.lerobot_tables import (
+    HISTOGRAMS_PATH,
+    IMAGES_FILE,
+    automatic_columns,
+    check_episode,
+    complete_features,
+    depth_units,
+    read_histograms,
+    replacing,
+    row_schema,
+    row_tables,
+    stored_statistics,
+    whole_statistics,
+    write_histograms,
+    write_json,
+)
 from vla_recorder.formats.stats import ImageHistogram, Statistics, vector_statistics
 from vla_recorder.formats.video_episode import VideoEpisodeWriter
-from vla_recorder.media.video import VideoSettings, count_frames, join, video_info
+from vla_recorder.media.video import VideoSettings, join, video_info
 
-CODEBASE_VERSION = "v3.0"
-CHUNK_FILES = 1000
-DATA_FILE_MB = 100
-VIDEO_FILE_MB = 200
 _MB = 1024 * 1024
-
-DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
-
-DEFAULT_FEATURES: dict[str, dict[str, Any]] = {
-    "timestamp": {"dtype": "float32", "shape": [1], "names": None},
-    "frame_index": {"dtype": "int64", "shape": [1], "names": None},
-    "episode_index": {"dtype": "int64", "shape": [1], "names": None},
-    "index": {"dtype": "int64", "shape": [1], "names": None},
-    "task_index": {"dtype": "int64", "shape": [1], "names": None},
-}
-
-
-@dataclass(slots=True)
-class _Place:
-    """Where the next episode goes in a series of numbered files."""
-
-    chunk: int = 0
-    file: int = 0
-
-    def advance(self) -> None:
-        self.file += 1
-        if self.file == CHUNK_FILES:
-            self.chunk, self.file = self.chunk + 1, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +69,58 @@ class LeRobotV3:
     """The format with its options."""
 
     name: str = "lerobot-v3"
+    depth: str = field(
+        default="video",
+        metadata={
+            "help": "how depth cameras are stored: video (12 bit logarithmic, small) or image (16 bit or float, exact)",
+            "choices": ("video", "image"),
+        },
+    )
 
-    def episode_writer(self, layout: Layout, work_dir: Path) -> VideoEpisodeWriter:
+    def episode_writer(self, layout: Layout, work_dir: Path) -> EpisodeWriter:
         """Return the writer of one episode."""
-        return VideoEpisodeWriter(layout, work_dir)
+        exact = [key for key, spec in self._features(layout).items() if spec["dtype"] == "image"]
+        if not exact:
+            return VideoEpisodeWriter(layout, work_dir)
+        videos = [key for key in layout.image_keys if key not in exact]
+        kept = {key: spec for key, spec in layout.features.items() if key not in exact}
+        video = VideoEpisodeWriter(replace(layout, features=kept), work_dir)
+        images = ImageEpisodeWriter(layout, work_dir, exact, encode_png, "png")
+        return JointEpisodeWriter([(videos, video), (exact, images)])
 
     def dataset_writer(self, root: Path, layout: Layout) -> DatasetWriter:
         """Return the writer of the dataset."""
+        return self._writer(root, layout)
+
+    def append_writer(self, root: Path, layout: Layout) -> DatasetWriter:
+        """Return a writer that goes on behind the last episode of the dataset in `root`.
+
+        New episodes go into new files; the metadata and the statistics of the whole are written again. No existing file
+        is written into, so `root` may consist of hard links.
+
+        Raises:
+            DatasetError: The dataset holds something else than `layout` says.
+        """
+        writer = self._writer(root, layout)
+        writer.take_over()
+        return writer
+
+    def _writer(self, root: Path, layout: Layout) -> DatasetWriter:
         return DatasetWriter(
-            root, features=layout.features, fps=layout.fps, robot_type=layout.profile.robot, video=layout.video
+            root,
+            features=self._features(layout),
+            fps=layout.fps,
+            robot_type=layout.profile.robot,
+            video=layout.video,
         )
+
+    def _features(self, layout: Layout) -> Mapping[str, Mapping[str, Any]]:
+        if self.depth != "image":
+            return layout.features
+        return {
+            key: {**spec, "dtype": "image"} if spec["dtype"] == "video" and is_depth(spec) else spec
+            for key, spec in layout.features.items()
+        }
 
 
 class DatasetWriter:
@@ -84,9 +132,9 @@ class DatasetWriter:
         """Prepare an empty dataset.
 
         Args:
-            root: Folder to fill; must be empty or absent.
+            root: Folder to fill; must be empty or absent, unless `take_over` is called.
             features: LeRobot features of the frames, without the automatic ones. Those with dtype ``video`` are
-                taken from ``Episode.videos``, all others from ``Episode.columns``.
+                taken from ``Episode.videos``, ``image`` from ``Episode.files``, all others from ``Episode.columns``.
             fps: Rows per second.
             robot_type: Stored in ``info.json``.
             video: How the videos of the episodes were encoded.
@@ -95,55 +143,81 @@ class DatasetWriter:
         self._fps = fps
         self._robot_type = robot_type
         self._video = video
-        self._features: dict[str, dict[str, Any]] = {
-            **{name: {**spec, "shape": list(spec["shape"])} for name, spec in features.items()},
-            **DEFAULT_FEATURES,
-        }
+        self._features = complete_features(features)
         self.video_keys = tuple(name for name, spec in self._features.items() if spec["dtype"] == "video")
-        self._schema = self._row_schema()
+        self._image_keys = tuple(name for name, spec in self._features.items() if spec["dtype"] == "image")
+        self._schema = row_schema(self._features)
         self._tasks: dict[str, int] = {}
         self._episodes: list[dict[str, Any]] = []
-        self._columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in self._schema.names}
-        self._histograms = {key: ImageHistogram() for key in self.video_keys}
-        self._parts: dict[str, list[Path]] = {key: [] for key in self.video_keys}
+        self._histograms: list[Mapping[str, ImageHistogram]] = []
+        self._parts: dict[str, list[tuple[int, Path]]] = {key: [] for key in self.video_keys}
+        self._video_places = {key: Place() for key in self.video_keys}
         self._frames = 0
-        self._place = _Place()
+        self._place = Place()
         self._rows: pq.ParquetWriter | None = None
+        self._stored_video: dict[str, dict[str, Any]] = {}
 
     @property
     def frames(self) -> int:
         """Rows written so far."""
         return self._frames
 
+    def take_over(self) -> None:
+        """Continue the dataset in the folder instead of starting one.
+
+        Raises:
+            DatasetError: It is no LeRobot v3.0 dataset, or holds something else.
+        """
+        info = read_info(self._root)
+        differences = info_differences(info, self._features, fps=self._fps, robot_type=self._robot_type)
+        if differences:
+            raise DatasetError(f"{self._root}: cannot be appended to: {'; '.join(differences)}")
+        self._stored_video = {key: info["features"][key].get("info") or {} for key in self.video_keys}
+        self._tasks = read_tasks(self._root / TASKS_PATH)
+        self._episodes = read_episodes(self._root)
+        self._frames = int(info["total_frames"])
+        known = read_histograms(self._root / HISTOGRAMS_PATH)
+        cameras = (*self.video_keys, *self._image_keys)
+        missing = sorted({e for e in range(len(self._episodes)) for key in cameras if (e, key) not in known})
+        if missing:
+            raise DatasetError(
+                f"{self._root}: {HISTOGRAMS_PATH} lacks the pixels of episodes {missing[:5]}, so statistics over the whole "
+                "cannot be exact; make a dataset of your own from it with `ros2 run vla_recorder merge`, and append to that"
+            )
+        self._histograms = [{key: known[e, key] for key in cameras} for e in range(len(self._episodes))]
+        self._place = Place.after((row["data/chunk_index"], row["data/file_index"]) for row in self._episodes)
+        for key in self.video_keys:
+            self._video_places[key] = Place.after(
+                (row[f"videos/{key}/chunk_index"], row[f"videos/{key}/file_index"]) for row in self._episodes
+            )
+
     def add(self, episode: Episode) -> int:
         """Append one episode and return its index.
 
         Raises:
-            DatasetError: Columns are missing or too many, or differ in length or shape from the features, or a video
-                holds another number of pictures than there are rows.
+            DatasetError: Columns are missing or too many, or differ in length, type or shape from the features, or there
+                is another number of pictures than of rows.
         """
-        self._check(episode)
+        check_episode(episode, self._features)
         index = len(self._episodes)
         length = episode.length
         task_index = self._tasks.setdefault(episode.task, len(self._tasks))
-        frame_index = np.arange(length, dtype=np.int64)
-        columns: dict[str, NDArray[np.generic]] = {
+        columns = {
             **episode.columns,
-            "timestamp": (frame_index / self._fps).astype(np.float32),
-            "frame_index": frame_index,
-            "episode_index": np.full(length, index, np.int64),
-            "index": frame_index + self._frames,
-            "task_index": np.full(length, task_index, np.int64),
+            **automatic_columns(length, fps=self._fps, episode=index, first_index=self._frames, task_index=task_index),
         }
-        statistics: dict[str, Statistics] = {}
-        for name in self._schema.names:
-            self._columns[name].append(columns[name])
-            statistics[name] = vector_statistics(columns[name])
+        images = episode.files.get(IMAGES_FILE) if self._image_keys else None
+        if images is not None:
+            self._note_depth_units(images)
+        self._write_rows(columns, images)
+        statistics = {name: vector_statistics(columns[name]) for name in columns}
+        histograms = {key: episode.histograms[key] for key in (*self.video_keys, *self._image_keys)}
+        statistics.update({key: histogram.statistics() for key, histogram in histograms.items()})
+        self._histograms.append(histograms)
         for key in self.video_keys:
-            self._parts[key].append(episode.videos[key])
-            self._histograms[key].merge(episode.histograms[key])
-            statistics[key] = episode.histograms[key].statistics()
-        self._write_rows(columns)
+            if self._stored_video:
+                self._check_encoding(key, episode.videos[key])
+            self._parts[key].append((index, episode.videos[key]))
         row: dict[str, Any] = {
             "episode_index": index,
             "tasks": [episode.task],
@@ -174,113 +248,95 @@ class DatasetWriter:
         for row in self._episodes:
             row["meta/episodes/chunk_index"] = 0
             row["meta/episodes/file_index"] = 0
-        self._write_episodes()
-        self._write_tasks()
-        _write_json(self._root / "meta/stats.json", self._statistics())
+        with replacing(self._root / EPISODES_PATH) as new:
+            pq.write_table(pa.Table.from_pylist(self._episodes), new, compression="snappy")
+        write_tasks(self._root / TASKS_PATH, self._tasks)
+        write_histograms(self._root / HISTOGRAMS_PATH, self._histograms)
+        write_json(self._root / STATS_PATH, self._statistics())
         # Written last: a folder with info.json is a complete dataset.
-        _write_json(self._root / "meta/info.json", self._info())
+        write_json(self._root / INFO_PATH, self._info())
 
-    def _check(self, episode: Episode) -> None:
-        wanted = set(self._schema.names) - set(DEFAULT_FEATURES)
-        if set(episode.columns) != wanted:
-            raise DatasetError(f"episode has columns {sorted(episode.columns)}, the features need {sorted(wanted)}")
-        length = episode.length
-        for name, values in episode.columns.items():
-            shape = (length, *self._features[name]["shape"])
-            if values.shape != shape and not (shape[1:] == (1,) and values.shape == (length,)):
-                raise DatasetError(f"column {name!r} has the shape {values.shape}, the feature needs {shape}")
-            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-                raise DatasetError(f"column {name!r} holds NaN or infinity; no policy can be trained on that")
-        for key in self.video_keys:
-            pictures = count_frames(episode.videos[key])
-            if pictures != length:
-                raise DatasetError(f"{episode.videos[key]}: {pictures} pictures for {length} rows of {key!r}")
+    def _check_encoding(self, key: str, path: Path) -> None:
+        """Refuse a video that decodes otherwise than what the dataset holds; ``info.json`` describes all of them."""
+        known = self._stored_video[key]
+        found = video_info(path, self._video, self._fps)
+        differences = [
+            f"{name} is {known.get(name)!r} there, {found.get(name)!r} here"
+            for name in VIDEO_IDENTITY
+            if known.get(name) != found.get(name)
+        ]
+        if differences:
+            raise DatasetError(
+                f"{self._root}: {key} was encoded otherwise: {'; '.join(differences)}; append with the same encoder "
+                "settings, or make a dataset of its own"
+            )
 
-    def _row_schema(self) -> pa.Schema:
-        fields = []
-        for name, spec in self._features.items():
-            if spec["dtype"] == "video":
-                continue
-            kind = pa.from_numpy_dtype(np.dtype(spec["dtype"]))
-            shape = spec["shape"]
-            if len(shape) != 1:
-                raise DatasetError(f"feature {name!r} has the shape {shape}; only vectors and videos are stored")
-            fields.append(pa.field(name, kind if shape == [1] else pa.list_(kind, shape[0])))
-        return pa.schema(fields)
+    def _note_depth_units(self, images: Path) -> None:
+        for key, unit in depth_units(images).items():
+            info = self._features[key].setdefault("info", {"is_depth_map": True})
+            known = info.setdefault("depth_unit", unit)
+            if known != unit:
+                raise DatasetError(f"{key}: this episode holds depth in {unit}, the ones before it in {known}")
 
-    def _write_rows(self, columns: Mapping[str, NDArray[np.generic]]) -> None:
-        path = self._root / DATA_PATH.format(chunk_index=self._place.chunk, file_index=self._place.file)
-        if self._rows is not None and path.stat().st_size >= DATA_FILE_MB * _MB:
+    def _data_path(self) -> Path:
+        return self._root / DATA_PATH.format(chunk_index=self._place.chunk, file_index=self._place.file)
+
+    def _write_rows(self, columns: Mapping[str, NDArray[np.generic]], images: Path | None) -> None:
+        if self._rows is not None and self._data_path().stat().st_size >= DATA_FILE_MB * _MB:
             self._rows.close()
             self._rows = None
             self._place.advance()
-            path = self._root / DATA_PATH.format(chunk_index=self._place.chunk, file_index=self._place.file)
         if self._rows is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._rows = pq.ParquetWriter(path, self._schema, compression="snappy")
-        arrays = []
-        for field in self._schema:
-            values = np.ascontiguousarray(columns[field.name])
-            if pa.types.is_fixed_size_list(field.type):
-                flat = pa.array(values.reshape(-1), type=field.type.value_type)
-                arrays.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size))
-            else:
-                arrays.append(pa.array(values.reshape(-1), type=field.type))
-        # One row group per episode, so that a reader fetches an episode without touching the others.
-        self._rows.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+            self._data_path().parent.mkdir(parents=True, exist_ok=True)
+            self._rows = pq.ParquetWriter(self._data_path(), self._schema, compression="snappy")
+        # Every episode starts a row group, so that a reader fetches it without touching the others.
+        for table in row_tables(columns, self._schema, images):
+            self._rows.write_table(table)
 
     def _join_videos(self, key: str) -> None:
-        place = _Place()
-        group: list[int] = []
+        place = self._video_places[key]
+        group: list[tuple[int, Path]] = []
         size = 0
-        for index, part in enumerate(self._parts[key]):
+        for index, part in self._parts[key]:
             part_size = part.stat().st_size
             if group and size + part_size > VIDEO_FILE_MB * _MB:
                 self._join_group(key, group, place)
                 place.advance()
                 group, size = [], 0
-            group.append(index)
+            group.append((index, part))
             size += part_size
-        self._join_group(key, group, place)
+        if group:
+            self._join_group(key, group, place)
 
-    def _join_group(self, key: str, group: list[int], place: _Place) -> None:
+    def _join_group(self, key: str, group: list[tuple[int, Path]], place: Place) -> None:
         output = self._root / VIDEO_PATH.format(video_key=key, chunk_index=place.chunk, file_index=place.file)
-        join([self._parts[key][index] for index in group], output, self._fps)
+        join([part for _, part in group], output, self._fps)
         position = 0
-        for index in group:
+        for index, part in group:
             row = self._episodes[index]
             row[f"videos/{key}/chunk_index"] = place.chunk
             row[f"videos/{key}/file_index"] = place.file
             row[f"videos/{key}/from_timestamp"] = position / self._fps
             position += row["length"]
             row[f"videos/{key}/to_timestamp"] = position / self._fps
-            self._parts[key][index].unlink()
+            part.unlink()
 
     def _statistics(self) -> dict[str, Statistics]:
-        result = {name: vector_statistics(np.concatenate(parts)) for name, parts in self._columns.items()}
-        result.update({key: histogram.statistics() for key, histogram in self._histograms.items()})
+        paths = sorted({(row["data/chunk_index"], row["data/file_index"]) for row in self._episodes})
+        files = [self._root / DATA_PATH.format(chunk_index=chunk, file_index=file) for chunk, file in paths]
+        result = stored_statistics(files, self._schema)
+        result.update(whole_statistics(self._histograms, (*self.video_keys, *self._image_keys)))
         return result
-
-    def _write_episodes(self) -> None:
-        path = self._root / EPISODES_PATH
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(self._episodes), path, compression="snappy")
-
-    def _write_tasks(self) -> None:
-        # LeRobot reads this file with pandas and expects the task as the index, which is said in the file's metadata.
-        table = pa.table({"task_index": list(self._tasks.values()), "task": list(self._tasks)})
-        described = [
-            {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": numpy, "metadata": None}
-            for name, kind, numpy in (("task_index", "int64", "int64"), ("task", "unicode", "object"))
-        ]
-        pandas = {"index_columns": ["task"], "column_indexes": [], "columns": described, "pandas_version": "2.0.0"}
-        pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), self._root / "meta/tasks.parquet")
 
     def _info(self) -> dict[str, Any]:
         features = {name: dict(spec) for name, spec in self._features.items()}
         for key in self.video_keys:
-            first = self._root / VIDEO_PATH.format(video_key=key, chunk_index=0, file_index=0)
-            features[key]["info"] = video_info(first, self._video, self._fps)
+            chunk, file = (self._episodes[0][f"videos/{key}/{part}_index"] for part in ("chunk", "file"))
+            first = self._root / VIDEO_PATH.format(video_key=key, chunk_index=chunk, file_index=file)
+            features[key]["info"] = {
+                **video_info(first, self._video, self._fps),
+                **(self._features[key].get("info") or {}),
+            }
         return {
             "codebase_version": CODEBASE_VERSION,
             "fps": self._fps,
@@ -296,8 +352,3 @@ class DatasetWriter:
             "robot_type": self._robot_type,
             "splits": {"train": f"0:{len(self._episodes)}"},
         }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
