@@ -1,25 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Read recorded episodes without ROS: folders, metadata, decoded messages."""
+"""Read recorded episodes without ROS: folders or files of any storage, metadata, decoded messages.
+
+MCAP and sqlite3, split into files or not, compressed by chunk, message or file, with or without ``metadata.yaml``, and
+ROS 1 bags. A damaged bag is read up to the damage and says so (`EpisodeBag.damage`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import mimetypes
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-from mcap.exceptions import McapError
-from mcap.reader import make_reader
-from mcap_ros2.decoder import DecoderFactory
+import zstandard
 from vla_core.errors import BagError
 
-from vla_recorder.bags.writer import METADATA_FILE
+from vla_recorder.bags.merge import merged_files
+from vla_recorder.bags.metadata import ROOT, Metadata, read_metadata
+from vla_recorder.bags.source import Attachment, BagSource, DamagedError, RawMessage
+from vla_recorder.bags.storage import ZSTD_MAGIC, bag_files, is_bag_file, is_compressed, open_source, split_key, stem
+from vla_recorder.bags.types import Decoders
+from vla_recorder.bags.writer import METADATA_FILE, METADATA_RECORD
 
-_DAMAGE = (McapError, EOFError, ValueError, struct.error, UnicodeDecodeError)
+ATTACHMENTS = "attachments"
+"""Folder beside the bag files with further files of the episode."""
+
+NOT_EPISODES = (".open", ".broken", ".part")
+_BLOCK = 1 << 20
 
 
 class Received(NamedTuple):
@@ -30,26 +43,51 @@ class Received(NamedTuple):
     message: Any
 
 
-@dataclass(frozen=True, slots=True)
+class _File(NamedTuple):
+    """A file of the bag and its first time of reception [ns]."""
+
+    path: Path
+    first_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeBag:
-    """A closed episode.
+    """An episode.
 
     Attributes:
-        folder: Folder with ``metadata.yaml``.
-        file: The MCAP file.
-        custom: Metadata of the episode (``custom_data``).
+        folder: Where it lies: a folder, or a single file.
+        files: The bag files, in order.
+        custom: Metadata of the episode (``custom_data``); empty for bags of other programs.
         counts: Topic -> number of messages.
+        types: Topic -> type, for example ``sensor_msgs/msg/Image``.
+        span_ns: First and last time of reception [ns].
+        notes: What the reader had to correct, for people.
     """
 
     folder: Path
-    file: Path
+    files: tuple[Path, ...]
     custom: Mapping[str, str]
     counts: Mapping[str, int]
+    types: Mapping[str, str]
+    span_ns: tuple[int, int]
+    notes: tuple[str, ...] = ()
+    _starts: tuple[int, ...] = ()
+    _damages: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def name(self) -> str:
-        """Folder name."""
-        return self.folder.name
+        """Name of the folder, or of the file without its suffix."""
+        return stem(self.folder) if self.folder.is_file() else self.folder.name
+
+    @property
+    def damage(self) -> str:
+        """What of the bag cannot be read, as far as it is known: some of it shows only while messages are read."""
+        return "; ".join(dict.fromkeys(self._damages))
+
+    @property
+    def uuid(self) -> str:
+        """Identity of the episode; of a bag of another program it follows from the content."""
+        return self.get("episode_uuid") or str(uuid.UUID(self.content_hash()[:32]))
 
     def get(self, key: str, default: str = "") -> str:
         """Return one value of the metadata."""
@@ -71,84 +109,259 @@ class EpisodeBag:
                 f"{self.folder / METADATA_FILE}: custom_data.{key} is no JSON ({error}); was it edited by hand?"
             ) from error
 
-    def messages(self, topics: set[str]) -> Iterator[Received]:
+    def content_hash(self) -> str:
+        """Return the SHA-256 of the bag files, in order, as hexadecimal digits.
+
+        Raises:
+            BagError: A file cannot be read.
+        """
+        digest = hashlib.sha256()
+        for path in self.files:
+            try:
+                with path.open("rb") as stream:
+                    while block := stream.read(_BLOCK):
+                        digest.update(block)
+            except OSError as error:
+                raise BagError(f"{path}: cannot be read ({error.strerror or error})") from error
+        return digest.hexdigest()
+
+    def messages(self, topics: Collection[str]) -> Iterator[Received]:
         """Yield the messages of some topics, decoded, in the order in which they were received.
 
         Raises:
-            BagError: The file is damaged or a topic cannot be decoded.
+            BagError: Nothing can be read, or the type of a topic is not known. Damage is no error, see `damage`.
         """
-        factory = DecoderFactory()
+        decoders = Decoders(self.folder)
+        for connection, log_ns, _, data in self.raw_messages(topics):
+            yield Received(connection.topic, log_ns, decoders.decode(connection, data))
+
+    def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
+        """Yield serialized messages of some topics (None: all) in the order in which they were received.
+
+        Raises:
+            BagError: Nothing can be read. Damage is no error, see `damage`.
+        """
+        files = [
+            (start, partial(self._read_file, path, topics))
+            for path, start in zip(self.files, self._starts, strict=True)
+        ]
+        return merged_files(files)
+
+    def _read_file(self, path: Path, topics: Collection[str] | None) -> Iterator[RawMessage]:
         try:
-            with self.file.open("rb") as stream:
-                reader = make_reader(stream, validate_crcs=True)
-                for schema, channel, message in reader.iter_messages(topics=topics, log_time_order=False):
-                    decode = factory.decoder_for(channel.message_encoding, schema)
-                    if decode is None:
-                        kind = "no schema" if schema is None else f"a schema in {schema.encoding}"
-                        raise BagError(
-                            f"{self.file}: {channel.topic} has {channel.message_encoding} messages with {kind}; only "
-                            "cdr with ros2msg can be read. Was it recorded by another tool?"
-                        )
-                    yield Received(channel.topic, message.log_time, decode(message.data))
+            source = open_source(path)
+        except DamagedError as error:
+            self._damages.append(f"{path}: {error}")
+            return
         except OSError as error:
-            raise BagError(f"{self.file}: cannot be read ({error.strerror or error})") from error
-        except _DAMAGE as error:
-            raise BagError(
-                f"{self.file}: the bag is damaged ({type(error).__name__}: {error}). Copy it again from its source, or "
-                "leave it out with --skip-bad"
-            ) from error
+            raise BagError(f"{path}: cannot be read ({error.strerror or error})") from error
+        engine = zstandard.ZstdDecompressor()
+        with source:
+            chosen = frozenset(
+                number for number, found in source.connections.items() if topics is None or found.topic in topics
+            )
+            for message in source.read(chosen):
+                # A serialized message cannot begin like this, so compression by message needs no word of metadata.yaml.
+                if message.data[:4] != ZSTD_MAGIC:
+                    yield message
+                    continue
+                try:
+                    yield message._replace(data=engine.decompressobj().decompress(message.data))
+                except zstandard.ZstdError as error:
+                    source.note(f"a message on {message.topic} cannot be unpacked ({error}); those before it are read")
+                    break
+            if source.damage:
+                self._damages.append(source.damage)
+
+    def attachments(self) -> Iterator[Attachment]:
+        """Yield the files that belong to the episode: those inside the bag, then those in its folder ``attachments``.
+
+        Raises:
+            BagError: A file cannot be read.
+        """
+        for path in self.files:
+            try:
+                with open_source(path) as source:
+                    yield from source.attachments()
+                    if source.damage:
+                        self._damages.append(source.damage)
+            except DamagedError as error:
+                self._damages.append(f"{path}: {error}")
+        folder = self.folder / ATTACHMENTS
+        if not folder.is_dir():
+            return
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            try:
+                yield Attachment(path.relative_to(folder).as_posix(), media_type, path.read_bytes())
+            except OSError as error:
+                raise BagError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+@dataclass(slots=True)
+class _Content:
+    """What the files of a bag hold."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    custom: dict[str, str] = field(default_factory=dict)
+    files: list[_File] = field(default_factory=list)
+    first_ns: int = 1 << 64
+    last_ns: int = 0
+    damages: list[str] = field(default_factory=list)
+
+    def add(self, path: Path, source: BagSource) -> None:
+        """Take what one file says."""
+        for number, connection in source.connections.items():
+            self.types.setdefault(connection.topic, connection.type)
+            self.counts[connection.topic] = self.counts.get(connection.topic, 0) + source.counts.get(number, 0)
+        if any(source.counts.values()):
+            self.first_ns, self.last_ns = min(self.first_ns, source.span_ns[0]), max(self.last_ns, source.span_ns[1])
+        self.files.append(_File(path, source.span_ns[0]))
+        self.custom.update(_custom(source))
+        if source.damage:
+            self.damages.append(source.damage)
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """First and last time of reception."""
+        return (self.first_ns, self.last_ns) if any(self.counts.values()) else (0, 0)
+
+
+def _custom(source: BagSource) -> dict[str, str]:
+    if METADATA_RECORD in source.metadata:
+        return dict(source.metadata[METADATA_RECORD])
+    return dict(source.metadata.get(ROOT, {}))
 
 
 def open_episode(folder: Path) -> EpisodeBag:
-    """Read the metadata of one episode.
+    """Open one episode: a bag folder, or a single bag file.
+
+    What ``metadata.yaml`` says is checked against the files; where it is absent or wrong, the files count.
 
     Raises:
-        BagError: There is no readable ``metadata.yaml`` with one MCAP file.
+        BagError: There is no bag file that can be read.
     """
-    path = folder / METADATA_FILE
+    notes: list[str] = []
+    metadata = _metadata(folder, notes)
+    paths = _paths(folder, metadata, notes)
+    if metadata is not None and metadata.files and all(is_compressed(path) for path in paths) and not notes:
+        return _trusting(folder, paths, metadata)
+    content = _Content()
+    for path in paths:
+        try:
+            with open_source(path) as source:
+                content.add(path, source)
+        except DamagedError as error:
+            content.damages.append(f"{path}: nothing in it can be read: {error}")
+    if not content.files:
+        raise BagError(f"{'; '.join(content.damages)}. Copy it again from its source, or leave it out with --skip-bad")
+    custom = content.custom
+    if metadata is not None:
+        custom = {**custom, **metadata.custom}
+        _compare(folder, metadata, content, notes)
+    return EpisodeBag(
+        folder=folder,
+        files=tuple(path for path, _ in content.files),
+        custom=custom,
+        counts=content.counts,
+        types=content.types,
+        span_ns=content.span_ns,
+        notes=tuple(notes),
+        _starts=tuple(first for _, first in content.files),
+        _damages=content.damages,
+    )
+
+
+def _metadata(folder: Path, notes: list[str]) -> Metadata | None:
+    if folder.is_file():
+        return None
+    if not folder.is_dir():
+        raise BagError(f"{folder}: no such bag")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        return read_metadata(folder)
+    except BagError as error:
+        notes.append(f"{error}; the files were read instead")
+        return None
+
+
+def _paths(folder: Path, metadata: Metadata | None, notes: list[str]) -> list[Path]:
+    if folder.is_file():
+        return [folder]
+    present = bag_files(folder)
+    listed = [folder / name for name in metadata.files] if metadata is not None else []
+    absent = [path.name for path in listed if not path.is_file()]
+    if listed and not absent:
+        return listed
+    if not present:
+        detail = f": {', '.join(absent)}, named in {METADATA_FILE}, is not there" if absent else ""
         raise BagError(
-            f"{folder}: no readable {METADATA_FILE} ({error.strerror or error}); a closed episode has one. Was it copied "
-            "completely?"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BagError(f"{path}: not readable as YAML ({error})") from error
-    try:
-        info = content["rosbag2_bagfile_information"]
-        storage, files = info["storage_identifier"], info["relative_file_paths"]
-        counts = {
-            topic["topic_metadata"]["name"]: int(topic["message_count"]) for topic in info["topics_with_message_count"]
-        }
-        custom = {str(key): str(value) for key, value in (info.get("custom_data") or {}).items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BagError(f"{path}: not the metadata of a bag (missing {error}). Is it another program's file?") from error
-    if storage != "mcap" or len(files) != 1:
-        raise BagError(
-            f"{path}: {len(files)} files stored as {storage!r}; an episode is one MCAP file. Convert it with "
-            "`ros2 bag convert` to unsplit mcap first"
+            f"{folder}: no readable bag file{detail}. An episode is a folder with {METADATA_FILE} and an MCAP or sqlite3 "
+            "file; was it copied completely?"
         )
-    file = folder / files[0]
-    if not file.is_file():
-        raise BagError(f"{file}: named in {METADATA_FILE}, but it is not there. Was the folder copied completely?")
-    return EpisodeBag(folder, file, custom, counts)
+    if absent:
+        notes.append(
+            f"{folder / METADATA_FILE} names {', '.join(absent)}, which is not there; what is there was read: "
+            f"{', '.join(path.name for path in present)}"
+        )
+    return present
+
+
+def _compare(folder: Path, metadata: Metadata, content: _Content, notes: list[str]) -> None:
+    if content.damages or dict(metadata.counts) == content.counts:
+        return
+    notes.append(
+        f"{folder / METADATA_FILE} speaks of {sum(metadata.counts.values())} messages on {len(metadata.counts)} topics, the "
+        f"files hold {sum(content.counts.values())} on {len(content.counts)}; the files count"
+    )
+
+
+def _trusting(folder: Path, paths: list[Path], metadata: Metadata) -> EpisodeBag:
+    """A bag whose files are compressed as a whole: unpacking them only to count would double the time."""
+    order = range(len(paths))
+    return EpisodeBag(
+        folder=folder,
+        files=tuple(paths),
+        custom=metadata.custom,
+        counts=metadata.counts,
+        types=metadata.types,
+        span_ns=metadata.span_ns,
+        _starts=tuple(metadata.span_ns[0] + number for number in order),
+    )
 
 
 def find_episodes(folder: Path) -> list[Path]:
-    """Return the folders of closed episodes in (or at) a folder, oldest first by name.
+    """Return the episodes in (or at) a folder, by name: bag folders and single bag files, also one level deeper.
+
+    Folders of open or broken episodes (``.open``, ``.broken``) are left out.
 
     Raises:
         BagError: The folder does not exist or holds no episode.
     """
+    if is_bag_file(folder):
+        return [folder]
     if not folder.is_dir():
         raise BagError(f"{folder}: no such folder; give the recorder's output_dir with --bags")
-    if (folder / METADATA_FILE).is_file():
-        return [folder]
-    found = sorted(path.parent for path in folder.glob(f"*/{METADATA_FILE}") if path.parent.suffix != ".open")
+    found = _episodes(folder, depth=2)
     if not found:
         raise BagError(
             f"{folder}: no episode in it (a folder with {METADATA_FILE} and an MCAP file). Record one with "
             "`ros2 launch vla_bringup record.launch.py output_dir:=...`, or give another folder with --bags"
         )
     return found
+
+
+def _episodes(folder: Path, depth: int) -> list[Path]:
+    if (folder / METADATA_FILE).is_file():
+        return [folder]
+    files = bag_files(folder)
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not _is_passed(path))
+    if files and len({split_key(path)[0] for path in files}) == 1 and not any(path.suffix == ".bag" for path in files):
+        # The parts of one bag that lost its metadata.yaml.
+        return [folder]
+    nested = [episode for path in inner for episode in _episodes(path, depth - 1)] if depth else []
+    return sorted([*files, *nested])
+
+
+def _is_passed(folder: Path) -> bool:
+    return folder.name.startswith(".") or folder.suffix in NOT_EPISODES or folder.name == ATTACHMENTS
