@@ -98,7 +98,7 @@ def test_a_full_disk_fails_the_episode(tmp_path: Path, monkeypatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(session._bag._writer, "add_message", full)
+    monkeypatch.setattr(os, "writev", full)
     session.write("/text", MESSAGE, 1, 1)
     wait_for(lambda: session.error)
     assert "No space left on device): the disk is full; free space or choose another output_dir" in session.error

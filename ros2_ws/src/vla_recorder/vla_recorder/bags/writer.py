@@ -2,9 +2,9 @@
 
 """One episode as a rosbag2 folder: an MCAP file and ``metadata.yaml``.
 
-The `mcap` library is used directly because ``rosbag2_py`` cannot do three things that an episode needs: take a publish
-time apart from the receive time, take metadata that are known only at the end (the outcome), and bring everything to the
-disk at least once a second. ``ros2 bag info`` and ``ros2 bag play`` read the result.
+``rosbag2_py`` cannot do three things that an episode needs: take a publish time apart from the receive time, take
+metadata that are known only at the end (the outcome), and bring everything to the disk at least once a second.
+``ros2 bag info`` and ``ros2 bag play`` read the result.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from mcap.writer import CompressionType, Writer
+from mcap.records import Attachment
 from vla_core.errors import BagError
+
+from vla_recorder.bags.mcap_file import COMPRESSIONS, McapFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +32,9 @@ METADATA_RECORD = "vla"
 the end like that of ``metadata.yaml``; the last record of a file wins."""
 
 METADATA_FILE = "metadata.yaml"
-FLUSH_PERIOD_S = 0.5
-COMPRESSIONS = {"none": CompressionType.NONE, "lz4": CompressionType.LZ4, "zstd": CompressionType.ZSTD}
+FLUSH_PERIOD_S = 0.4
 
 _ROSBAG2_VERSION = 9
-_BUFFER_BYTES = 1 << 20
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free space or choose another output_dir",
     errno.EDQUOT: "the disk quota is used up; free space or choose another output_dir",
@@ -130,8 +130,8 @@ class BagWriter:
         folder: Path,
         name: str,
         *,
-        compression: str = "zstd",
-        chunk_bytes: int = 1 << 20,
+        compression: str = "auto",
+        chunk_bytes: int = 4 << 20,
         custom_data: Mapping[str, str] | None = None,
     ) -> None:
         """Create the folder and the file ``<name>_0.mcap`` in it.
@@ -159,12 +159,14 @@ class BagWriter:
             raise BagError(f"{folder}: exists already; an episode never overwrites another")
         with writing(folder):
             folder.mkdir(parents=True)
-            self._stream: IO[bytes] = self.path.open("wb", buffering=_BUFFER_BYTES)
-            self._writer = Writer(self._stream, chunk_size=chunk_bytes, compression=COMPRESSIONS[compression])
-            self._writer.start(profile="ros2")
-            if custom_data:
-                self._writer.add_metadata(METADATA_RECORD, dict(custom_data))
-            self._stream.flush()
+            try:
+                self._file = McapFile(self.path, compression=compression, chunk_bytes=chunk_bytes)
+                if custom_data:
+                    self._file.add_metadata(METADATA_RECORD, custom_data)
+            except OSError:
+                self.path.unlink(missing_ok=True)
+                folder.rmdir()
+                raise
 
     @property
     def messages(self) -> int:
@@ -184,12 +186,13 @@ class BagWriter:
         """Announce a topic; a second call with the same name does nothing."""
         if info.name in self._channels:
             return
-        if info.type not in self._schemas:
-            self._schemas[info.type] = self._writer.register_schema(info.type, "ros2msg", info.definition.encode())
         metadata = {"offered_qos_profiles": yaml.safe_dump([dict(qos) for qos in info.qos], sort_keys=False)}
         if info.type_hash:
             metadata["topic_type_hash"] = info.type_hash
-        number = self._writer.register_channel(info.name, "cdr", self._schemas[info.type], metadata)
+        with writing(self.path):
+            if info.type not in self._schemas:
+                self._schemas[info.type] = self._file.add_schema(info.type, "ros2msg", info.definition.encode())
+            number = self._file.add_channel(info.name, self._schemas[info.type], metadata)
         self._channels[info.name] = _Channel(number, info)
 
     def write(self, topic: str, data: bytes, log_ns: int, publish_ns: int) -> None:
@@ -206,7 +209,7 @@ class BagWriter:
         """
         channel = self._channels[topic]
         with writing(self.path):
-            self._writer.add_message(channel.number, log_ns, data, publish_ns, channel.count.messages)
+            self._file.add_message(channel.number, channel.count.messages, log_ns, publish_ns, data)
         channel.count.add(publish_ns, len(data))
         self._first_ns = log_ns if self._first_ns is None else min(self._first_ns, log_ns)
         self._last_ns = max(self._last_ns, log_ns)
@@ -225,9 +228,9 @@ class BagWriter:
             BagError: The disk refuses it.
         """
         with writing(self.path):
-            # A chunk that is still open would otherwise be written behind the attachment although it is older.
-            self._writer.flush()
-            self._writer.add_attachment(created_ns, self._last_ns, name, media_type, data)
+            self._file.add_attachment(
+                Attachment(create_time=created_ns, log_time=self._last_ns, name=name, media_type=media_type, data=data)
+            )
 
     def flush_if_due(self) -> None:
         """Bring what was written to the operating system twice a second, so that a killed process loses little.
@@ -238,8 +241,17 @@ class BagWriter:
         now = time.monotonic()
         if now >= self._next_flush:
             with writing(self.path):
-                self._writer.flush()
+                self._file.flush()
             self._next_flush = now + FLUSH_PERIOD_S
+
+    def sync(self) -> None:
+        """Bring what was flushed to the disk itself, against a power cut; may be called from another thread.
+
+        Raises:
+            BagError: The disk refuses it.
+        """
+        with writing(self.path):
+            self._file.sync()
 
     def close(self, custom_data: Mapping[str, str]) -> None:
         """Finish the file, bring it to the disk and write ``metadata.yaml``.
@@ -251,24 +263,27 @@ class BagWriter:
             BagError: The disk refuses it.
         """
         with writing(self.path):
-            self._writer.add_metadata(METADATA_RECORD, dict(custom_data))
-            self._writer.finish()
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
+            self._file.add_metadata(METADATA_RECORD, custom_data)
+            self._file.finish()
+            self._file.close()
         target = self.folder / METADATA_FILE
+        temporary = target.with_suffix(".tmp")
+        text = yaml.safe_dump(self._metadata(custom_data), sort_keys=False, allow_unicode=True)
         with writing(target):
-            temporary = target.with_suffix(".tmp")
-            with temporary.open("w", encoding="utf-8") as stream:
-                yaml.safe_dump(self._metadata(custom_data), stream, sort_keys=False, allow_unicode=True)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.rename(target)
+            try:
+                with temporary.open("w", encoding="utf-8") as stream:
+                    stream.write(text)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                temporary.rename(target)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
 
     def abandon(self) -> None:
         """Let go of the file without finishing it; what was flushed stays readable as a stream."""
         with suppress(OSError):
-            self._stream.close()
+            self._file.close()
 
     def _metadata(self, custom_data: Mapping[str, str]) -> dict[str, Any]:
         first = self._first_ns or 0
