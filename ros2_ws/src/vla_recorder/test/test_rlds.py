@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""RLDS: what is written is what tensorflow_datasets reads, number for number; seed and generic schema."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from vla_core.profile import parse_profile
+from vla_recorder.formats.base import DatasetError, Layout
+from vla_recorder.formats.rlds import STATE64_KEY, Rlds, dataset_name
+from vla_recorder.formats.tfrecord import read_records
+from vla_recorder.formats.tfrecord_example import parse_example
+from vla_recorder.media.video import VideoSettings
+
+ROOT = next(p for p in Path(__file__).resolve().parents if (p / "setup" / "bootstrap.py").is_file())
+REFEREE = ROOT / ".referees" / "bin" / "python"
+JOINTS = ("j0", "j1", "j2", "j3", "j4", "j5")
+PROFILE = """\
+robot: ur5e
+fps: 10
+base_frame: base_link
+tool_frame: tool0
+task: lift
+cameras:
+  front: {topic: front/image_raw, size: [64, 64], rate_hz: 20, max_age_s: 0.3}
+  wrist: {topic: wrist/image_raw, size: [64, 64], rate_hz: 20, max_age_s: 0.3}
+state:
+  - {topic: joint_states, fields: [position.j0, position.j1, position.j2, position.j3, position.j4, position.j5],
+     rate_hz: 50, max_age_s: 0.2}
+  - {topic: joint_states, fields: [position.finger], rate_hz: 50, max_age_s: 0.2,
+     scale: {from: [0.0, 0.8], to: [0.0, 1.0]}}
+action:
+  - name: arm
+    record: {topic: command/arm, rate_hz: 20, max_age_s: 0.5}
+    command: {interface: none}
+    joints: [j0, j1, j2, j3, j4, j5]
+    limits: {lower: [-3, -3, -3, -3, -3, -3], upper: [3, 3, 3, 3, 3, 3]}
+  - name: gripper
+    record: {topic: command/gripper, rate_hz: 20, max_age_s: 0.5}
+    command: {interface: parallel_gripper_command, name: gripper_cmd}
+    joints: [finger]
+    scale: {from: [0.0, 0.8], to: [0.0, 1.0]}
+    limits: {lower: [0.0], upper: [0.8]}
+"""
+
+
+def layout(size=64, target="e2e", text=PROFILE, depth=False):
+    """What a conversion would say of the rows."""
+    profile = parse_profile(text, "ur5e.yaml")
+    camera = {"dtype": "video", "shape": (size, size, 3), "names": ["height", "width", "channels"]}
+    features = {
+        "observation.state": {"dtype": "float32", "shape": (7,), "names": list(profile.state_names)},
+        "observation.images.front": camera,
+        "observation.images.wrist": camera,
+        "action": {"dtype": "float32", "shape": (7,), "names": list(profile.action_names)},
+        "stamp_ns": {"dtype": "int64", "shape": (1,), "names": None},
+        "synthetic": {"dtype": "bool", "shape": (1,), "names": None},
+    }
+    if depth:
+        info = {"is_depth_map": True}
+        features["observation.images.far"] = {**camera, "shape": (size, size, 1), "info": info}
+    return Layout(profile=profile, fps=10, features=features, video=VideoSettings(), name="local/x", target=target)
+
+
+def rows(length, seed=0, size=64, depth=None):
+    """Columns of an episode and its images, row by row."""
+    rng = np.random.default_rng(seed)
+    state = np.concatenate([rng.normal(size=(length, 6)), rng.uniform(size=(length, 1))], axis=1)
+    columns = {
+        "observation.state": state.astype(np.float32),
+        STATE64_KEY: state,
+        "action": rng.normal(size=(length, 7)).astype(np.float32),
+        "stamp_ns": 10**18 + np.arange(length) * 100_000_000,
+        "synthetic": np.arange(length) == length - 1,
+    }
+    y, x = np.mgrid[0:size, 0:size]
+    images = []
+    for row in range(length):
+        base = np.stack([x * 2 + row, y * 2, x + y], -1).astype(np.uint8)
+        images.append({"observation.images.front": base, "observation.images.wrist": base[::-1].copy()})
+        if depth is not None:
+            images[-1]["observation.images.far"] = (depth(x + 64 * y + row)).astype(depth(0.0).dtype)
+    return columns, images
+
+
+def write(root, form, shape, episodes, work):
+    """A whole dataset, as a conversion writes it."""
+    writer = form.dataset_writer(root, shape)
+    for number, (columns, images, task, about) in enumerate(episodes):
+        one = form.episode_writer(shape, work / str(number))
+        for row in images:
+            one.add(row)
+        assert writer.add(one.finish(columns, task, about)) == number
+    writer.finish()
+    return writer.folder
+
+
+def referee(folder, tmp_path):
+    """Everything that tensorflow_datasets reads: structure, and arrays by name."""
+    if not REFEREE.exists():
+        reason = ROOT / ".state" / "referees.reason"
+        pytest.skip(
+            f"no referee environment: {reason.read_text() if reason.exists() else 'run ./test data to make it'}"
+        )
+    output = tmp_path / "read.npz"
+    script = Path(__file__).with_name("referee_tfds.py")
+    done = subprocess.run(
+        [REFEREE, "-I", script, folder, output], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with np.load(output) as arrays:
+        return json.loads(done.stdout), dict(arrays)
+
+
+def jpeg(image, quality=95):
+    """What a decoder makes of an image that went through the writer's JPEG."""
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
+    _, data = cv2.imencode(".jpg", image[:, :, ::-1], options)
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1]
+
+
+@pytest.mark.parametrize("size", [224, 256])
+def test_tensorflow_datasets_reads_the_seed_schema_number_for_number(tmp_path, size):
+    shape = layout(size)
+    episodes = [(*rows(n, n, size), f"lift ü {n}", {"bag": f"bag_{n}", "outcome": "success"}) for n in (3, 1, 2)]
+    folder = write(tmp_path / "out", Rlds(embedder="hash"), shape, episodes, tmp_path / "work")
+    assert folder == tmp_path / "out" / "ur5e_vla_e2e" / "1.0.0"
+    about, read = referee(folder, tmp_path)
+    assert (about["name"], about["version"], about["episodes"]) == ("ur5e_vla_e2e", "1.0.0", 3)
+    assert about["steps"] == {
+        "observation/image": [[size, size, 3], "uint8"],
+        "observation/wrist_image": [[size, size, 3], "uint8"],
+        "observation/state": [[8], "float32"],
+        "action": [[6], "float32"],
+        "action_gripper": [[1], "float32"],
+        "discount": [[], "float32"],
+        "reward": [[], "float32"],
+        "is_first": [[], "bool"],
+        "is_last": [[], "bool"],
+        "is_terminal": [[], "bool"],
+        "language_instruction": [[], "string"],
+        "language_embedding": [[512], "float32"],
+    }
+    for number, (columns, images, task, origin) in enumerate(episodes):
+        state = columns[STATE64_KEY]
+        length = len(state)
+        last = np.arange(length) == length - 1
+
+        def got(path, number=number):
+            return read[f"{number}/{path}"]
+
+        joints, gripper = state[:, :6], state[:, 6:]
+        np.testing.assert_array_equal(
+            got("observation/state"), np.hstack([joints, np.zeros((length, 1)), gripper]).astype(np.float32)
+        )
+        delta = np.vstack([joints[1:] - joints[:-1], np.zeros((1, 6))]).astype(np.float32)
+        np.testing.assert_array_equal(got("action"), delta)
+        np.testing.assert_array_equal(got("action_gripper"), np.vstack([gripper[1:], gripper[-1:]]).astype(np.float32))
+        np.testing.assert_array_equal(got("reward"), last.astype(np.float32))
+        np.testing.assert_array_equal(got("discount"), np.ones(length, np.float32))
+        for name, want in (("is_first", np.arange(length) == 0), ("is_last", last), ("is_terminal", last)):
+            np.testing.assert_array_equal(got(name), want)
+        assert got("language_instruction").tolist() == [task] * length
+        norm = np.linalg.norm(got("language_embedding"), axis=1)
+        np.testing.assert_allclose(norm, 1.0, rtol=1e-6)
+        for row, image in enumerate(images):
+            for name, key in (("image", "front"), ("wrist_image", "wrist")):
+                seen = got(f"observation/{name}")[row].astype(int)
+                assert np.abs(seen - jpeg(image[f"observation.images.{key}"])).max() <= 2  # two JPEG decoders
+        assert got("episode_metadata/file_path") == origin["bag"]
+        assert got("episode_metadata/episode_id") == number
+        assert got("episode_metadata/success")
+        assert got("episode_metadata/trajectory_length") == length
+        assert "placeholder hash" in str(got("episode_metadata/language_embedding_source"))
+    assert not np.array_equal(read["0/language_embedding"][0], read["1/language_embedding"][0])
+
+
+def test_tensorflow_datasets_reads_the_generic_schema_with_depth(tmp_path):
+    shape = layout(text=PROFILE.replace("robot: ur5e", "robot: My_Robot"), target="recorded", depth=True)
+    columns, images = rows(4, depth=lambda v: np.asarray(v, np.uint16))
+    episodes = [(columns, images, "a", {"outcome": "failure"})]
+    form = Rlds(schema="generic", embedder="none")
+    folder = write(tmp_path / "out", form, shape, episodes, tmp_path / "work")
+    about, read = referee(folder, tmp_path)
+    assert about["name"] == "my_robot_vla"
+    assert "language_embedding: none" in about["description"]
+    assert set(about["steps"]) == {
+        *(f"observation/{name}" for name in ("front", "wrist", "far", "state")),
+        *("action", "stamp_ns", "synthetic", "discount", "reward", "is_first", "is_last", "is_terminal"),
+        "language_instruction",
+    }
+    assert about["steps"]["observation/far"] == [[64, 64, 1], "uint16"]
+    for path, key in (
+        ("observation/state", "observation.state"),
+        *((key, key) for key in ("action", "stamp_ns", "synthetic")),
+    ):
+        np.testing.assert_array_equal(read[f"0/{path}"], columns[key])
+    far = np.stack([row["observation.images.far"] for row in images])[..., None]
+    np.testing.assert_array_equal(read["0/observation/far"], far)
+    assert not read["0/episode_metadata/success"]
+    assert not read["0/reward"].any()
+
+
+def test_depth_in_metres_keeps_every_bit(tmp_path):
+    shape = layout(depth=True)
+    columns, images = rows(2, depth=lambda v: np.float32(v) / 700)
+    form = Rlds(schema="generic", embedder="none")
+    folder = write(tmp_path / "out", form, shape, [(columns, images, "a", {})], tmp_path / "work")
+    values = parse_example(next(read_records(next(folder.glob("*.tfrecord-*")))))["steps/observation/far"]
+    want = np.stack([row["observation.images.far"] for row in images])
+    np.testing.assert_array_equal(values, want.reshape(-1))
+    leaf = json.loads((folder / "features.json").read_text())["featuresDict"]["features"]["steps"]["sequence"][
+        "feature"
+    ]
+    far = leaf["featuresDict"]["features"]["observation"]["featuresDict"]["features"]["far"]["tensor"]
+    assert far["dtype"] == "float32"
+
+
+def test_files_are_closed_at_their_size_and_counted(tmp_path):
+    shape = layout(256)
+    rng = np.random.default_rng(1)
+    noise = {key: rng.integers(0, 256, (256, 256, 3), np.uint8) for key in shape.image_keys}
+    episodes = [(rows(6, n)[0], [noise] * 6, "t", {"bag": str(n)}) for n in range(3)]
+    folder = write(tmp_path / "out", Rlds(shard_mb=2), shape, episodes, tmp_path / "work")
+    info = json.loads((folder / "dataset_info.json").read_text())
+    (split,) = info["splits"]
+    files = sorted(folder.glob("*.tfrecord-*"))
+    assert [f.name for f in files] == [f"ur5e_vla_e2e-train.tfrecord-{i:05d}-of-00003" for i in range(3)]
+    assert split["shardLengths"] == ["1", "1", "1"]
+    assert int(split["numBytes"]) == sum(f.stat().st_size - 16 for f in files)
+    seen = [parse_example(data)["episode_metadata/episode_id"][0] for f in files for data in read_records(f)]
+    assert seen == [0, 1, 2]
+    assert not list((tmp_path / "work").rglob("*.spools"))
+
+
+def test_the_same_episodes_give_the_same_bytes(tmp_path):
+    shape = layout()
+    for name in ("a", "b"):
+        write(tmp_path / name, Rlds(), shape, [(*rows(3), "t", {"bag": "x"})], tmp_path / f"work_{name}")
+    first, second = (sorted(p for p in (tmp_path / name).rglob("*") if p.is_file()) for name in ("a", "b"))
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+    assert len(first) == 3
+
+
+def test_a_file_that_lost_bytes_is_found_before_the_dataset_is_called_complete(tmp_path):
+    shape, form = layout(), Rlds()
+    writer = form.dataset_writer(tmp_path / "out", shape)
+    one = form.episode_writer(shape, tmp_path / "work")
+    columns, images = rows(2)
+    for row in images:
+        one.add(row)
+    episode = one.finish(columns, "t", {})
+    spool = episode.files["observation.images.front"]
+    spool.write_bytes(spool.read_bytes()[:-1] + b"?")
+    writer.add(episode)
+    with pytest.raises(DatasetError, match="data of record 0 do not match their checksum"):
+        writer.finish()
+    assert not (writer.folder / "dataset_info.json").exists()
+
+
+def test_a_spool_that_is_too_short_stops_the_episode(tmp_path):
+    shape, form = layout(), Rlds()
+    one = form.episode_writer(shape, tmp_path / "work")
+    columns, images = rows(2)
+    for row in images:
+        one.add(row)
+    episode = one.finish(columns, "t", {})
+    spool = episode.files["observation.images.front"]
+    spool.write_bytes(spool.read_bytes()[:-5])
+    with pytest.raises(DatasetError, match=r"has \d+ bytes, \d+ were written to it. Is the disk full"):
+        form.dataset_writer(tmp_path / "out", shape).add(episode)
+
+
+def test_the_zeros_of_the_default_say_that_they_are_a_placeholder(tmp_path):
+    folder = write(tmp_path / "out", Rlds(), layout(), [(*rows(2), "t", {})], tmp_path / "work")
+    values = parse_example(next(read_records(next(folder.glob("*.tfrecord-*")))))
+    assert not values["steps/language_embedding"].any()
+    assert values["steps/language_embedding"].shape == (2 * 512,)
+    assert values["episode_metadata/language_embedding_source"] == [b"placeholder zeros, no language model"]
+    for name in ("features.json", "dataset_info.json"):
+        assert "placeholder zeros, no language model" in (folder / name).read_text()
+
+
+def test_a_robot_that_does_not_fit_the_seed_schema_is_told_about_generic(tmp_path):
+    limits = "limits: {lower: [-3, -3, -3, -3, -3], upper: [3, 3, 3, 3, 3]}"
+    five = PROFILE.replace("j4, j5]", "j4]").replace(
+        "limits: {lower: [-3, -3, -3, -3, -3, -3], upper: [3, 3, 3, 3, 3, 3]}", limits
+    )
+    with pytest.raises(DatasetError, match=r"six measured joints and one gripper; .* has 5 joints .*schema=generic"):
+        Rlds().episode_writer(layout(text=five), tmp_path)
+    in_percent = PROFILE.replace("to: [0.0, 1.0]}}", "to: [0.0, 100.0]}}")
+    with pytest.raises(DatasetError, match=r"finger the scale \{from: \[open, closed\]"):
+        Rlds().episode_writer(layout(text=in_percent), tmp_path)
+    with pytest.raises(DatasetError, match=r"one camera as 'wrist_image', found hand among .*option wrist=CAMERA"):
+        Rlds(wrist="hand").episode_writer(layout(), tmp_path)
+
+
+def test_cameras_can_be_named(tmp_path):
+    cameras = Rlds(primary="wrist", wrist="front").cameras(layout())
+    assert [(c.feature, c.name) for c in cameras] == [
+        ("observation.images.wrist", "image"),
+        ("observation.images.front", "wrist_image"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"schema": "sead"}, "no RLDS schema 'sead'; schemas: seed, generic"),
+        ({"jpeg_quality": 0}, "a JPEG quality is 1 to 100"),
+        ({"shard_mb": 0}, "at least 1 MB"),
+        ({"embedder": "none"}, "schema 'seed' has a language embedding"),
+        ({"dataset": "9 lives"}, "wants a letter"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, reason):
+    with pytest.raises(DatasetError, match=reason):
+        Rlds(**options)
+
+
+def test_bad_columns_are_refused(tmp_path):
+    shape, form = layout(), Rlds()
+    columns, images = rows(2)
+    for change, reason in (
+        ({"action": columns["action"][:, :6]}, r"column 'action' has the shape \(2, 6\), the feature needs \(2, 7\)"),
+        ({"action": np.full((2, 7), np.nan, np.float32)}, "column 'action' holds NaN or infinity"),
+        ({"stamp_ns": None}, "no column 'stamp_ns'"),
+    ):
+        one = form.episode_writer(shape, tmp_path / "work")
+        for row in images:
+            one.add(row)
+        changed = {key: value for key, value in {**columns, **change}.items() if value is not None}
+        with pytest.raises(DatasetError, match=reason):
+            form.dataset_writer(tmp_path / "out", shape).add(one.finish(changed, "t", {}))
+
+
+def test_an_image_of_another_size_is_refused(tmp_path):
+    one = Rlds().episode_writer(layout(64), tmp_path / "work")
+    with pytest.raises(DatasetError, match=r"an image of \(32, 32\) pixels came, the dataset has \(64, 64\)"):
+        one.add(rows(1, size=32)[1][0])
+    one.discard()
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_no_episode_is_no_dataset(tmp_path):
+    with pytest.raises(DatasetError, match="no episode was converted"):
+        Rlds().dataset_writer(tmp_path, layout()).finish()
+
+
+def test_names_of_datasets():
+    assert dataset_name("ur5e", "planner") == "ur5e_vla_planner"
+    assert dataset_name("UR5e 2F-85", "recorded") == "ur5e_2f_85_vla"
+    assert dataset_name("5dof", "e2e") == "robot_5dof_vla_e2e"
