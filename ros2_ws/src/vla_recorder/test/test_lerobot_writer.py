@@ -1,143 +1,163 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""LeRobot reads back every frame that the writer stored."""
+"""What the LeRobot v3 writer stores, and what it refuses. No LeRobot needed; see test_lerobot_oracle.py."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from vla_recorder.convert.rows import Episode
-from vla_recorder.formats.lerobot_v3 import DatasetError, DatasetWriter
-from vla_recorder.formats.stats import QUANTILES, ImageHistogram, quantile_key
-from vla_recorder.media.video import VideoEncoder, VideoSettings
+from vla_recorder.formats import lerobot_v3
+from vla_recorder.formats.base import DatasetError
+from vla_recorder.formats.lerobot_v3 import LeRobotV3
+from vla_recorder.formats.stats import QUANTILES, quantile_key
+from vla_recorder.media.video import VideoSettings
+from vla_recorder.testing_datasets import (
+    DEPTH,
+    DEPTH_FEATURE,
+    FEATURES,
+    FRONT,
+    STATE,
+    WRIST,
+    columns,
+    layout,
+    write_dataset,
+    write_episode,
+)
 
-FPS = 10
-FRONT = "observation.images.front"
-WRIST = "observation.images.wrist"
-FEATURES = {
-    "observation.state": {"dtype": "float32", "shape": (3,), "names": ["a", "b", "c"]},
-    "action": {"dtype": "float32", "shape": (2,), "names": ["a", "b"]},
-    "stamp_ns": {"dtype": "int64", "shape": (1,), "names": None},
-    FRONT: {"dtype": "video", "shape": (64, 96, 3), "names": ["height", "width", "channels"]},
-    WRIST: {"dtype": "video", "shape": (48, 48, 3), "names": ["height", "width", "channels"]},
-}
-
-
-def picture(number: int, height: int, width: int) -> np.ndarray:
-    """An image that shows its number: a smooth gradient with 10 bits as black or white bars."""
-    y, x = np.mgrid[0:height, 0:width]
-    image = np.stack([x * 255 // width, y * 255 // height, np.full_like(x, 128)], axis=-1).astype(np.uint8)
-    for bit in range(10):
-        image[height // 2 :, bit * width // 10 : (bit + 1) * width // 10] = 255 * (number >> bit & 1)
-    return image
+V3 = LeRobotV3()
 
 
-def number_of(image: np.ndarray) -> int:
-    height, width, _ = image.shape
-    row = image[height * 3 // 4]
-    return sum(int(row[int((bit + 0.5) * width / 10)].mean() > 127) << bit for bit in range(10))
+def statistics(root: Path) -> dict:
+    return json.loads((root / "meta/stats.json").read_text())
 
 
-def make_episode(folder: Path, start: int, length: int, task: str, settings: VideoSettings) -> tuple[Episode, dict]:
-    rng = np.random.default_rng(start)
-    columns = {
-        "observation.state": rng.normal(start, 1, (length, 3)).astype(np.float32),
-        "action": rng.normal(0, 1, (length, 2)).astype(np.float32),
-        "stamp_ns": 1_700_000_000_000_000_000 + start * 10**9 + np.arange(length, dtype=np.int64) * 100_000_000,
-    }
-    videos, histograms, raw = {}, {}, {}
-    for key in (FRONT, WRIST):
-        height, width, _ = FEATURES[key]["shape"]
-        videos[key] = folder / f"{start}" / f"{key}.mp4"
-        histograms[key] = ImageHistogram()
-        raw[key] = [picture(start + i, height, width) for i in range(length)]
-        with VideoEncoder(videos[key], height=height, width=width, fps=FPS, settings=settings) as video:
-            for image in raw[key]:
-                video.add(image)
-                histograms[key].add(image)
-    return Episode(task=task, columns=columns, videos=videos, histograms=histograms), {**columns, **raw}
-
-
-@pytest.mark.parametrize("vcodec", ["h264", "av1"])
-def test_lerobot_reads_back_every_frame(tmp_path: Path, vcodec: str) -> None:
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
-    settings = VideoSettings(vcodec=vcodec)
-    writer = DatasetWriter(tmp_path / "data", features=FEATURES, fps=FPS, robot_type="arm", video=settings)
-    truth, start = [], 0
-    for length, task in ((7, "lift"), (12, "put it down"), (5, "lift")):
-        episode, raw = make_episode(tmp_path / "parts", start, length, task, settings)
-        writer.add(episode)
-        truth += [(task, {key: raw[key][i] for key in raw}) for i in range(length)]
-        start += length
-    writer.finish()
-
-    for backend in ("torchcodec", "pyav"):
-        dataset = LeRobotDataset("local/test", root=tmp_path / "data", video_backend=backend, return_uint8=True)
-        assert len(dataset) == len(truth) == 24
-        assert dataset.meta.total_episodes == 3
-        for index, (task, row) in enumerate(truth):
-            item = dataset[index]
-            assert item["task"] == task
-            np.testing.assert_array_equal(item["observation.state"].numpy(), row["observation.state"])
-            np.testing.assert_array_equal(item["action"].numpy(), row["action"])
-            assert int(item["stamp_ns"]) == row["stamp_ns"]
-            assert int(item["index"]) == index
-            for key in (FRONT, WRIST):
-                image = item[key].numpy().transpose(1, 2, 0)
-                assert number_of(image) == index
-                assert np.abs(image.astype(int) - row[key]).mean() < 4.0
-
-
-def test_statistics_are_exact_over_all_frames(tmp_path: Path) -> None:
-    settings = VideoSettings()
-    writer = DatasetWriter(tmp_path / "data", features=FEATURES, fps=FPS, robot_type="arm", video=settings)
-    rows = []
-    for start, length in ((0, 7), (300, 9)):
-        episode, raw = make_episode(tmp_path / "parts", start, length, "lift", settings)
-        writer.add(episode)
-        rows.append(raw)
-    writer.finish()
-    stats = json.loads((tmp_path / "data/meta/stats.json").read_text())
-
-    state = np.concatenate([raw["observation.state"] for raw in rows]).astype(np.float64)
-    images = np.stack([image for raw in rows for image in raw[FRONT]]).reshape(-1, 3) / 255.0
-    for name, values, shape in (("observation.state", state, (3,)), (FRONT, images, (3, 1, 1))):
+def check_statistics(stats: dict, truth: list[dict[str, np.ndarray]]) -> None:
+    state = np.concatenate([raw[STATE] for raw in truth]).astype(np.float64)
+    images = np.concatenate([raw[FRONT].reshape(-1, 3) for raw in truth]) / 255.0
+    for name, values, shape in ((STATE, state, (3,)), (FRONT, images, (3, 1, 1))):
         expected = {"mean": values.mean(0), "std": values.std(0), "min": values.min(0), "max": values.max(0)}
         expected |= {quantile_key(q): np.quantile(values, q, axis=0) for q in QUANTILES}
         for key, value in expected.items():
             assert np.shape(stats[name][key]) == shape
             np.testing.assert_allclose(np.ravel(stats[name][key]), value, rtol=1e-12, atol=1e-12)
-        assert stats[name]["count"] == [16]
+        assert stats[name]["count"] == [len(state)]
 
 
-def test_dataset_tools_of_lerobot_accept_it(tmp_path: Path) -> None:
-    from lerobot.datasets.dataset_tools import delete_episodes
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+def test_statistics_are_exact_over_all_frames(tmp_path: Path) -> None:
+    truth = write_dataset(V3, tmp_path / "data")
+    check_statistics(statistics(tmp_path / "data"), truth)
 
-    settings = VideoSettings()
-    writer = DatasetWriter(tmp_path / "data", features=FEATURES, fps=FPS, robot_type="arm", video=settings)
-    for start, length in ((0, 6), (6, 8)):
-        writer.add(make_episode(tmp_path / "parts", start, length, "lift", settings)[0])
-    writer.finish()
-    dataset = LeRobotDataset("local/test", root=tmp_path / "data", return_uint8=True)
-    edited = delete_episodes(dataset, [0], output_dir=tmp_path / "edited", repo_id="local/edited")
-    assert len(edited) == 8
-    reread = LeRobotDataset("local/edited", root=tmp_path / "edited", return_uint8=True)
-    assert [number_of(reread[i][FRONT].numpy().transpose(1, 2, 0)) for i in range(8)] == list(range(6, 14))
+
+def test_episodes_that_are_appended_make_the_same_dataset(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    truth = write_dataset(V3, whole, (7, 12, 5))
+    write_dataset(V3, parts, (7, 12))
+    before = {path: path.read_bytes() for path in parts.rglob("*") if path.is_file() and "meta" not in path.parts}
+    write_dataset(V3, parts, (5,), start=19, append=True)
+
+    assert statistics(parts) == statistics(whole)
+    check_statistics(statistics(parts), truth)
+    assert {path: path.read_bytes() for path in before} == before
+    table = pq.read_table(parts / "data")
+    assert table["index"].to_pylist() == list(range(24))
+    assert table["episode_index"].to_pylist() == [0] * 7 + [1] * 12 + [2] * 5
+    info = json.loads((parts / "meta/info.json").read_text())
+    assert info == json.loads((whole / "meta/info.json").read_text())
+    episodes = pq.read_table(parts / "meta/episodes").to_pylist()
+    assert [row["data/file_index"] for row in episodes] == [0, 0, 1]
+    assert [row[f"videos/{FRONT}/file_index"] for row in episodes] == [0, 0, 1]
+    assert episodes[2][f"videos/{FRONT}/from_timestamp"] == 0.0
+
+
+def test_appending_never_writes_into_a_file_that_exists(tmp_path: Path) -> None:
+    original, linked = tmp_path / "original", tmp_path / "linked"
+    write_dataset(V3, original, (4,))
+    before = {path.relative_to(original): path.read_bytes() for path in original.rglob("*") if path.is_file()}
+    for name in before:
+        (linked / name).parent.mkdir(parents=True, exist_ok=True)
+        (linked / name).hardlink_to(original / name)
+    write_dataset(V3, linked, (3,), start=4, append=True)
+    assert {path.relative_to(original): path.read_bytes() for path in original.rglob("*") if path.is_file()} == before
+
+
+def test_append_refuses_another_dataset(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    with pytest.raises(DatasetError, match=r"has no meta/info.json, so it is no complete LeRobot dataset"):
+        V3.append_writer(root, layout())
+    write_dataset(V3, root, (4,))
+    other = {**FEATURES, "action": {**FEATURES["action"], "names": ["a", "z"]}}
+    del other["phase"]
+    with pytest.raises(
+        DatasetError,
+        match=r"cannot be appended to: fps is 10 there, 20 here; feature 'phase' is only there; "
+        r"names of 'action' is \['a', 'b'\] there, \['a', 'z'\] here",
+    ):
+        V3.append_writer(root, layout(other, fps=20))
+    coarse = layout(video=VideoSettings(crf=40))
+    episode, _ = write_episode(V3, coarse, tmp_path / "parts", 4, 3)
+    with pytest.raises(DatasetError, match=rf"{FRONT} was encoded otherwise: video.crf is 18 there, 40 here"):
+        V3.append_writer(root, coarse).add(episode)
+    (root / "meta/vla/image_histograms.parquet").unlink()
+    with pytest.raises(DatasetError, match=r"lacks the pixels of episodes \[0\]"):
+        V3.append_writer(root, layout())
+
+
+def test_files_are_rolled_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lerobot_v3, "DATA_FILE_MB", 0)
+    monkeypatch.setattr(lerobot_v3, "VIDEO_FILE_MB", 0)
+    truth = write_dataset(V3, tmp_path / "data", (3, 2, 4))
+    episodes = pq.read_table(tmp_path / "data/meta/episodes").to_pylist()
+    assert [row["data/file_index"] for row in episodes] == [0, 1, 2]
+    assert [row[f"videos/{WRIST}/file_index"] for row in episodes] == [0, 1, 2]
+    check_statistics(statistics(tmp_path / "data"), truth)
+
+
+def test_exact_depth_is_an_image_of_16_bit(tmp_path: Path) -> None:
+    features = {**FEATURES, DEPTH: DEPTH_FEATURE}
+    truth = write_dataset(LeRobotV3(depth="image"), tmp_path / "data", (3, 4), layout_=layout(features))
+    info = json.loads((tmp_path / "data/meta/info.json").read_text())
+    assert info["features"][DEPTH]["dtype"] == "image"
+    assert info["features"][DEPTH]["info"] == {"is_depth_map": True, "depth_unit": "mm"}
+    assert info["features"][FRONT]["dtype"] == "video"
+    depth = np.concatenate([raw[DEPTH] for raw in truth])
+    stats = statistics(tmp_path / "data")[DEPTH]
+    np.testing.assert_allclose(np.ravel(stats["mean"]), depth.mean(), rtol=1e-12)
+    np.testing.assert_allclose(np.ravel(stats["q99"]), np.quantile(depth, 0.99), rtol=1e-12)
 
 
 def test_rows_and_pictures_must_agree(tmp_path: Path) -> None:
-    settings = VideoSettings()
-    writer = DatasetWriter(tmp_path / "data", features=FEATURES, fps=FPS, robot_type="arm", video=settings)
-    episode, _ = make_episode(tmp_path / "parts", 0, 6, "lift", settings)
+    writer = V3.dataset_writer(tmp_path / "data", layout())
+    episode, _ = write_episode(V3, layout(), tmp_path / "parts", 0, 6)
     short = {name: values[:5] for name, values in episode.columns.items()}
     with pytest.raises(DatasetError, match=r"6 pictures for 5 rows of 'observation.images.front'"):
-        writer.add(Episode(task="t", columns=short, videos=episode.videos, histograms=episode.histograms))
+        writer.add(replace(episode, columns=short))
     wrong = {**episode.columns, "action": episode.columns["action"].copy()}
     wrong["action"][2, 1] = np.nan
     with pytest.raises(DatasetError, match=r"column 'action' holds NaN"):
-        writer.add(Episode(task="t", columns=wrong, videos=episode.videos, histograms=episode.histograms))
+        writer.add(replace(episode, columns=wrong))
+    with pytest.raises(DatasetError, match=r"column 'action' is float64, the feature is float32"):
+        writer.add(replace(episode, columns={**episode.columns, "action": episode.columns["action"].astype(float)}))
+    with pytest.raises(DatasetError, match=r"episode has columns .* the features need"):
+        writer.add(replace(episode, columns={name: v for name, v in columns(0, 6).items() if name != "phase"}))
     with pytest.raises(DatasetError, match="no episode was converted"):
         writer.finish()
+    assert not (tmp_path / "data/meta/info.json").exists()
+
+
+def test_a_depth_camera_keeps_its_unit(tmp_path: Path) -> None:
+    features = {DEPTH: DEPTH_FEATURE, STATE: FEATURES[STATE]}
+    format_ = LeRobotV3(depth="image")
+    writer = format_.dataset_writer(tmp_path / "data", layout(features))
+    for number, dtype in enumerate((np.uint16, np.float32)):
+        images = format_.episode_writer(layout(features), tmp_path / f"{number}")
+        images.add({DEPTH: np.ones((48, 64), dtype)})
+        with pytest.raises(DatasetError, match=r"row 1 is uint8 \(48, 64, 3\), the feature is depth \(48, 64\)"):
+            images.add({DEPTH: np.ones((48, 64, 3), np.uint8)})
+        episode = images.finish({STATE: np.zeros((1, 3), np.float32)}, "lift", {})
+        if number == 0:
+            writer.add(episode)
+    with pytest.raises(DatasetError, match="this episode holds depth in m, the ones before it in mm"):
+        writer.add(episode)
