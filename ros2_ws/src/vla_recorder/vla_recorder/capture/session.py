@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from vla_core.errors import BagError
 
@@ -62,10 +63,24 @@ def check_free_space(output_dir: Path, needed: int) -> None:
 _Item = tuple[str, bytes, int, int]
 
 
+class _Attachment(NamedTuple):
+    name: str
+    media_type: str
+    data: bytes
+
+
 class Session:
     """Records one episode. ``write`` is called from one thread, ``finish`` or ``discard`` ends it from any."""
 
-    def __init__(self, output_dir: Path, name: str, *, compression: str = "zstd", queue_bytes: int = 256 << 20) -> None:
+    def __init__(
+        self,
+        output_dir: Path,
+        name: str,
+        *,
+        compression: str = "zstd",
+        queue_bytes: int = 256 << 20,
+        custom_data: Mapping[str, str] | None = None,
+    ) -> None:
         """Open the episode.
 
         Args:
@@ -73,6 +88,7 @@ class Session:
             name: Final folder name (`episode_name`).
             compression: ``none``, ``lz4`` or ``zstd``.
             queue_bytes: How much may wait for the disk [B].
+            custom_data: Metadata that are known now; they survive if the recorder is killed.
 
         Raises:
             BagError: The folder cannot be written.
@@ -81,10 +97,10 @@ class Session:
         self.folder = output_dir / f"{name}{OPEN_SUFFIX}"
         if self.final.exists():
             raise BagError(f"{self.final}: exists already; an episode never overwrites another")
-        self._bag = BagWriter(self.folder, name, compression=compression)
+        self._bag = BagWriter(self.folder, name, compression=compression, custom_data=custom_data)
         self._limit = queue_bytes
         self._condition = threading.Condition()
-        self._queue: deque[_Item | TopicInfo] = deque()
+        self._queue: deque[_Item | TopicInfo | _Attachment] = deque()
         self._waiting = 0
         self._dropped = 0
         self._error: BagError | None = None
@@ -121,6 +137,11 @@ class Session:
         """Announce a topic before its first message."""
         with self._condition:
             self._queue.append(info)
+
+    def attach(self, name: str, media_type: str, data: bytes) -> None:
+        """Hand over a file that belongs to the episode (see `BagWriter.attach`)."""
+        with self._condition:
+            self._queue.append(_Attachment(name, media_type, data))
 
     def write(self, topic: str, data: bytes, log_ns: int, publish_ns: int) -> None:
         """Hand over one serialized message (see `BagWriter.write`); never blocks on the disk."""
@@ -213,6 +234,9 @@ class Session:
         for item in items:
             if isinstance(item, TopicInfo):
                 self._bag.add_topic(item)
+                continue
+            if isinstance(item, _Attachment):
+                self._bag.attach(*item)
                 continue
             self._bag.write(*item)
             with self._condition:
