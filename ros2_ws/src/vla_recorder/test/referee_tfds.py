@@ -14,7 +14,6 @@ import sys
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="", TF_ENABLE_ONEDNN_OPTS="0")
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 
@@ -47,10 +46,7 @@ def main():
         for key, value in metadata.items():
             arrays[f"{number}/episode_metadata/{key}"] = np.array(value.decode() if isinstance(value, bytes) else value)
     structure = flat(nested(builder.info.features["steps"].feature))
-    described = {
-        path: [list(leaf.shape), "string" if leaf.dtype == tf.string else np.dtype(leaf.dtype).name]
-        for path, leaf in structure.items()
-    }
+    described = {path: [list(leaf.shape), leaf.tf_dtype.name] for path, leaf in structure.items()}
     np.savez(output, **arrays)
     about = {
         "name": builder.name,
