@@ -60,7 +60,7 @@ class BagFrames:
         """Yield the frame of every tick, or why there is none.
 
         Raises:
-            BagError: The bag is damaged, or a stream never sent anything.
+            BagError: A stream never sent anything. A damaged bag ends where the damage begins.
         """
         keys = [stream.key for stream in self.builder.streams]
         topics = {resolve_topic(topic, self._namespace) for topic in self.builder.topics}
@@ -112,7 +112,8 @@ class BagFrames:
             for stream in self.builder.streams
             if stream.key in absent
         ]
+        damage = f" ({self._bag.damage})" if self._bag.damage else ""
         raise BagError(
-            f"{self._bag.folder}: no frame can be built, because the bag has no usable message of {', '.join(named)}. "
-            "Was the driver or the operator running? Otherwise give the profile that fits with --profile"
+            f"{self._bag.folder}: no frame can be built, because the bag has no usable message of {', '.join(named)}"
+            f"{damage}. Was the driver or the operator running? Otherwise give the profile that fits with --profile"
         )

@@ -280,7 +280,7 @@ def convert_episode(job: Job) -> Converted:
     """Read a bag once and write the files of every target.
 
     Raises:
-        BagError: The bag is damaged, or not one frame can be built from it.
+        BagError: Not one frame can be built from the bag.
         VlaError: A target cannot be made of it, or its files cannot be written.
     """
     started = time.perf_counter()
@@ -315,7 +315,7 @@ def convert_episode(job: Job) -> Converted:
         frames=len(read.stamps),
         dropped=frames.builder.dropped,
         examples=read.examples,
-        warnings=[],
+        warnings=[*bag.notes, *([bag.damage] if bag.damage else [])],
         ages_s={key: np.array(ages, np.float32) for key, ages in read.ages.items()},
         skew_s=np.array(read.skews, np.float32),
         lead_s=(frames.t0_ns - frames.first_ns) * 1e-9,
