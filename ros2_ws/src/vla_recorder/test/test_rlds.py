@@ -174,8 +174,9 @@ def test_tensorflow_datasets_reads_the_seed_schema_number_for_number(tmp_path, s
         np.testing.assert_allclose(norm, 1.0, rtol=1e-6)
         for row, image in enumerate(images):
             for name, key in (("image", "front"), ("wrist_image", "wrist")):
-                seen = got(f"observation/{name}")[row].astype(int)
-                assert np.abs(seen - jpeg(image[f"observation.images.{key}"])).max() <= 2  # two JPEG decoders
+                error = np.abs(got(f"observation/{name}")[row].astype(int) - jpeg(image[f"observation.images.{key}"]))
+                assert error.max() <= 8  # TensorFlow decodes JPEG with a quick and coarse transform
+                assert error.mean() <= 1.0
         assert got("episode_metadata/file_path") == origin["bag"]
         assert got("episode_metadata/episode_id") == number
         assert got("episode_metadata/success")
