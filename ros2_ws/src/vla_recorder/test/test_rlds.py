@@ -176,7 +176,7 @@ def test_tensorflow_datasets_reads_the_seed_schema_number_for_number(tmp_path, s
             for name, key in (("image", "front"), ("wrist_image", "wrist")):
                 error = np.abs(got(f"observation/{name}")[row].astype(int) - jpeg(image[f"observation.images.{key}"]))
                 assert error.max() <= 8  # TensorFlow decodes JPEG with a quick and coarse transform
-                assert error.mean() <= 1.0
+                assert error.mean() <= 1.5
         assert got("episode_metadata/file_path") == origin["bag"]
         assert got("episode_metadata/episode_id") == number
         assert got("episode_metadata/success")
