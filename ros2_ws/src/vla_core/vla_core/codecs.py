@@ -19,6 +19,7 @@ from vla_core.errors import CodecError, listing, nearest_name
 from vla_core.fields import ArrayLayout, FieldReader, Layout, NamedLayout, PathLayout
 from vla_core.images import decode_image
 from vla_core.images_compressed import decode_compressed
+from vla_core.images_video import COMPRESSED_VIDEO, FFMPEG_PACKET, decoded_picture
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 JOINT_TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
@@ -68,6 +69,8 @@ _ALL_CODECS = (
     ),
     Codec(type=IMAGE, header=True, image=decode_image),
     Codec(type=COMPRESSED_IMAGE, header=True, image=decode_compressed),
+    Codec(type=COMPRESSED_VIDEO, header=True, image=decoded_picture),
+    Codec(type=FFMPEG_PACKET, header=True, image=decoded_picture),
     Codec(
         type=POSE_STAMPED,
         header=True,

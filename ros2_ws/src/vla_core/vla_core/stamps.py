@@ -38,11 +38,13 @@ def time_ns(stamp: Any) -> int:
 def stamp_ns(msg: Any) -> int:
     """Return the header stamp of a message in nanoseconds; 0 means that the sender set none.
 
+    foxglove_msgs have a ``timestamp`` instead of a header.
+
     Raises:
-        StampError: the message has no header.
+        StampError: the message has neither.
     """
     try:
-        stamp = msg.header.stamp
+        stamp = msg.header.stamp if hasattr(msg, "header") else msg.timestamp
         return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
     except AttributeError:
         raise StampError(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -24,21 +23,17 @@ from typing import Any, Self
 import av
 import numpy as np
 from numpy.typing import NDArray
+from vla_core.bitstream import PacketKind, packet_kind
+from vla_core.errors import DecoderError
+from vla_core.images_video import VideoPacket, video_packet
 
-from vla_recorder.media.bitstream import PacketKind, packet_kind
 from vla_recorder.media.settings import VideoError
-
-COMPRESSED_VIDEO = "foxglove_msgs/msg/CompressedVideo"
-FFMPEG_PACKET = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
-PACKET_TYPES = (COMPRESSED_VIDEO, FFMPEG_PACKET)
-"""Message types whose packets can be copied."""
 
 SAMPLED_KEY_FRAMES = 16
 """Pictures of an episode that are decoded for the statistics of a copied video."""
 
 _FORMATS = {"h264": "h264", "hevc": "hevc", "av1": "obu"}
 """Codec -> demuxer of its byte stream."""
-_CODEC_WORDS = {"264": "h264", "265": "hevc", "hevc": "hevc", "av1": "av1"}
 _REMEMBERED = 4096
 
 
@@ -54,29 +49,6 @@ class CopyRefusedError(VideoError):
         super().__init__(f"{key}: {reason}" if key else reason)
         self.reason = reason
         self.key = key
-
-
-@dataclass(frozen=True, slots=True)
-class VideoPacket:
-    """One encoded picture: ``h264``, ``hevc`` or ``av1`` and its bytes."""
-
-    codec: str
-    data: bytes
-
-
-def video_packet(message: Any) -> VideoPacket:
-    """Return the packet of a CompressedVideo (``format``) or FFMPEGPacket (``encoding``) message.
-
-    Raises:
-        CopyRefusedError: The codec cannot be copied.
-    """
-    named = str(getattr(message, "format", "") or getattr(message, "encoding", ""))
-    # FFMPEGPacket may carry more than the codec: the encoder's name ("libx264") or pixel formats behind a semicolon.
-    word = named.lower().partition(";")[0]
-    for part, codec in _CODEC_WORDS.items():
-        if part in word:
-            return VideoPacket(codec, bytes(message.data))
-    raise CopyRefusedError(f"its packets are {named!r}; only {', '.join(_FORMATS)} can be copied")
 
 
 class PacketNumbers:
@@ -146,7 +118,10 @@ class PacketCopier:
             CopyRefusedError: It does not continue the packets before it, or the first is no key frame, or codec or size
                 differ from what the file holds.
         """
-        packet = video_packet(message)
+        try:
+            packet = video_packet(message)
+        except DecoderError as error:
+            raise CopyRefusedError(str(error)) from error
         self._follows(number)
         kind = self._kind(packet)
         if self._container is None:
