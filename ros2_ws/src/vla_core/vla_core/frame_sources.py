@@ -17,6 +17,7 @@ from vla_core.errors import CodecError, DecoderError, FieldError, FrameError, li
 from vla_core.fields import FieldReader
 from vla_core.images import resize, to_rgb
 from vla_core.images_depth import decode_compressed_depth, resize_depth, to_depth
+from vla_core.images_video import PACKET_TYPES, PacketDecoder
 from vla_core.specs import CameraSpec, RecordSpec, Scale, StateSpec
 from vla_core.sync import Found, StreamBuffer
 
@@ -98,6 +99,7 @@ class Source:
         decode: Callable[[Any], NDArray[Any]],
         reader: FieldReader | None = None,
         wanted: tuple[str, ...] = (),
+        prepare: Callable[[Any], Any] | None = None,
     ) -> None:
         self.buffer: StreamBuffer[Entry] = StreamBuffer(
             strategy=stream.strategy, max_age_s=stream.max_age_s, rate_hz=stream.rate_hz
@@ -107,6 +109,8 @@ class Source:
         self.carries = reader.carries if reader else None
         self.decode = decode
         self.wanted = wanted
+        # Takes every message as it comes and returns what is kept of it; for video, whose pictures build on one another.
+        self.prepare = prepare
         self.ignored = self.unstamped = 0
         self.last_ignored: Any = None
 
@@ -168,8 +172,8 @@ class _WrongSizeError(CodecError):
     """A camera delivers another size than the profile says."""
 
 
-def camera_source(camera: CameraSpec) -> Source:
-    """Return the source of a camera's frames."""
+def camera_source(camera: CameraSpec, decoded: bool = True) -> Source:
+    """Return the source of a camera's frames; without `decoded`, only its messages are chosen."""
     decode_image = codecs.codec(camera.type).image
     if decode_image is None:
         raise FrameError(f"camera '{camera.name}': {camera.type} is no image type")
@@ -180,7 +184,8 @@ def camera_source(camera: CameraSpec) -> Source:
     def decode(msg: Any) -> NDArray[Any]:
         return _frame_image(camera, decode_image(msg))
 
-    return Source(_stream(f"{IMAGE_PREFIX}{camera.name}", camera), decode)
+    prepare = PacketDecoder().push if decoded and camera.type in PACKET_TYPES else None
+    return Source(_stream(f"{IMAGE_PREFIX}{camera.name}", camera), decode, prepare=prepare)
 
 
 def _frame_image(camera: CameraSpec, image: NDArray[Any]) -> NDArray[Any]:

@@ -120,7 +120,7 @@ class FrameBuilder:
         self._actions = ActionMap(profile) if actions else None
         self._lock = Lock()
         self._dropped: Counter[str] = Counter()
-        self._cameras = [(camera.name, camera_source(camera)) for camera in profile.cameras]
+        self._cameras = [(camera.name, camera_source(camera, camera.name not in references)) for camera in profile.cameras]
         self._state = [vector_source(f"{STATE_KEY}.{i}", spec, spec.scale) for i, spec in enumerate(profile.state)]
         self._action = (
             [(spec.name, vector_source(f"{ACTION_KEY}.{spec.name}", spec.record, None)) for spec in profile.action]
@@ -143,7 +143,7 @@ class FrameBuilder:
         return dict(self._dropped)
 
     def push(self, key: str, receive_ns: int, msg: Any) -> str:
-        """Give a message to one stream. Decoding is left for later, so this takes microseconds.
+        """Give a message to one stream. Decoding is left for later, so this takes microseconds; of video, milliseconds.
 
         Args:
             key: Key of the stream.
@@ -180,6 +180,8 @@ class FrameBuilder:
         return topic in self._by_topic
 
     def _push(self, source: Source, receive_ns: int, msg: Any) -> str:
+        if source.prepare is not None:
+            msg = source.prepare(msg)
         if source.carries is not None:
             try:
                 carried = source.carries(msg)
