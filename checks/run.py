@@ -72,7 +72,11 @@ STAGES = (
         "the simulated cell: physics, controllers, drivers' behaviour",
         ([*PYTEST, *tests_of("vla_common", "vla_sim")],),
     ),
-    Stage("data", "recorder and converter", ([*PYTEST, *tests_of("vla_recorder")],)),
+    Stage(
+        "data",
+        "recorder and converter, with TensorFlow as a referee in an environment of its own",
+        ([sys.executable, "setup/referees.py"], [*PYTEST, *tests_of("vla_recorder")]),
+    ),
     Stage("policy", "checkpoints, executor, policy node, training", ([*PYTEST, *tests_of("vla_policy")],)),
     Stage("launch", "every launch file, image transport", ([*PYTEST, *tests_of("vla_bringup")],)),
     Stage("demo", "the quick demo and each command of the README", ([*PYTEST, *tests_of("vla_demo")],)),

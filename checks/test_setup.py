@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "setup"))
 import base
 import bootstrap
 import environment
+import referees
 import repair_wheels
 import system
 import workspace
@@ -163,6 +164,72 @@ def test_a_failed_command_shows_the_end_of_its_log(tmp_path, monkeypatch):
         base.run([sys.executable, "-c", "print('the reason'); raise SystemExit(7)"], "packages")
 
 
+@pytest.fixture
+def no_referees(tmp_path, monkeypatch):
+    """A checkout that has no referee environment yet, with commands that only note what they would do."""
+    ran = []
+    folder = tmp_path / ".referees"
+    monkeypatch.setattr(referees, "STATE", tmp_path / ".state")
+    monkeypatch.setattr(referees, "REASON", tmp_path / ".state" / "referees.reason")
+    monkeypatch.setattr(referees, "REFEREES", folder)
+    monkeypatch.setattr(referees, "MARK", folder / "made_from")
+    monkeypatch.setattr(referees, "uv_command", lambda: ["uv"])
+
+    def run(command, log):
+        ran.append(command)
+        folder.mkdir(exist_ok=True)
+
+    monkeypatch.setattr(referees, "run", run)
+    return ran
+
+
+def test_the_referees_are_made_once(no_referees, monkeypatch, tmp_path):
+    assert referees.make_referees()
+    assert [command[1:4] for command in no_referees] == [
+        ["-m", "venv", str(tmp_path / ".referees")],
+        ["pip", "install", "-q"],
+        ["-I", "-c", "import tensorflow, tensorflow_datasets, moto.server"],
+    ]
+    no_referees.clear()
+    assert referees.make_referees()
+    assert no_referees == []
+    monkeypatch.setattr(referees, "file_digest", lambda paths: "another lock")
+    assert referees.make_referees()
+    assert len(no_referees) == 3
+
+
+def test_a_machine_that_cannot_have_the_referees_says_why_and_keeps_nothing_half_made(
+    no_referees, monkeypatch, tmp_path, capsys
+):
+    note = referees.run
+
+    def fails(command, log):
+        note(command, log)
+        if "install" in command:
+            raise base.SetupError("`pip install` failed with exit code 1. The end of .state/referees.log:\nno network")
+
+    monkeypatch.setattr(referees, "run", fails)
+    assert not referees.make_referees()
+    assert ["uv" if command[0] == "uv" else "pip" for command in no_referees[1:]] == ["uv", "pip"]
+    assert not (tmp_path / ".referees").exists()
+    assert (tmp_path / ".state" / "referees.reason").read_text().startswith("`pip install` failed with exit code 1.")
+    assert "no network" in capsys.readouterr().err
+    monkeypatch.setattr(referees, "run", note)
+    assert referees.make_referees()
+    assert not (tmp_path / ".state" / "referees.reason").exists()
+
+
+def test_nothing_but_the_tests_asks_for_the_referees():
+    root = SETUP.parent
+    asking = [
+        name
+        for name in ("demo", "activate", "setup/enter.sh", "setup/bootstrap.py")
+        if "referees" in (root / name).read_text()
+    ]
+    assert asking == []
+    assert "setup/referees.py" in (root / "checks" / "run.py").read_text()
+
+
 @pytest.mark.parametrize("python", ["python3.8", "python3.9", "python3.10", "python3.11"])
 def test_old_pythons_can_start_the_set_up(python):
     found = next(Path.home().glob(f".pyenv/versions/{python.removeprefix('python')}*/bin/python"), None)
@@ -176,6 +243,7 @@ def test_old_pythons_can_start_the_set_up(python):
 def test_the_lock_pins_what_was_tested():
     lock = (SETUP / "requirements.lock").read_text()
     assert "\nlerobot==0.6.1" in lock
+    assert "\ntensorflow-cpu==" in (SETUP / "requirements-referees.lock").read_text()
     pinned = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
     assert all("==" in line for line in pinned)
     assert json.dumps(sorted(pinned)) == json.dumps(sorted(set(pinned)))
