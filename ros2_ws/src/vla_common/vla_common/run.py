@@ -62,11 +62,13 @@ class ManagedNode(Node):
 
     Attributes:
         stop: `stop.set(code, reason)` ends the program.
+        gather_s: how long `run_node` lets messages gather before they are served (see `BatchExecutor`) [s].
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.stop = StopRequest()
+        self.gather_s = 0.0
 
     def create_publisher(self, *args: Any, **kwargs: Any) -> Publisher:
         """As rclpy's, but without default event handlers.
@@ -122,14 +124,12 @@ def _signals_set(stop: StopRequest) -> Iterator[None]:
 def run_node(
     factory: Callable[[], ManagedNode],
     args: Sequence[str] | None = None,
-    executor_factory: Callable[[], Executor] = BatchExecutor,
 ) -> int:
     """Start the node, spin it in a thread until it, a signal or an error ends it, and close it.
 
     Args:
         factory: makes the node; a `VlaError` that it raises is printed without a traceback.
         args: the command line, None for `sys.argv`.
-        executor_factory: makes the executor that serves the node's callbacks.
 
     Returns:
         The exit code: 0 after SIGINT, SIGTERM or the node's own wish, 1 after an error, 2 if the node could not start.
@@ -144,7 +144,7 @@ def run_node(
             rclpy.try_shutdown()
             return EXIT_USAGE
         try:
-            return _serve(node, executor_factory(), signalled)
+            return _serve(node, BatchExecutor(gather_s=node.gather_s), signalled)
         finally:
             node.destroy_node()
             rclpy.try_shutdown()

@@ -10,6 +10,7 @@ then writes its log (`read_log`).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -279,7 +280,7 @@ def compare(sent: Sequence[Sent], kept: Sequence[Kept], *, from_ns: int, to_ns: 
     if numbers:  # what lies between two recorded messages must be there whatever the clocks say
         inside |= {message.number for message in sent if min(numbers) <= message.number <= max(numbers)}
     lost = sorted(inside - have)
-    swapped = sum(1 for before, after in zip(numbers, numbers[1:], strict=False) if after < before)
+    swapped = sum(1 for before, after in itertools.pairwise(numbers) if after < before)
     return Losses(len(numbers), len(lost), len(numbers) - len(have), swapped, lost[:5])
 
 
