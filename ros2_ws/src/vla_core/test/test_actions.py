@@ -136,6 +136,6 @@ def test_a_pose_out_of_reach_is_an_error(six_axes):
 def test_a_codec_that_does_not_lead_back_is_found(six_axes, monkeypatch):
     action_map = ActionMap(six_axes("delta_joint"))
     original = action_map._decode
-    monkeypatch.setattr(action_map, "_decode", lambda spec, values, current: original(spec, values, current) * 1.01)
+    monkeypatch.setattr(action_map, "_decode", lambda spec, values, origin: original(spec, values, origin) * 1.01)
     with pytest.raises(ActionError, match=r"'arm' in the space delta_joint comes back .* away from what went in"):
         action_map.check_round_trip()

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core import codecs
-from vla_core.actions import apply_scale
 from vla_core.errors import CodecError, DecoderError, FieldError, FrameError, listing
 from vla_core.fields import FieldReader
 from vla_core.images import resize, to_rgb
 from vla_core.images_depth import decode_compressed_depth, resize_depth, to_depth
 from vla_core.images_video import PACKET_TYPES, PacketDecoder
 from vla_core.specs import CameraSpec, RecordSpec, Scale, StateSpec
+from vla_core.states import apply_scale
 from vla_core.sync import Found, StreamBuffer
 
 STATE_KEY = "observation.state"

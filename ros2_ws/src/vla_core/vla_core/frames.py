@@ -67,10 +67,14 @@ class Frame:
         t_ns: The tick [ns].
         state: ``(n,)`` float32, in the order of ``profile.state_names``.
         state64: The same values before the cast to float32, for differences of states.
+        joints: Name of each part of the action to its measured joints ``(k,)`` float64 [rad or m], where the state
+            streams carry them; the same whatever the state space.
         images: Camera name to ``(H, W, 3)`` uint8 RGB; of depth cameras ``(H, W)`` uint16 [mm] or float32 [m], whichever
             the camera sends, with 0 where it has no reading. Read-only, because a message that serves two ticks gives the same
             array twice; copy before writing.
         action: ``(m,)`` float32 in the order of ``profile.action_names``, or None if not asked for.
+        targets: Name of each part of the action to the joint targets ``(k,)`` float64 [rad or m] that `action` was made
+            of; empty if not asked for.
         ages_s: Stream key to the age of its message at the tick [s]; negative where the message is newer than the tick
             (strategies nearest and interpolate). Of two interpolated messages, the age of the one farther away.
         references: Camera name to the chosen message itself, for the cameras that the builder was told not to decode;
@@ -83,6 +87,8 @@ class Frame:
     images: dict[str, NDArray[Any]]
     action: NDArray[np.float32] | None
     ages_s: dict[str, float]
+    joints: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    targets: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     references: dict[str, Any] = field(default_factory=dict)
 
 
@@ -117,7 +123,7 @@ class FrameBuilder:
         self.profile = profile
         self._references = references
         self._warn = warn or logging.getLogger(__name__).warning
-        self._actions = ActionMap(profile) if actions else None
+        self._map = ActionMap(profile)
         self._lock = Lock()
         self._dropped: Counter[str] = Counter()
         self._cameras = [(camera.name, camera_source(camera, camera.name not in references)) for camera in profile.cameras]
@@ -260,16 +266,19 @@ class FrameBuilder:
             if isinstance(value, Missing):
                 return value
             values[key] = value
-        state64 = np.concatenate([values[source.stream.key] for source in self._state])
+        measured = np.concatenate([values[source.stream.key] for source in self._state])
+        state64 = self._map.state.encode(measured[None])[0]
         state = state64.astype(np.float32)
+        targets = {name: values[source.stream.key] for name, source in self._action}
         action = None
-        if self._actions is not None:
-            targets = {name: values[source.stream.key][None] for name, source in self._action}
-            action = self._actions.encode(targets, state)[0]
+        if targets:
+            action = self._map.encode({name: value[None] for name, value in targets.items()}, state)[0]
         return Frame(
             t_ns=t_ns,
             state=state,
             state64=state64,
+            joints=self._map.measured_joints(measured),
+            targets=targets,
             images={name: values[IMAGE_PREFIX + name] for name, _ in self._cameras if name not in self._references},
             action=action,
             ages_s={key: to_s(answer.age_ns) for key, answer in found.items()},

@@ -22,12 +22,15 @@ import yaml
 from vla_core import profile_robot as robot_parts
 from vla_core import profile_schema as schema
 from vla_core.actions import ActionMap
-from vla_core.errors import ProfileError, VlaError
+from vla_core.errors import ProfileError, VlaError, listing, nearest_name
 from vla_core.profile_words import word
 from vla_core.specs import (
     ACTION_SPACES,
+    ROTATIONS,
+    STATE_SPACES,
     ActionSpec,
     CameraSpec,
+    ConstantSpec,
     DriverSpec,
     Kinematics,
     RecordSpec,
@@ -35,9 +38,17 @@ from vla_core.specs import (
     SafetySpec,
     StateSpec,
 )
+from vla_core.states import StateMap
 from vla_core.yamltree import Section, Tree, merge, parse
 from vla_core.yamltree import text as tree_text
 
+CODECS = {
+    "joints_absolute": "absolute_joint",
+    "joints_delta": "delta_joint",
+    "eepose_absolute": "absolute_eef",
+    "eepose_delta": "delta_eef",
+}
+"""Name of each codec to the action space of its arm; see `with_codec`."""
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 # What a policy never sees: the same policy runs with other topics, rates, limits and drivers. Of a camera it sees the
 # size of the frame.
@@ -57,8 +68,11 @@ class Profile:
         tool_frame: Frame of the tool.
         task: Default instruction.
         action_space: absolute_joint, delta_joint, absolute_eef or delta_eef (see `vla_core.actions`).
+        rotation: How orientations are written in eef spaces: rotvec, quaternion, rot6d or rpy (see `vla_core.rotations`).
+        state_space: joint, or eef: the pose of the tool in place of the arm's joints (see `vla_core.states`).
         cameras: Cameras, in order.
-        state: Parts of the state vector, in order.
+        state: Measured parts of the state vector, in order.
+        constants: Parts of the state vector that never change.
         action: Parts of the action vector, in order.
         safety: What the safety filter checks beyond the joint limits.
         kinematics: Denavit-Hartenberg table of the arm, or None.
@@ -75,8 +89,11 @@ class Profile:
     tool_frame: str
     task: str
     action_space: str
+    rotation: str
+    state_space: str
     cameras: tuple[CameraSpec, ...]
     state: tuple[StateSpec, ...]
+    constants: tuple[ConstantSpec, ...]
     action: tuple[ActionSpec, ...]
     safety: SafetySpec
     kinematics: Kinematics | None
@@ -89,7 +106,7 @@ class Profile:
     @property
     def state_names(self) -> tuple[str, ...]:
         """Names of the state vector, in order."""
-        return tuple(name for spec in self.state for name in spec.names)
+        return StateMap(self).names
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -124,6 +141,43 @@ def parse_profile(text: str, source: str = "<profile>") -> Profile:
     return _build(_extended(parse(text, source), Path(source), ()))
 
 
+def with_codec(profile: Profile, codec: str, rotation: str = "rotvec") -> Profile:
+    """Return the profile with its arm in another codec: what the state and the action say of it.
+
+    The eepose codecs put the pose of the tool in place of the arm's joints in the state. Parts of the action that drive
+    a gripper stay as they are. The profile that comes back has a text of its own, so it travels with a dataset and a
+    policy is decoded by the same rules.
+
+    Args:
+        profile: Any profile of the robot.
+        codec: joints_absolute, joints_delta, eepose_absolute or eepose_delta.
+        rotation: For the eepose codecs, how orientations are written: rotvec, quaternion, rot6d or rpy.
+
+    Raises:
+        ProfileError: an unknown codec or rotation, or the profile lacks what the codec needs, such as kinematics.
+    """
+    for value, allowed, what in ((codec, CODECS, "codec"), (rotation, ROTATIONS, "rotation")):
+        if value not in allowed:
+            raise ProfileError(f"'{value}' is no {what}; allowed: {listing(allowed)}{nearest_name(value, allowed)}")
+    space = CODECS[codec]
+    eef = space.endswith("_eef")
+    if not eef and rotation != "rotvec":
+        raise ProfileError(f"the codec {codec} has no orientation, so rotation {rotation} means nothing; leave it out")
+    arms = [spec.space for spec in profile.action if not spec.is_gripper]
+    wanted_state = "eef" if eef else "joint"
+    if profile.state_space == wanted_state and set(arms) <= {space} and (not eef or profile.rotation == rotation):
+        return profile
+    content = yaml.safe_load(profile.text)
+    content["action_space"] = space
+    content.update({"rotation": rotation, "state_space": "eef"} if eef else {})
+    for key in () if eef else ("rotation", "state_space"):
+        content.pop(key, None)
+    for entry, spec in zip(content["action"], profile.action, strict=True):
+        if not spec.is_gripper:
+            entry.pop("space", None)
+    return parse_profile(yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True), profile.source)
+
+
 def mapping_differences(trained: Profile, current: Profile) -> tuple[str, ...]:
     """Return how two profiles differ in what a policy sees: ``"state[0].fields: trained …, now …"``.
 
@@ -140,12 +194,16 @@ def mapping_differences(trained: Profile, current: Profile) -> tuple[str, ...]:
 
 def _mapping(profile: Profile) -> dict[str, Any]:
     """Return what a policy sees of a profile, defaults filled in."""
+    eef = profile.state_space == "eef" or any(spec.space.endswith("_eef") for spec in profile.action)
     return {
         "fps": profile.fps,
+        "rotation": profile.rotation if eef else None,
+        "state_space": profile.state_space,
         "base_frame": profile.base_frame,
         "tool_frame": profile.tool_frame,
         "cameras": {camera.name: {**asdict(camera), "frame_size": camera.frame_size} for camera in profile.cameras},
         "state": [asdict(spec) for spec in profile.state],
+        "constants": [asdict(spec) for spec in profile.constants],
         "action": [asdict(spec) for spec in profile.action],
         "kinematics": asdict(profile.kinematics) if profile.kinematics else None,
     }
@@ -191,9 +249,7 @@ def _build(tree: Tree) -> Profile:
     robot = word(section, "robot", "robot name")
     text = yaml.safe_dump(tree.plain(), sort_keys=False, width=120, allow_unicode=True)
     space = section.choice("action_space", ACTION_SPACES, "absolute_joint")
-    cameras, state = schema.cameras(section), schema.state(section)
-    action, arm = schema.actions(section, space), robot_parts.kinematics(section)
-    schema.check_action_spaces(section, action, state, arm)
+    state, constants = schema.state(section)
     profile = Profile(
         robot=robot,
         fps=section.number("fps", above=0.0),
@@ -201,17 +257,21 @@ def _build(tree: Tree) -> Profile:
         tool_frame=section.text("tool_frame"),
         task=section.text("task"),
         action_space=space,
-        cameras=cameras,
+        rotation=section.choice("rotation", ROTATIONS, "rotvec"),
+        state_space=section.choice("state_space", STATE_SPACES, "joint"),
+        cameras=schema.cameras(section),
         state=state,
-        action=action,
+        constants=constants,
+        action=schema.actions(section, space),
         safety=robot_parts.safety(section),
-        kinematics=arm,
+        kinematics=robot_parts.kinematics(section),
         record_topics=robot_parts.record_topics(section),
         drivers=robot_parts.drivers(section),
         source=tree.place.source,
         text=text,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
+    schema.check_spaces(section, profile)
     _check_topics(section, profile)
     _check_actions(section, profile)
     return profile

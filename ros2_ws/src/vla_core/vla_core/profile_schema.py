@@ -20,6 +20,7 @@ from vla_core.specs import (
     ActionSpec,
     CameraSpec,
     CommandSpec,
+    ConstantSpec,
     Kinematics,
     Limits,
     RecordSpec,
@@ -31,13 +32,16 @@ from vla_core.yamltree import Section, Tree, entries, items, number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vla_core.profile import Profile
+
 TOP_KEYS = (
-    "extends", "robot", "fps", "base_frame", "tool_frame", "task", "action_space", "cameras", "state", "action",
+    "extends", "robot", "fps", "base_frame", "tool_frame", "task", "action_space", "rotation", "state_space", "cameras", "state", "action",
     "safety", "kinematics", "record_topics", "drivers",
 )  # fmt: skip
 _STREAM_KEYS = ("topic", "type", "rate_hz", "max_age_s", "strategy", "stamp")
 CAMERA_KEYS = (*_STREAM_KEYS, "size", "resize", "info_topic", "depth")
 STATE_KEYS = (*_STREAM_KEYS, "fields", "names", "scale", "point")
+CONSTANT_KEYS = ("constant", "names")
 RECORD_KEYS = (*_STREAM_KEYS, "fields", "point")
 COMMAND_KEYS = ("interface", "name", "controller")
 LIMIT_KEYS = ("lower", "upper", "max_velocity", "max_step")
@@ -136,19 +140,35 @@ def _feature_name(field: str) -> str:
     return f"{name}.{_SUFFIXES[group]}" if group in _SUFFIXES and name else field
 
 
-def state(section: Section) -> tuple[StateSpec, ...]:
-    """Return the parts of the state vector, in order."""
+def state(section: Section) -> tuple[tuple[StateSpec, ...], tuple[ConstantSpec, ...]]:
+    """Return the parts of the state vector, in order: those that are measured, and those that are constant."""
     trees = items(section.child("state"))
-    if not trees:
-        raise section.error("state", "the list is empty; a policy needs at least one state value")
-    specs = tuple(_state(tree) for tree in trees)
+    specs: list[StateSpec] = []
+    constants: list[ConstantSpec] = []
     seen: set[str] = set()
-    for tree, spec in zip(trees, specs, strict=True):
-        for name in spec.names:
+    for tree in trees:
+        if isinstance(tree.value, dict) and "constant" in tree.value:
+            constants.append(_constant(tree, len(specs)))
+            names = constants[-1].names
+        else:
+            specs.append(_state(tree))
+            names = specs[-1].names
+        for name in names:
             if name in seen:
                 raise tree.place.error(f"the state name '{name}' is used twice; tell them apart with 'names: [...]'")
             seen.add(name)
-    return specs
+    if not specs:
+        what = "measures nothing" if trees else "is empty"
+        raise section.error("state", f"the list {what}; a policy needs at least one state value")
+    return tuple(specs), tuple(constants)
+
+
+def _constant(tree: Tree, before: int) -> ConstantSpec:
+    section = Section(tree, CONSTANT_KEYS)
+    values, names = section.numbers("constant"), section.texts("names")
+    if len(names) != len(values):
+        raise section.error("names", f"expected {len(values)} names, one per constant, got {len(names)}")
+    return ConstantSpec(before=before, values=values, names=names)
 
 
 def _state(tree: Tree) -> StateSpec:
@@ -243,20 +263,24 @@ def _per_joint(section: Section, key: str, count: int) -> tuple[float, ...] | No
     return values
 
 
-def check_action_spaces(
-    section: Section, specs: tuple[ActionSpec, ...], states: tuple[StateSpec, ...], arm: Kinematics | None
-) -> None:
-    """Refuse action spaces that cannot be computed from what the profile has."""
-    known = {joint for spec in states for field in spec.fields if (joint := joint_of(field))}
-    for tree, spec in zip(items(section.child("action")), specs, strict=True):
+def check_spaces(section: Section, profile: Profile) -> None:
+    """Refuse spaces that cannot be computed from what the profile has."""
+    eef_state = profile.state_space == "eef"
+    known = {joint for spec in profile.state for field in spec.fields if (joint := joint_of(field))}
+    arm = profile.kinematics
+    if eef_state:
+        if arm is None:
+            raise section.error("state_space", "eef needs the key 'kinematics', to know where the tool is")
+        if absent := [joint for joint in arm.joints if joint not in known]:
+            raise section.error(
+                "state_space",
+                f"eef needs every joint of 'kinematics' in 'state' as 'position.<joint>'; missing: {listing(absent)}",
+            )
+    elif "rotation" in section and not any(spec.space.endswith("_eef") for spec in profile.action):
+        raise section.error("rotation", "no space of this profile has an orientation; remove it, or use an eef space")
+    for tree, spec in zip(items(section.child("action")), profile.action, strict=True):
         if spec.space.endswith("_eef"):
-            if arm is None:
-                raise tree.place.error(f"the action space {spec.space} needs the key 'kinematics'")
-            if spec.joints != arm.joints:
-                raise tree.place.error(
-                    f"the action space {spec.space} needs the joints of 'kinematics' in the same order: "
-                    f"{listing(arm.joints)}; got {listing(spec.joints)}"
-                )
+            _check_arm(tree, spec, arm)
         # Differences start at the measured joints, and inverse kinematics start its search there.
         absent = [joint for joint in spec.joints if joint not in known]
         if spec.space != "absolute_joint" and absent:
@@ -264,3 +288,18 @@ def check_action_spaces(
                 f"the action space {spec.space} needs every joint in 'state' as 'position.<joint>'; "
                 f"missing: {listing(absent)}"
             )
+        if eef_state and arm and spec.space == "delta_joint" and set(spec.joints) & set(arm.joints):
+            raise tree.place.error(
+                "the action space delta_joint counts from the joints in the state vector, but with state_space eef it "
+                "holds the pose of the tool instead; use 'state_space: joint', or the action space delta_eef"
+            )
+
+
+def _check_arm(tree: Tree, spec: ActionSpec, arm: Kinematics | None) -> None:
+    if arm is None:
+        raise tree.place.error(f"the action space {spec.space} needs the key 'kinematics'")
+    if spec.joints != arm.joints:
+        raise tree.place.error(
+            f"the action space {spec.space} needs the joints of 'kinematics' in the same order: "
+            f"{listing(arm.joints)}; got {listing(spec.joints)}"
+        )

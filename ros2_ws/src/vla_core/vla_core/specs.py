@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 ACTION_SPACES = ("absolute_joint", "delta_joint", "absolute_eef", "delta_eef")
+ROTATIONS = ("rotvec", "quaternion", "rot6d", "rpy")
+STATE_SPACES = ("joint", "eef")
 STRATEGIES = ("hold", "nearest", "interpolate")
 TIMELINES = ("header", "receive")
 POINTS = ("first", "last")
@@ -85,6 +87,15 @@ class StateSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConstantSpec:
+    """Values of the state vector that never change. ``before``: index of the state stream that follows."""
+
+    before: int
+    values: tuple[float, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordSpec:
     """Where the label of an action comes from: the joint target in force, as published by whoever drives."""
 
@@ -142,7 +153,7 @@ class Kinematics:
     ``T_base_tool = T(base_xyz, base_rpy) · Π Rz(q_i + theta_i)·Tz(d_i)·Tx(a_i)·Rx(alpha_i) · T(tool_xyz, tool_rpy)``.
     Lengths in metres, angles in radians, rpy about fixed axes. ``base_*`` places the DH base in the profile's
     base_frame, ``tool_*`` the profile's tool_frame in the last DH frame. ``reference_rpy`` is the orientation from
-    which the rotation vector of the action space ``absolute_eef`` is counted.
+    which the orientation in end-effector spaces is counted.
     """
 
     joints: tuple[str, ...]
