@@ -117,7 +117,7 @@ def test_files_are_rolled_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_exact_depth_is_an_image_of_16_bit(tmp_path: Path) -> None:
     features = {**FEATURES, DEPTH: DEPTH_FEATURE}
-    truth = write_dataset(LeRobotV3(depth="image"), tmp_path / "data", (3, 4), layout_=layout(features))
+    truth = write_dataset(V3, tmp_path / "data", (3, 4), layout_=layout(features, VideoSettings(depth="image")))
     info = json.loads((tmp_path / "data/meta/info.json").read_text())
     assert info["features"][DEPTH]["dtype"] == "image"
     assert info["features"][DEPTH]["info"] == {"is_depth_map": True, "depth_unit": "mm"}
@@ -149,10 +149,10 @@ def test_rows_and_pictures_must_agree(tmp_path: Path) -> None:
 
 def test_a_depth_camera_keeps_its_unit(tmp_path: Path) -> None:
     features = {DEPTH: DEPTH_FEATURE, STATE: FEATURES[STATE]}
-    format_ = LeRobotV3(depth="image")
-    writer = format_.dataset_writer(tmp_path / "data", layout(features))
+    exact = layout(features, VideoSettings(depth="image"))
+    writer = V3.dataset_writer(tmp_path / "data", exact)
     for number, dtype in enumerate((np.uint16, np.float32)):
-        images = format_.episode_writer(layout(features), tmp_path / f"{number}")
+        images = V3.episode_writer(exact, tmp_path / f"{number}")
         images.add({DEPTH: np.ones((48, 64), dtype)})
         with pytest.raises(DatasetError, match=r"row 1 is uint8 \(48, 64, 3\), the feature is depth \(48, 64\)"):
             images.add({DEPTH: np.ones((48, 64, 3), np.uint8)})

@@ -10,7 +10,7 @@ LeRobot itself is the oracle in the tests: it reads every frame back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,34 +59,25 @@ from vla_recorder.formats.lerobot_tables import (
 )
 from vla_recorder.formats.stats import ImageHistogram, Statistics, vector_statistics
 from vla_recorder.formats.video_episode import VideoEpisodeWriter
-from vla_recorder.media.video import VideoSettings, join, video_info
+from vla_recorder.media.video import VideoSettings, header, join, video_info
 
 _MB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class LeRobotV3:
-    """The format with its options."""
+    """The format; it has no options. Depth is stored as ``VideoSettings.depth`` says."""
 
     name: str = "lerobot-v3"
-    depth: str = field(
-        default="video",
-        metadata={
-            "help": "how depth cameras are stored: video (12 bit logarithmic, small) or image (16 bit or float, exact)",
-            "choices": ("video", "image"),
-        },
-    )
 
     def episode_writer(self, layout: Layout, work_dir: Path) -> EpisodeWriter:
         """Return the writer of one episode."""
-        exact = [key for key, spec in self._features(layout).items() if spec["dtype"] == "image"]
+        exact = [key for key, spec in _features(layout).items() if spec["dtype"] == "image"]
         if not exact:
             return VideoEpisodeWriter(layout, work_dir)
         videos = [key for key in layout.image_keys if key not in exact]
-        kept = {key: spec for key, spec in layout.features.items() if key not in exact}
-        video = VideoEpisodeWriter(replace(layout, features=kept), work_dir)
         images = ImageEpisodeWriter(layout, work_dir, exact, encode_png, "png")
-        return JointEpisodeWriter([(videos, video), (exact, images)])
+        return JointEpisodeWriter([(videos, VideoEpisodeWriter(layout, work_dir, videos)), (exact, images)])
 
     def dataset_writer(self, root: Path, layout: Layout) -> DatasetWriter:
         """Return the writer of the dataset."""
@@ -108,19 +99,21 @@ class LeRobotV3:
     def _writer(self, root: Path, layout: Layout) -> DatasetWriter:
         return DatasetWriter(
             root,
-            features=self._features(layout),
+            features=_features(layout),
             fps=layout.fps,
             robot_type=layout.profile.robot,
             video=layout.video,
         )
 
-    def _features(self, layout: Layout) -> Mapping[str, Mapping[str, Any]]:
-        if self.depth != "image":
-            return layout.features
-        return {
-            key: {**spec, "dtype": "image"} if spec["dtype"] == "video" and is_depth(spec) else spec
-            for key, spec in layout.features.items()
-        }
+
+def _features(layout: Layout) -> Mapping[str, Mapping[str, Any]]:
+    """Return the features as they are stored."""
+    if layout.video.depth != "image":
+        return layout.features
+    return {
+        key: {**spec, "dtype": "image"} if spec["dtype"] == "video" and is_depth(spec) else spec
+        for key, spec in layout.features.items()
+    }
 
 
 class DatasetWriter:
@@ -296,15 +289,15 @@ class DatasetWriter:
     def _join_videos(self, key: str) -> None:
         place = self._video_places[key]
         group: list[tuple[int, Path]] = []
-        size = 0
+        size, shared = 0, None
         for index, part in self._parts[key]:
-            part_size = part.stat().st_size
-            if group and size + part_size > VIDEO_FILE_MB * _MB:
+            part_size, part_header = part.stat().st_size, header(part)
+            if group and (size + part_size > VIDEO_FILE_MB * _MB or part_header != shared):
                 self._join_group(key, group, place)
                 place.advance()
                 group, size = [], 0
             group.append((index, part))
-            size += part_size
+            size, shared = size + part_size, part_header
         if group:
             self._join_group(key, group, place)
 
