@@ -58,6 +58,12 @@ def six_axes():
 
 
 @pytest.fixture(scope="session")
+def six_axes_text():
+    """Return the text of that profile, with joint targets as actions."""
+    return SIX_AXES.replace("SPACE", "absolute_joint")
+
+
+@pytest.fixture(scope="session")
 def changed():
     """Return the small profile with one piece of its text replaced."""
 

@@ -126,7 +126,9 @@ class FrameBuilder:
         self._map = ActionMap(profile)
         self._lock = Lock()
         self._dropped: Counter[str] = Counter()
-        self._cameras = [(camera.name, camera_source(camera, camera.name not in references)) for camera in profile.cameras]
+        self._cameras = [
+            (camera.name, camera_source(camera, camera.name not in references)) for camera in profile.cameras
+        ]
         self._state = [vector_source(f"{STATE_KEY}.{i}", spec, spec.scale) for i, spec in enumerate(profile.state)]
         self._action = (
             [(spec.name, vector_source(f"{ACTION_KEY}.{spec.name}", spec.record, None)) for spec in profile.action]
