@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def columns(start: int, length: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def image(key: str, number: int, features: dict[str, dict[str, Any]]) -> NDArray[Any]:
+def image(key: str, number: int, features: Mapping[str, Mapping[str, Any]]) -> NDArray[Any]:
     """Image of a row as the frame builder gives it."""
     height, width, channels = features[key]["shape"]
     if channels == 3:
@@ -107,7 +108,7 @@ def write_episode(
     writer = format_.episode_writer(layout_, folder / f"{start}")
     raw: dict[str, list[NDArray[Any]]] = {key: [] for key in layout_.image_keys}
     for number in range(start, start + length):
-        images = {key: image(key, number, dict(layout_.features)) for key in layout_.image_keys}
+        images = {key: image(key, number, layout_.features) for key in layout_.image_keys}
         writer.add(images)
         for key, value in images.items():
             raw[key].append(value)
