@@ -18,29 +18,21 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_recorder.media.settings import VideoError
-from vla_recorder.media.video import FrameEncoder
+from vla_recorder.media.settings import (
+    DEPTH_GOP,
+    DEPTH_MAX_M,
+    DEPTH_MIN_M,
+    DEPTH_PIX_FMT,
+    DEPTH_SHIFT_M,
+    DEPTH_SPEED,
+    VideoError,
+)
+from vla_recorder.media.video import DEPTH_IN, ORIGIN_TAG, FrameEncoder
 
-DEPTH_MIN_M = 0.01
-DEPTH_MAX_M = 10.0
-DEPTH_SHIFT_M = 3.5
-DEPTH_GOP = 2
-PIX_FMT = "gray12le"
 ENCODER = "libx265"
 _CODES = 4095
 _MM = 1000.0
 _LEVELS = 65536
-
-DEPTH_INFO: dict[str, Any] = {
-    "video.depth_min": DEPTH_MIN_M,
-    "video.depth_max": DEPTH_MAX_M,
-    "video.shift": DEPTH_SHIFT_M,
-    "video.use_log": True,
-    "video.g": DEPTH_GOP,
-    "video.preset": "ultrafast",
-    "video.extra_options": {"x265-params": "lossless=1"},
-}
-"""Entries of a depth feature's ``info`` from which LeRobot undoes the scale."""
 
 
 def depth_codes(depth: NDArray[Any]) -> NDArray[np.uint16]:
@@ -100,8 +92,8 @@ class DepthEncoder(FrameEncoder):
         super().__init__(
             path,
             encoder=ENCODER,
-            pix_fmt=PIX_FMT,
-            options={"g": str(DEPTH_GOP), "preset": DEPTH_INFO["video.preset"], "x265-params": parameters},
+            pix_fmt=DEPTH_PIX_FMT,
+            options={"g": str(DEPTH_GOP), "preset": DEPTH_SPEED, "x265-params": parameters},
             size=(height, width),
             fps=fps,
         )
@@ -118,8 +110,12 @@ class DepthEncoder(FrameEncoder):
                 f"{self.path}: frame {self.frames} is {depth.dtype} {depth.shape}, the video holds depth {self._shape} as "
                 "uint16 [mm] or floating point [m]"
             )
+        if not self.frames:
+            # The header is written with the first frame.
+            unit = "mm" if depth.dtype == np.uint16 else "m"
+            self._container.metadata[ORIGIN_TAG] = f"{DEPTH_IN}{unit}"
         height, width = self._shape
-        frame = av.VideoFrame(width, height, PIX_FMT)
+        frame = av.VideoFrame(width, height, DEPTH_PIX_FMT)
         plane = frame.planes[0]
         # Rows in the plane may be longer than the image.
         rows = np.frombuffer(plane, dtype="<u2").reshape(-1, plane.line_size // 2)  # type: ignore[call-overload]

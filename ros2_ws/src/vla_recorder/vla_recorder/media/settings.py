@@ -31,6 +31,14 @@ HARDWARE_CODECS = tuple(name for name in CODECS if name not in SOFTWARE_CODECS)
 PIXEL_FORMATS = ("auto", "yuv444p", "yuv420p")
 DEPTH_MODES = ("video", "image")
 
+DEPTH_PIX_FMT = "gray12le"
+DEPTH_GOP = 2
+DEPTH_SPEED = "ultrafast"
+DEPTH_MIN_M = 0.01
+DEPTH_MAX_M = 10.0
+DEPTH_SHIFT_M = 3.5
+"""Depth video is lossless 12-bit HEVC on LeRobot's logarithmic scale (see `vla_recorder.media.depth`)."""
+
 FULL_CHROMA_BELOW_PX = 256
 """Short side below which ``auto`` keeps the chroma planes whole: halving them costs 7 to 14 dB on small images with
 sharp coloured edges, and decoding stays as quick."""

@@ -28,6 +28,7 @@ from vla_core.errors import DecoderError
 from vla_core.images_video import VideoPacket, video_packet
 
 from vla_recorder.media.settings import VideoError
+from vla_recorder.media.video import COPIED, ORIGIN_TAG
 
 SAMPLED_KEY_FRAMES = 16
 """Pictures of an episode that are decoded for the statistics of a copied video."""
@@ -183,6 +184,7 @@ class PacketCopier:
             raise CopyRefusedError("its pictures are sent out of order (B frames)")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(self.path), "w")
+        self._container.metadata[ORIGIN_TAG] = COPIED
         self._stream = self._container.add_stream_from_template(template, opaque=True)
         self._stream.time_base = self._time_base
         self.codec = packet.codec

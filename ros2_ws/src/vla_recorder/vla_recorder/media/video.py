@@ -16,10 +16,25 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from vla_recorder.media.settings import CODECS, PIXEL_FORMATS, SOFTWARE_CODECS, VideoError, VideoSettings
+from vla_recorder.media.settings import (
+    CODECS,
+    DEPTH_GOP,
+    DEPTH_MAX_M,
+    DEPTH_MIN_M,
+    DEPTH_PIX_FMT,
+    DEPTH_SHIFT_M,
+    DEPTH_SPEED,
+    PIXEL_FORMATS,
+    SOFTWARE_CODECS,
+    VideoError,
+    VideoSettings,
+)
 
 __all__ = [
     "CODECS",
+    "COPIED",
+    "DEPTH_IN",
+    "ORIGIN_TAG",
     "PIXEL_FORMATS",
     "FrameEncoder",
     "VideoEncoder",
@@ -32,6 +47,9 @@ __all__ = [
     "rgb_frame",
     "video_info",
 ]
+
+ORIGIN_TAG, COPIED, DEPTH_IN = "comment", "packets copied", "depth in "
+"""Metadata of an MP4 file whose packets were not encoded with the dataset's settings, and the unit of depth before it."""
 
 _HARDWARE_FORMATS = {"qsv": "nv12", "vaapi": "nv12"}
 """What hardware encoders take instead of yuv420p; it is the same picture in another order."""
@@ -230,8 +248,10 @@ def join(parts: Sequence[Path], output: Path, fps: int) -> None:
                 if stream is None:
                     stream = target.add_stream_from_template(template, opaque=True)
                     stream.time_base = Fraction(1, fps)
-                    header = bytes(template.codec_context.extradata or b"")
-                elif bytes(template.codec_context.extradata or b"") != header:
+                    if ORIGIN_TAG in source.metadata:
+                        target.metadata[ORIGIN_TAG] = source.metadata[ORIGIN_TAG]
+                    parameters = bytes(template.codec_context.extradata or b"")
+                elif bytes(template.codec_context.extradata or b"") != parameters:
                     raise VideoError(f"{part}: encoded with other settings than {parts[0]}, cannot be joined to it")
                 for packet in source.demux(template):
                     if packet.size == 0:
@@ -248,22 +268,45 @@ def join(parts: Sequence[Path], output: Path, fps: int) -> None:
 
 
 def video_info(path: Path, settings: VideoSettings, fps: int) -> dict[str, Any]:
-    """Return the ``info`` entry of a video feature in ``info.json``, read from the file."""
+    """Return the ``info`` entry of a video feature in ``info.json``, read from the file.
+
+    `settings` are those of the dataset; depth has its own, and of copied packets nobody knows them.
+    """
     container: Any = av.open(str(path))
     try:
         stream = container.streams.video[0]
-        return {
+        depth = stream.pix_fmt == DEPTH_PIX_FMT
+        info: dict[str, Any] = {
             "video.height": stream.height,
             "video.width": stream.width,
             "video.codec": stream.codec.canonical_name,
             "video.pix_fmt": stream.pix_fmt,
             "video.fps": fps,
-            "video.channels": 3,
-            "video.g": settings.gop,
-            "video.crf": settings.crf,
-            "video.preset": settings.preset,
+            "video.channels": 1 if depth else 3,
             "has_audio": False,
-            "is_depth_map": False,
+            "is_depth_map": depth,
         }
+        origin = container.metadata.get(ORIGIN_TAG, "")
+        if origin == COPIED:
+            return info
+        if origin.startswith(DEPTH_IN):
+            info["depth_unit"] = origin.removeprefix(DEPTH_IN)
     finally:
         container.close()
+    return info | (_DEPTH_INFO if depth else _encoding_info(settings))
+
+
+_DEPTH_INFO: dict[str, Any] = {
+    "video.g": DEPTH_GOP,
+    "video.preset": DEPTH_SPEED,
+    "video.extra_options": {"x265-params": "lossless=1"},
+    "video.depth_min": DEPTH_MIN_M,
+    "video.depth_max": DEPTH_MAX_M,
+    "video.shift": DEPTH_SHIFT_M,
+    "video.use_log": True,
+}
+
+
+def _encoding_info(settings: VideoSettings) -> dict[str, Any]:
+    preset = int(settings.preset) if settings.preset.isdigit() else settings.preset
+    return {"video.g": settings.gop, "video.crf": settings.crf, "video.preset": preset}
