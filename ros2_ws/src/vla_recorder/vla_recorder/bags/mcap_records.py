@@ -30,6 +30,8 @@ _CHUNK = struct.Struct("<QQQII")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 _CHUNK_MAX = 1 << 32
+_WINDOW = 4 << 20
+_OVERLAP = 128
 _MESSAGE_OPCODE = int(Opcode.MESSAGE)
 # A chunk record: opcode, length below 2**40, then times, size and checksum.
 _CHUNK_START = re.compile(rb"\x06(?=.{5}\x00{3}.{28}(?:\x04\x00{3}zstd|\x03\x00{3}lz4|\x00{4}))", re.DOTALL)
@@ -215,6 +217,39 @@ def next_chunk(window: bytes, start: int) -> int:
         if header.start + header.length == length and header.first_ns <= header.last_ns:
             return at
     return -1
+
+
+def find_chunk(at: Callable[[int, int], bytes], start: int, size: int) -> int:
+    """Return where the next usable chunk of a file begins; the size of the file if there is none.
+
+    Args:
+        at: Reads bytes: offset, length.
+        start: Where to begin to search.
+        size: Size of the file.
+    """
+    while start < size:
+        window = at(start, _WINDOW)
+        found = next_chunk(window, 0)
+        while found >= 0:
+            if _is_chunk(at, start + found):
+                return start + found
+            found = next_chunk(window, found + 1)
+        # Windows overlap, because a header may lie across their border.
+        start += len(window) - _OVERLAP if len(window) == _WINDOW else len(window)
+    return size
+
+
+def _is_chunk(at: Callable[[int, int], bytes], offset: int) -> bool:
+    """Whether a whole chunk with a right checksum, or the last and unfinished one, begins here."""
+    _, length = RECORD.unpack(at(offset, RECORD.size))
+    content = at(offset + RECORD.size, length)
+    if len(content) < length:
+        return True
+    try:
+        unpack(content)
+    except DamagedError:
+        return False
+    return True
 
 
 def schema_record(content: bytes) -> Schema:

@@ -11,6 +11,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,6 @@ from vla_recorder.bags.merge import Block, merged
 from vla_recorder.bags.source import Attachment, Connection, DamagedError, RawMessage
 
 _RUN_MAX = 4 << 20
-_WINDOW = 4 << 20
 _DAMAGE = (McapError, struct.error, ValueError, KeyError)
 
 
@@ -241,7 +241,8 @@ class McapSource:
             raise DamagedError("there are zeros where a record should begin")
         if content + length > self._size:
             if opcode == Opcode.CHUNK:
-                self._scan_partial(content)
+                with suppress(DamagedError):
+                    self._scan_partial(content)
             raise DamagedError("the file ends within it")
 
     def _scan_record(self, opcode: int, content: int, length: int, run: _Run) -> _Run:
@@ -315,33 +316,9 @@ class McapSource:
 
     def _pass_over(self, position: int, reason: str) -> int:
         """Return where reading can go on behind a damaged record: at the next chunk."""
-        following = self._find_chunk(position + 1)
+        following = records.find_chunk(self._at, position + 1, self._size)
         self.holes.append((position, following - position, reason))
         return following
-
-    def _find_chunk(self, start: int) -> int:
-        overlap = 128
-        while start < self._size:
-            window = self._at(start, _WINDOW)
-            found = records.next_chunk(window, 0)
-            while found >= 0:
-                if self._is_chunk(start + found):
-                    return start + found
-                found = records.next_chunk(window, found + 1)
-            start += max(1, len(window) - overlap) if len(window) == _WINDOW else len(window)
-        return self._size
-
-    def _is_chunk(self, at: int) -> bool:
-        """Whether a whole chunk with a right checksum, or the last and unfinished one, begins here."""
-        _, length = RECORD.unpack(self._at(at, RECORD.size))
-        content = self._at(at + RECORD.size, length)
-        if len(content) < length:
-            return True
-        try:
-            records.unpack(content)
-        except DamagedError:
-            return False
-        return True
 
     def _finish_scan(self, reason: str) -> None:
         if self._blocks:
@@ -349,9 +326,7 @@ class McapSource:
         total = sum(self.counts.values())
         if reason:
             last_s = (self.span_ns[1] - self.span_ns[0]) * 1e-9
-            self.note(
-                f"{reason}; {total} messages over {last_s:.3f} s are readable. `ros2 run vla_recorder repair` keeps them"
-            )
+            self.note(f"{reason}; {total} messages over {last_s:.3f} s are readable")
 
     # ---------------------------------------------------------------- messages
 

@@ -18,20 +18,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import zstandard
 from vla_core.errors import BagError
 
 from vla_recorder.bags.merge import merged_files
 from vla_recorder.bags.metadata import ROOT, Metadata, read_metadata
 from vla_recorder.bags.source import Attachment, BagSource, DamagedError, RawMessage
-from vla_recorder.bags.storage import ZSTD_MAGIC, bag_files, is_bag_file, is_compressed, open_source, split_key, stem
+from vla_recorder.bags.storage import bag_files, is_bag_file, is_compressed, open_source, plain, split_key, stem
 from vla_recorder.bags.types import Decoders
 from vla_recorder.bags.writer import METADATA_FILE, METADATA_RECORD
 
 ATTACHMENTS = "attachments"
 """Folder beside the bag files with further files of the episode."""
 
-NOT_EPISODES = (".open", ".broken", ".part")
+NOT_EPISODES = (".open", ".broken", ".repair")
 _BLOCK = 1 << 20
 
 
@@ -82,7 +81,8 @@ class EpisodeBag:
     @property
     def damage(self) -> str:
         """What of the bag cannot be read, as far as it is known: some of it shows only while messages are read."""
-        return "; ".join(dict.fromkeys(self._damages))
+        reasons = "; ".join(dict.fromkeys(self._damages))
+        return f"{reasons}. `ros2 run vla_recorder repair` keeps what is whole" if reasons else ""
 
     @property
     def uuid(self) -> str:
@@ -155,21 +155,11 @@ class EpisodeBag:
             return
         except OSError as error:
             raise BagError(f"{path}: cannot be read ({error.strerror or error})") from error
-        engine = zstandard.ZstdDecompressor()
         with source:
             chosen = frozenset(
                 number for number, found in source.connections.items() if topics is None or found.topic in topics
             )
-            for message in source.read(chosen):
-                # A serialized message cannot begin like this, so compression by message needs no word of metadata.yaml.
-                if message.data[:4] != ZSTD_MAGIC:
-                    yield message
-                    continue
-                try:
-                    yield message._replace(data=engine.decompressobj().decompress(message.data))
-                except zstandard.ZstdError as error:
-                    source.note(f"a message on {message.topic} cannot be unpacked ({error}); those before it are read")
-                    break
+            yield from plain(source, source.read(chosen))
             if source.damage:
                 self._damages.append(source.damage)
 

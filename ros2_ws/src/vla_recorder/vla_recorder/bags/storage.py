@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +16,7 @@ from vla_core.errors import BagError
 
 from vla_recorder.bags import mcap_records, ros1_source, sqlite_source
 from vla_recorder.bags.mcap_source import McapSource
-from vla_recorder.bags.source import BagSource, DamagedError
+from vla_recorder.bags.source import BagSource, DamagedError, RawMessage
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
@@ -96,6 +97,23 @@ def open_source(path: Path, *, salvage: bool = False) -> BagSource:
     if damage:
         source.note(damage)
     return source
+
+
+def plain(source: BagSource, messages: Iterator[RawMessage]) -> Iterator[RawMessage]:
+    """Unpack messages of a source that are compressed one by one; up to the first that cannot be.
+
+    A serialized message cannot begin like a compressed one, so no word of ``metadata.yaml`` is needed.
+    """
+    engine = zstandard.ZstdDecompressor()
+    for message in messages:
+        if message.data[:4] != ZSTD_MAGIC:
+            yield message
+            continue
+        try:
+            yield message._replace(data=engine.decompressobj().decompress(message.data))
+        except zstandard.ZstdError as error:
+            source.note(f"a message on {message.topic} cannot be unpacked ({error}); those before it are read")
+            return
 
 
 def _by_content(path: Path, file: Path, begin: bytes, *, salvage: bool) -> BagSource:

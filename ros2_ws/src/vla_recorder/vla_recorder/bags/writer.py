@@ -10,6 +10,7 @@ metadata that are known only at the end (the outcome), and bring everything to t
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Mapping
@@ -159,11 +160,15 @@ class BagWriter:
             raise BagError(f"{folder}: exists already; an episode never overwrites another")
         with writing(folder):
             folder.mkdir(parents=True)
+            # Held until this process ends or closes the bag: `repair` leaves a folder alone in which somebody records.
+            self._lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
             try:
                 self._file = McapFile(self.path, compression=compression, chunk_bytes=chunk_bytes)
                 if custom_data:
                     self._file.add_metadata(METADATA_RECORD, custom_data)
             except OSError:
+                self._unlock()
                 self.path.unlink(missing_ok=True)
                 folder.rmdir()
                 raise
@@ -279,11 +284,18 @@ class BagWriter:
             except OSError:
                 temporary.unlink(missing_ok=True)
                 raise
+        self._unlock()
 
     def abandon(self) -> None:
         """Let go of the file without finishing it; what was flushed stays readable as a stream."""
         with suppress(OSError):
             self._file.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
     def _metadata(self, custom_data: Mapping[str, str]) -> dict[str, Any]:
         first = self._first_ns or 0
