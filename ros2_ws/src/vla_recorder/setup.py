@@ -25,6 +25,8 @@ setup(
             "recorder_node = vla_recorder.capture.recorder_node:main",
             "keyboard = vla_recorder.capture.keyboard:main",
             "convert = vla_recorder.convert.command:main",
+            "repair = vla_recorder.tools.repair:main",
+            "to_bag = vla_recorder.tools.to_bag:main",
             "inspect = vla_recorder.tools.inspect:main",
         ]
     },
