@@ -25,10 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 from vla_core.bitstream import PacketKind, packet_kind
 from vla_core.errors import DecoderError
-from vla_core.images_video import VideoPacket, video_packet
+from vla_core.images_video import PACKET_TYPES, VideoPacket, video_packet
 
 from vla_recorder.media.settings import VideoError
 from vla_recorder.media.video import COPIED, ORIGIN_TAG
+
+__all__ = ["PACKET_TYPES", "CopyRefusedError", "PacketCopier", "PacketNumbers"]
 
 SAMPLED_KEY_FRAMES = 16
 """Pictures of an episode that are decoded for the statistics of a copied video."""
