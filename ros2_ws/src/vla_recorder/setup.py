@@ -27,6 +27,7 @@ setup(
             "convert = vla_recorder.convert.command:main",
             "repair = vla_recorder.tools.repair:main",
             "to_bag = vla_recorder.tools.to_bag:main",
+            "probe_encoders = vla_recorder.media.probe:main",
             "inspect = vla_recorder.tools.inspect:main",
         ]
     },
