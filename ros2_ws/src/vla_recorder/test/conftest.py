@@ -59,7 +59,12 @@ class Bench:
     """Driver, recorder and a client node, spun by one thread each."""
 
     def __init__(self, folder: Path, **parameters: object) -> None:
-        values = {"profile": str(write_profile(folder)), "output_dir": str(folder / "bags"), "min_free_gb": 0.0}
+        values = {
+            "profile": str(write_profile(folder)),
+            "output_dir": str(folder / "bags"),
+            "min_free_gb": 0.0,
+            "record_from": "start",
+        }
         self.recorder = RecorderNode(parameter_overrides=overrides({**values, **parameters}))
         self.driver = Driver()
         self.client = Node("client")

@@ -158,7 +158,9 @@ def test_discard_leaves_nothing(bench, tmp_path: Path) -> None:
     wait_for(lambda: bench.messages() > 10)
     assert bench.recorder._controller.snapshot()["task"] == "stack"
     assert bench.call(DiscardEpisode, "discard").success
-    assert list((tmp_path / "bags").iterdir()) == []
+    assert [path.name for path in (tmp_path / "bags").iterdir()] == [".discarded"]
+    bench.recorder.close()
+    assert list((tmp_path / "bags").iterdir()) == [], "discarded episodes are gone when the recorder ends"
 
 
 def test_refuses_to_record_without_observations(bench, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class Program:
     """`recorder_node` in a process of its own; its output is read at the end."""
 
     def __init__(self, folder: Path, profile: Path) -> None:
-        parameters = {"profile": profile, "output_dir": folder / "bags", "min_free_gb": 0.0}
+        parameters = {"profile": profile, "output_dir": folder / "bags", "min_free_gb": 0.0, "record_from": "start"}
         pairs = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "vla_recorder.capture.recorder_node", "--ros-args", *pairs],
@@ -67,10 +67,22 @@ def start_episode() -> Path:
         node.destroy_node()
 
 
+def wait_for_data(folder: Path) -> None:
+    """Wait until a second flush has reached the disk, some half a second after the first one."""
+    file = folder / f"{folder.stem}_0.mcap"
+    sizes = {file.stat().st_size}
+
+    def flushed_again() -> bool:
+        sizes.add(file.stat().st_size)
+        return len(sizes) > 3
+
+    wait_for(flushed_again, what="data on the disk")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_closes_the_episode_as_incomplete(driver, program, number: signal.Signals) -> None:
     folder = start_episode()
-    wait_for(lambda: (folder / f"{folder.stem}_0.mcap").stat().st_size > 5000, what="data on the disk")
+    wait_for_data(folder)
     asked = time.monotonic()
     program.process.send_signal(number)
     # A terminal and the launcher both send one.
@@ -86,7 +98,7 @@ def test_a_signal_closes_the_episode_as_incomplete(driver, program, number: sign
 
 def test_a_killed_recorder_leaves_an_open_folder_that_the_next_one_names(driver, program, tmp_path: Path) -> None:
     folder = start_episode()
-    wait_for(lambda: (folder / f"{folder.stem}_0.mcap").stat().st_size > 5000, what="data on the disk")
+    wait_for_data(folder)
     program.process.kill()
     program.end()
     assert [path.name for path in (tmp_path / "bags").iterdir()] == [folder.name]

@@ -10,6 +10,8 @@ from vla_common.params import param
 
 from vla_recorder.bags.mcap_file import COMPRESSIONS
 
+POLICIES = ("warn", "pause", "refuse")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecorderParams:
@@ -18,12 +20,52 @@ class RecorderParams:
     profile: str = param(description="Path of the robot profile; its topics are recorded.")
     output_dir: str = param("recordings", "Folder that gets one folder per episode.")
     task: str = param("", "Instruction of the episodes; empty: the profile's task.")
+    operator: str = param("", "Who records; stored with each episode.")
     max_duration_s: float = param(
-        600.0, "Time after which an episode is closed [s, node clock]; 0: never.", minimum=0.0, maximum=86400.0
+        600.0,
+        "Time after which an episode is closed [s, node clock]; 0: never. An episode of this length must fit on the disk.",
+        minimum=0.0,
+        maximum=86400.0,
     )
+    include: tuple[str, ...] = param(
+        (), "Further topics to record: regular expressions that match the whole name, as in /camera/.*"
+    )
+    exclude: tuple[str, ...] = param(
+        (), "Topics not to record: regular expressions; they win over include and record_all."
+    )
+    record_all: bool = param(False, "Record every topic, also those that appear later; not hidden ones (include does).")
+    prefer_compressed: bool = param(
+        True, "Record <topic>/compressed of a raw colour camera of the profile where somebody publishes it."
+    )
+    record_from: str = param(
+        "motion",
+        "motion: an episode is armed and records nothing until a command moves; start: it records at once.",
+        choices=("motion", "start"),
+    )
+    motion_threshold: float = param(
+        0.001,
+        "Change of a command above which it is motion [units of the message: rad, m, rad/s, m/s].",
+        minimum=0.0,
+        maximum=1e6,
+    )
+    preroll_s: float = param(
+        0.2, "How much of the time before the first motion is recorded too [s].", minimum=0.0, maximum=10.0
+    )
+    on_missing_stream: str = param(
+        "refuse",
+        "What an observation that is silent leads to. warn: only a warning; pause: nothing is recorded until it is back; "
+        "refuse: no episode is started.",
+        choices=POLICIES,
+    )
+    on_slow_stream: str = param(
+        "warn", "What an observation below 80 % of its rate leads to, see on_missing_stream.", choices=POLICIES
+    )
+    attachments: tuple[str, ...] = param((), "Files that are copied into each episode, for example scene.yaml.")
     compression: str = param(
         "auto", "Compression of the bag; auto: zstd where it makes a quarter smaller.", choices=COMPRESSIONS
     )
     queue_mib: int = param(256, "How much may wait for the disk [MiB].", minimum=16, maximum=65536)
-    min_free_gb: float = param(1.0, "Free disk space below which nothing is recorded [GB].", minimum=0.0, maximum=1e5)
+    min_free_gb: float = param(
+        1.0, "Free disk space that stays: an episode ends before less is left [GB].", minimum=0.0, maximum=1e5
+    )
     lockstep: bool = param(False, "Answer the ticks of a simulated cell that runs in lockstep.")
