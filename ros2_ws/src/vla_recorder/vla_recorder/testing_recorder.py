@@ -91,12 +91,13 @@ class RecorderProgram:
         self.process.kill()
         self.process.wait()
 
-    def used(self) -> tuple[float, float]:
-        """Return CPU time [s] and peak resident memory [MB] so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        peak_kb = int(status.partition("VmHWM:")[2].split()[0])
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), peak_kb / 1000
+
+def process_cost(pid: int) -> tuple[float, float]:
+    """Return CPU time [s], user and system, and peak resident memory [MB] of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak_kb = int(status.partition("VmHWM:")[2].split()[0])
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), peak_kb / 1000
 
 
 class Operator:
