@@ -9,94 +9,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from vla_core.profile import parse_profile
-from vla_recorder.formats.base import DatasetError, Layout
+from vla_recorder.formats.base import DatasetError
 from vla_recorder.formats.rlds import STATE64_KEY, Rlds, dataset_name
 from vla_recorder.formats.tfrecord import read_records
 from vla_recorder.formats.tfrecord_example import parse_example
-from vla_recorder.media.video import VideoSettings
+from vla_recorder.testing_rows import PROFILE, layout, rows, write_rows
 
 ROOT = next(p for p in Path(__file__).resolve().parents if (p / "setup" / "bootstrap.py").is_file())
 REFEREE = ROOT / ".referees" / "bin" / "python"
-JOINTS = ("j0", "j1", "j2", "j3", "j4", "j5")
-PROFILE = """\
-robot: ur5e
-fps: 10
-base_frame: base_link
-tool_frame: tool0
-task: lift
-cameras:
-  front: {topic: front/image_raw, size: [64, 64], rate_hz: 20, max_age_s: 0.3}
-  wrist: {topic: wrist/image_raw, size: [64, 64], rate_hz: 20, max_age_s: 0.3}
-state:
-  - {topic: joint_states, fields: [position.j0, position.j1, position.j2, position.j3, position.j4, position.j5],
-     rate_hz: 50, max_age_s: 0.2}
-  - {topic: joint_states, fields: [position.finger], rate_hz: 50, max_age_s: 0.2,
-     scale: {from: [0.0, 0.8], to: [0.0, 1.0]}}
-action:
-  - name: arm
-    record: {topic: command/arm, rate_hz: 20, max_age_s: 0.5}
-    command: {interface: none}
-    joints: [j0, j1, j2, j3, j4, j5]
-    limits: {lower: [-3, -3, -3, -3, -3, -3], upper: [3, 3, 3, 3, 3, 3]}
-  - name: gripper
-    record: {topic: command/gripper, rate_hz: 20, max_age_s: 0.5}
-    command: {interface: parallel_gripper_command, name: gripper_cmd}
-    joints: [finger]
-    scale: {from: [0.0, 0.8], to: [0.0, 1.0]}
-    limits: {lower: [0.0], upper: [0.8]}
-"""
-
-
-def layout(size=64, target="e2e", text=PROFILE, depth=False):
-    """What a conversion would say of the rows."""
-    profile = parse_profile(text, "ur5e.yaml")
-    camera = {"dtype": "video", "shape": (size, size, 3), "names": ["height", "width", "channels"]}
-    features = {
-        "observation.state": {"dtype": "float32", "shape": (7,), "names": list(profile.state_names)},
-        "observation.images.front": camera,
-        "observation.images.wrist": camera,
-        "action": {"dtype": "float32", "shape": (7,), "names": list(profile.action_names)},
-        "stamp_ns": {"dtype": "int64", "shape": (1,), "names": None},
-        "synthetic": {"dtype": "bool", "shape": (1,), "names": None},
-    }
-    if depth:
-        info = {"is_depth_map": True}
-        features["observation.images.far"] = {**camera, "shape": (size, size, 1), "info": info}
-    return Layout(profile=profile, fps=10, features=features, video=VideoSettings(), name="local/x", target=target)
-
-
-def rows(length, seed=0, size=64, depth=None):
-    """Columns of an episode and its images, row by row."""
-    rng = np.random.default_rng(seed)
-    state = np.concatenate([rng.normal(size=(length, 6)), rng.uniform(size=(length, 1))], axis=1)
-    columns = {
-        "observation.state": state.astype(np.float32),
-        STATE64_KEY: state,
-        "action": rng.normal(size=(length, 7)).astype(np.float32),
-        "stamp_ns": 10**18 + np.arange(length) * 100_000_000,
-        "synthetic": np.arange(length) == length - 1,
-    }
-    y, x = np.mgrid[0:size, 0:size]
-    images = []
-    for row in range(length):
-        base = np.stack([x * 2 + row, y * 2, x + y], -1).astype(np.uint8)
-        images.append({"observation.images.front": base, "observation.images.wrist": base[::-1].copy()})
-        if depth is not None:
-            images[-1]["observation.images.far"] = (depth(x + 64 * y + row)).astype(depth(0.0).dtype)
-    return columns, images
 
 
 def write(root, form, shape, episodes, work):
-    """A whole dataset, as a conversion writes it."""
-    writer = form.dataset_writer(root, shape)
-    for number, (columns, images, task, about) in enumerate(episodes):
-        one = form.episode_writer(shape, work / str(number))
-        for row in images:
-            one.add(row)
-        assert writer.add(one.finish(columns, task, about)) == number
-    writer.finish()
-    return writer.folder
+    """A whole RLDS dataset; returns its folder."""
+    return write_rows(root, form, shape, episodes, work).folder
 
 
 def referee(folder, tmp_path):

@@ -19,6 +19,8 @@ FORMATS: Mapping[str, str] = {
     "lerobot-v3": "vla_recorder.formats.lerobot_v3:LeRobotV3",
     "lerobot-v2.1": "vla_recorder.formats.lerobot_v21:LeRobotV21",
     "openpi": "vla_recorder.formats.openpi:OpenPi",
+    "rlds": "vla_recorder.formats.rlds:Rlds",
+    "npz": "vla_recorder.formats.npz:Npz",
 }
 """Name -> ``module:class``; a module is imported when its format is asked for."""
 

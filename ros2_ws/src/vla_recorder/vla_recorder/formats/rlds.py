@@ -23,6 +23,7 @@ from vla_core.frames import STATE_KEY
 from vla_recorder.convert.rows import Episode
 from vla_recorder.formats import rlds_schema
 from vla_recorder.formats.base import DatasetError, Layout
+from vla_recorder.formats.columns import check_columns
 from vla_recorder.formats.embedding import Embedder, make_embedder
 from vla_recorder.formats.rlds_episode import MAX_RECORD, SPOOLS, RldsEpisodeWriter
 from vla_recorder.formats.tfrecord import FilePart, count_records, part_size, write_record
@@ -305,27 +306,6 @@ class RldsDatasetWriter:
         if task not in self._embeddings:
             self._embeddings[task] = self._embedder.embed(task)
         return self._embeddings[task]
-
-
-def check_columns(layout: Layout, episode: Episode) -> None:
-    """Refuse columns that are not what the layout says.
-
-    Raises:
-        DatasetError: A column is absent, has another shape, or holds a value that is not finite.
-    """
-    if episode.length == 0:
-        raise DatasetError(f"{episode.about.get('bag', 'episode')}: has no row")
-    for key, spec in layout.features.items():
-        if key in layout.image_keys:
-            continue
-        if key not in episode.columns:
-            raise DatasetError(f"the episode has no column '{key}'; it has {sorted(episode.columns)}")
-        values = episode.columns[key]
-        shape = (episode.length, *spec["shape"])
-        if values.shape != shape and not (shape[1:] == (1,) and values.shape == shape[:1]):
-            raise DatasetError(f"column '{key}' has the shape {values.shape}, the feature needs {shape}")
-        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-            raise DatasetError(f"column '{key}' holds NaN or infinity; no policy can be trained on that")
 
 
 def _outcome(episode: Episode) -> str:

@@ -22,6 +22,7 @@ from vla_core.frames import ACTION_KEY, IMAGE_PREFIX, STATE_KEY
 
 from vla_recorder.formats import embedding
 from vla_recorder.formats.base import DatasetError, Layout
+from vla_recorder.formats.image_episode import is_depth
 
 SEED_JOINTS = 6
 METADATA = "episode_metadata"
@@ -100,11 +101,6 @@ class SeedJoints:
 
     arm: tuple[int, ...]
     gripper: int
-
-
-def is_depth(spec: Mapping[str, Any]) -> bool:
-    """Return whether a feature is a depth camera."""
-    return bool((spec.get("info") or {}).get("is_depth_map"))
 
 
 def all_cameras(layout: Layout) -> tuple[Camera, ...]:
