@@ -58,7 +58,7 @@ class RecorderProgram:
             parameters: Of the node, beside the profile and the output folder.
         """
         self.bags = Path(str(parameters.pop("output_dir", folder / "bags")))
-        values = {"profile": profile, "output_dir": self.bags, "min_free_gb": 0.0, **parameters}
+        values = {"profile": profile, "output_dir": self.bags, "min_free_gb": 0.0, "record_from": "start", **parameters}
         pairs = [word for key, value in values.items() for word in ("-p", f"{key}:={value}")]
         self._output = folder / f"recorder_{os.urandom(4).hex()}.txt"
         with self._output.open("w") as stream:

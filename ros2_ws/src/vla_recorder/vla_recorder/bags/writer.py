@@ -207,12 +207,14 @@ class BagWriter:
             topic: Announced before.
             data: CDR bytes.
             log_ns: When it was received, on the node clock.
-            publish_ns: Its header stamp, or ``log_ns`` where there is none.
+            publish_ns: Its header stamp, or ``log_ns`` where there is none. MCAP holds no time before 1970; of such a
+                message ``log_ns`` is taken, and its stamp is in the bytes only.
 
         Raises:
             BagError: The disk refuses it.
         """
         channel = self._channels[topic]
+        publish_ns = publish_ns if publish_ns >= 0 else log_ns
         with writing(self.path):
             self._file.add_message(channel.number, channel.count.messages, log_ns, publish_ns, data)
         channel.count.add(publish_ns, len(data))

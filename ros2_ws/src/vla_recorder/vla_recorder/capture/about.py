@@ -23,8 +23,9 @@ class Settings:
 
     Attributes:
         output_dir: Where episodes are kept.
-        compression: ``none``, ``lz4`` or ``zstd``.
+        compression: One of `vla_recorder.bags.mcap_file.COMPRESSIONS`.
         queue_bytes: How much may wait for the disk [B].
+        sync_period_s: How often the bag is brought to the disk against a power cut [s]; 0: only at the end.
         min_free_bytes: Free disk space below which nothing is recorded [B].
         sim_time: The node clock is simulated.
         from_start: Messages are written from the start of the episode, not from the first motion.
@@ -39,6 +40,7 @@ class Settings:
     output_dir: Path
     compression: str
     queue_bytes: int
+    sync_period_s: float
     min_free_bytes: int
     sim_time: bool
     from_start: bool

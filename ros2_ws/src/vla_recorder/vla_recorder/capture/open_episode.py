@@ -239,6 +239,7 @@ def start_episode(about: Identity, settings: Settings, events: TopicInfo, taps: 
         episode_name(about.uuid),
         compression=settings.compression,
         queue_bytes=settings.queue_bytes,
+        sync_period_s=settings.sync_period_s,
         custom_data=about.meta(settings, notes=notes),
     )
     for attachment in attachments:

@@ -121,6 +121,7 @@ class RecorderNode(ManagedNode):
         return Settings(
             output_dir=Path(params.output_dir).expanduser().absolute(),
             compression=params.compression,
+            sync_period_s=params.sync_period_s,
             queue_bytes=params.queue_mib << 20,
             min_free_bytes=int(params.min_free_gb * 1e9),
             sim_time=bool(self.get_parameter("use_sim_time").value),

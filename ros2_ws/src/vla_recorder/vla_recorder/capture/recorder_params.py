@@ -65,6 +65,13 @@ class RecorderParams:
         "auto", "Compression of the bag; auto: zstd where it makes a quarter smaller.", choices=COMPRESSIONS
     )
     queue_mib: int = param(256, "How much may wait for the disk [MiB].", minimum=16, maximum=65536)
+    sync_period_s: float = param(
+        1.0,
+        "How often the bag is brought to the disk itself, against a power cut [s]; 0: only at the end. A killed recorder "
+        "loses nothing older than a second whatever the period is.",
+        minimum=0.0,
+        maximum=3600.0,
+    )
     min_free_gb: float = param(
         1.0, "Free disk space that stays: an episode ends before less is left [GB].", minimum=0.0, maximum=1e5
     )
