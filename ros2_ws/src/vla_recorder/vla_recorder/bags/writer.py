@@ -13,7 +13,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,7 +275,9 @@ class BagWriter:
             self._file.close()
         target = self.folder / METADATA_FILE
         temporary = target.with_suffix(".tmp")
-        text = yaml.safe_dump(self._metadata(custom_data), sort_keys=False, allow_unicode=True)
+        topics = [(channel.info, channel.count.messages) for channel in self._channels.values()]
+        content = bag_metadata("mcap", self.path.name, topics, (self._first_ns or 0, self._last_ns), custom_data)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         with writing(target):
             try:
                 with temporary.open("w", encoding="utf-8") as stream:
@@ -299,37 +301,52 @@ class BagWriter:
             os.close(self._lock)
         self._lock = -1
 
-    def _metadata(self, custom_data: Mapping[str, str]) -> dict[str, Any]:
-        first = self._first_ns or 0
-        span = {"nanoseconds": max(0, self._last_ns - first)}
-        start = {"nanoseconds_since_epoch": first}
-        topics = [
-            {
-                "topic_metadata": {
-                    "name": channel.info.name,
-                    "type": channel.info.type,
-                    "serialization_format": "cdr",
-                    "offered_qos_profiles": [dict(qos) for qos in channel.info.qos],
-                    "type_description_hash": channel.info.type_hash,
-                },
-                "message_count": channel.count.messages,
-            }
-            for channel in self._channels.values()
-        ]
-        files = [{"path": self.path.name, "starting_time": start, "duration": span, "message_count": self.messages}]
-        return {
-            "rosbag2_bagfile_information": {
-                "version": _ROSBAG2_VERSION,
-                "storage_identifier": "mcap",
-                "duration": dict(span),
-                "starting_time": dict(start),
-                "message_count": self.messages,
-                "topics_with_message_count": topics,
-                "compression_format": "",
-                "compression_mode": "",
-                "relative_file_paths": [self.path.name],
-                "files": files,
-                "custom_data": dict(custom_data),
-                "ros_distro": os.environ.get("ROS_DISTRO", "jazzy"),
-            }
+
+def bag_metadata(
+    storage: str,
+    file: str,
+    topics: Sequence[tuple[TopicInfo, int]],
+    span_ns: tuple[int, int],
+    custom_data: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the content of ``metadata.yaml`` of a bag of one file, version 9.
+
+    Args:
+        storage: ``mcap`` or ``sqlite3``.
+        file: Name of the file.
+        topics: Topics with their numbers of messages.
+        span_ns: First and last time of reception [ns].
+        custom_data: Metadata of the episode.
+    """
+    span = {"nanoseconds": max(0, span_ns[1] - span_ns[0])}
+    start = {"nanoseconds_since_epoch": span_ns[0]}
+    total = sum(count for _, count in topics)
+    described = [
+        {
+            "topic_metadata": {
+                "name": info.name,
+                "type": info.type,
+                "serialization_format": "cdr",
+                "offered_qos_profiles": [dict(qos) for qos in info.qos],
+                "type_description_hash": info.type_hash,
+            },
+            "message_count": count,
         }
+        for info, count in topics
+    ]
+    return {
+        "rosbag2_bagfile_information": {
+            "version": _ROSBAG2_VERSION,
+            "storage_identifier": storage,
+            "duration": dict(span),
+            "starting_time": dict(start),
+            "message_count": total,
+            "topics_with_message_count": described,
+            "compression_format": "",
+            "compression_mode": "",
+            "relative_file_paths": [file],
+            "files": [{"path": file, "starting_time": start, "duration": span, "message_count": total}],
+            "custom_data": dict(custom_data),
+            "ros_distro": os.environ.get("ROS_DISTRO", "jazzy"),
+        }
+    }
