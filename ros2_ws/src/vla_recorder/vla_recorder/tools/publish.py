@@ -148,7 +148,8 @@ class _Upload:
 
     def _put(self, name: str) -> None:
         source, target = self._root / name, self._path(name)
-        self._fs.makedirs(self._fs._parent(target), exist_ok=True)
+        if not isinstance(self._fs, ArrowFSWrapper):  # S3 has no folders
+            self._fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
         with source.open("rb") as reader, self._fs.open(target, "wb") as writer:
             while block := reader.read(1 << 22):
                 writer.write(block)
