@@ -51,7 +51,7 @@ CODECS = {
 """Name of each codec to the action space of its arm; see `with_codec`."""
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 # What a policy never sees: the same policy runs with other topics, rates, limits and drivers. Of a camera it sees the
-# size of the frame.
+# size of the frame, however the images travel.
 _NOT_PART_OF_THE_MAPPING = frozenset(
     {"topic", "rate_hz", "max_age_s", "info_topic", "command", "limits", "name", "size", "resize"}
 )
@@ -201,7 +201,9 @@ def _mapping(profile: Profile) -> dict[str, Any]:
         "state_space": profile.state_space,
         "base_frame": profile.base_frame,
         "tool_frame": profile.tool_frame,
-        "cameras": {camera.name: {**asdict(camera), "frame_size": camera.frame_size} for camera in profile.cameras},
+        "cameras": {
+            camera.name: {**asdict(camera), "type": None, "frame_size": camera.frame_size} for camera in profile.cameras
+        },
         "state": [asdict(spec) for spec in profile.state],
         "constants": [asdict(spec) for spec in profile.constants],
         "action": [asdict(spec) for spec in profile.action],
