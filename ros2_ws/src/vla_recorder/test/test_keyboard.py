@@ -10,10 +10,21 @@ import threading
 import pytest
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from vla_common.qos import LATCHED
 from vla_msgs.action import RecordEpisode
-from vla_msgs.msg import RecorderStatus
-from vla_msgs.srv import DiscardEpisode, SetTask, StartEpisode, StopEpisode
-from vla_recorder.capture.keyboard import HELP, KeyboardNode, NoTerminalError, Prompt, main, status_line
+from vla_msgs.msg import EpisodeEvent, RecorderStatus
+from vla_msgs.srv import (
+    AnnotateEpisode,
+    DiscardEpisode,
+    LabelEpisode,
+    SetPhase,
+    SetTask,
+    StartEpisode,
+    StopEpisode,
+)
+from vla_recorder.capture.keyboard import HELP, KeyboardNode, NoTerminalError, Prompt, main
+from vla_recorder.capture.keyboard import status_line as shown
+from vla_recorder.capture.status import status_line
 from vla_recorder.testing import wait_for
 
 
@@ -27,6 +38,10 @@ class FakeRecorder(Node):
         self.create_service(StopEpisode, "recorder/stop", self.answer("stop", "outcome"))
         self.create_service(DiscardEpisode, "recorder/discard", self.answer("discard"))
         self.create_service(SetTask, "recorder/set_task", self.answer("task", "task"))
+        self.create_service(SetPhase, "recorder/set_phase", self.answer("phase", "phase"))
+        self.create_service(LabelEpisode, "recorder/label", self.answer("label", "label"))
+        self.create_service(AnnotateEpisode, "recorder/annotate", self.answer("notes", "notes"))
+        self.status = self.create_publisher(RecorderStatus, "recorder/status", LATCHED)
 
     def answer(self, name: str, field: str = ""):
         def serve(request, response):
@@ -50,13 +65,21 @@ def test_keys_call_services() -> None:
         threading.Thread(target=executor.spin, daemon=True).start()
         executors.append(executor)
     try:
-        os.write(leader, b"rsfdtfold a towe\x7fel\r")
+        os.write(leader, b"rf")
+        label = LabelEpisode.Request
+        wait_for(lambda: fake.asked == [("start",), ("label", label.FAILURE)], what=f"labels, got {fake.asked}")
+        fake.asked.clear()
+        fake.status.publish(RecorderStatus(recording=True, line="REC TELEOP 00:02"))
+        wait_for(lambda: "REC TELEOP 00:02" in sink.getvalue(), what="the status")
+        os.write(leader, b"sfd2utfold a towe\x7fel\rnbad grip\r")
         expected = [
-            ("start",),
             ("stop", RecordEpisode.Result.OUTCOME_SUCCESS),
             ("stop", RecordEpisode.Result.OUTCOME_FAILURE),
             ("discard",),
+            ("phase", EpisodeEvent.SKILL),
+            ("label", label.UNDO),
             ("task", "fold a towel"),
+            ("notes", "bad grip"),
         ]
         wait_for(lambda: fake.asked == expected, what=f"services, got {fake.asked}")
         wait_for(lambda: "task: fold a towel" in sink.getvalue())
@@ -81,17 +104,25 @@ def test_says_that_there_is_no_terminal() -> None:
 
 
 def test_status_line() -> None:
-    assert "waiting for the recorder" in status_line(None)
-    assert status_line(RecorderStatus(task="lift", episodes_saved=3)) == "idle  task: lift  3 saved"
-    recording = RecorderStatus(recording=True, task="lift", elapsed_s=75.2, messages=12, bytes=2_500_000)
-    recording.silent_topics = ["/camera"]
-    assert status_line(recording) == "REC 01:15  lift  12 messages, 2.5 MB  silent: /camera"
+    assert "waiting for the recorder" in shown(None)
+    idle = RecorderStatus(task="lift", episodes_saved=3, disk_free=12_000_000_000, last_label="success")
+    assert status_line(idle) == "idle  task: lift  3 saved  last: success  disk 12 GB"
+    state = RecorderStatus(recording=True, task="lift", elapsed_s=75.2, messages=12, bytes=2_500_000, rate_hz=610.0)
+    state.phase, state.disk_free, state.disk_left_s, state.dropped = EpisodeEvent.ARMED, 5_000_000_000, 5400.0, 4
+    assert status_line(state) == (
+        "ARMED 01:15 waiting for motion  lift  12 messages, 2.5 MB  610 Hz  4 dropped  disk 5 GB, 1.5 h"
+    )
+    state.phase, state.writing, state.problems = EpisodeEvent.SKILL, True, ["camera 'front': silent"]
+    assert status_line(state).startswith("REC SKILL 01:15  lift")
+    assert status_line(state).endswith("! camera 'front': silent")
+    state.paused = True
+    assert status_line(state).startswith("PAUSED 01:15")
 
 
 def test_prompt_can_be_given_up() -> None:
     prompt = Prompt()
     assert prompt.feed("x") is None
-    prompt.text = ""
+    prompt.ask("task")
     assert prompt.feed("a") is None
     assert prompt.feed("\x1b") == ""
     assert prompt.text is None

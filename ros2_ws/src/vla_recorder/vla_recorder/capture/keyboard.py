@@ -18,13 +18,34 @@ from vla_common.run import EXIT_OK, ManagedNode, run_node
 from vla_common.services import CallError, call_service
 from vla_core.errors import VlaError
 from vla_msgs.action import RecordEpisode
-from vla_msgs.msg import RecorderStatus
-from vla_msgs.srv import DiscardEpisode, SetTask, StartEpisode, StopEpisode
+from vla_msgs.msg import EpisodeEvent, RecorderStatus
+from vla_msgs.srv import (
+    AnnotateEpisode,
+    DiscardEpisode,
+    LabelEpisode,
+    SetPhase,
+    SetTask,
+    StartEpisode,
+    StopEpisode,
+)
 
-HELP = "keys: r record   s save as success   f save as failure   d discard   t task   q quit"
+HELP = (
+    "keys: r record   s success   f failure   d discard (each saves the open episode, or labels the last one)   u undo\n"
+    "      t task   n notes   o operator   phase: 1 teleop  2 skill  3 correction  4 skill again  0 wait for motion   "
+    "q quit"
+)
 _TIMEOUT_S = 8.0  # longer than the recorder takes to close an episode
 _POLL_S = 0.1
 _CLEAR = "\r\033[K"
+_PHASES = {
+    "0": EpisodeEvent.ARMED,
+    "1": EpisodeEvent.TELEOP,
+    "2": EpisodeEvent.SKILL,
+    "3": EpisodeEvent.CORRECTION,
+    "4": EpisodeEvent.SKILL_RESUME,
+}
+_LABELS = {"s": LabelEpisode.Request.SUCCESS, "f": LabelEpisode.Request.FAILURE, "d": LabelEpisode.Request.DISCARD}
+_PROMPTS = {"t": "task", "n": "notes", "o": "operator"}
 _ESCAPE, _BACKSPACE, _ENTER, _INTERRUPT = "\x1b", ("\x7f", "\b"), ("\r", "\n"), "\x03"
 
 
@@ -34,18 +55,7 @@ class NoTerminalError(VlaError):
 
 def status_line(status: RecorderStatus | None) -> str:
     """Return the state of the recorder in one line."""
-    if status is None:
-        return "waiting for the recorder (ros2 run vla_recorder recorder_node)"
-    if status.recording:
-        minutes, seconds = divmod(int(status.elapsed_s), 60)
-        line = (
-            f"REC {minutes:02d}:{seconds:02d}  {status.task}  {status.messages} messages, {status.bytes / 1e6:.1f} MB"
-        )
-    else:
-        line = f"idle  task: {status.task}  {status.episodes_saved} saved"
-    if status.silent_topics:
-        line += f"  silent: {', '.join(status.silent_topics)}"
-    return line
+    return "waiting for the recorder (ros2 run vla_recorder recorder_node)" if status is None else status.line
 
 
 class Prompt:
@@ -53,6 +63,11 @@ class Prompt:
 
     def __init__(self) -> None:
         self.text: str | None = None
+        self.what = ""
+
+    def ask(self, what: str) -> None:
+        """Begin a line; `what` says what is asked for."""
+        self.what, self.text = what, ""
 
     def feed(self, key: str) -> str | None:
         """Take one key; returns the text after enter, None before; escape gives up and returns an empty text."""
@@ -95,6 +110,9 @@ class KeyboardNode(ManagedNode):
                 (StopEpisode, "stop"),
                 (DiscardEpisode, "discard"),
                 (SetTask, "set_task"),
+                (SetPhase, "set_phase"),
+                (LabelEpisode, "label"),
+                (AnnotateEpisode, "annotate"),
             )
         }
         self._latest: RecorderStatus | None = None
@@ -112,24 +130,42 @@ class KeyboardNode(ManagedNode):
     def press(self, key: str) -> None:
         """Do what a key means; unknown keys show the help."""
         if self._prompt.text is not None:
-            task = self._prompt.feed(key)
-            if task:
-                self._call("task", SetTask, SetTask.Request(task=task))
-            return
-        result = RecordEpisode.Result
-        if key == "r":
+            text = self._prompt.feed(key)
+            if text:
+                self._write_down(self._prompt.what, text)
+        elif key == "r":
             self._call("recording", StartEpisode, StartEpisode.Request())
-        elif key in ("s", "f"):
-            outcome = result.OUTCOME_SUCCESS if key == "s" else result.OUTCOME_FAILURE
-            self._call("saved", StopEpisode, StopEpisode.Request(outcome=outcome))
-        elif key == "d":
-            self._call("discarded", DiscardEpisode, DiscardEpisode.Request())
-        elif key == "t":
-            self._prompt.text = ""
+        elif key in _LABELS:
+            self._judge(key)
+        elif key == "u":
+            self._call("undone", LabelEpisode, LabelEpisode.Request(label=LabelEpisode.Request.UNDO))
+        elif key in _PHASES:
+            self._call("phase", SetPhase, SetPhase.Request(phase=_PHASES[key], label="keyboard"))
+        elif key in _PROMPTS:
+            self._prompt.ask(_PROMPTS[key])
         elif key in ("q", _INTERRUPT):
             self.stop.set(EXIT_OK, "")
         else:
             self._say(HELP)
+
+    def _judge(self, key: str) -> None:
+        """End the open episode with this label, or give it to the last one."""
+        if self._latest is None or not self._latest.recording:
+            self._call("labelled", LabelEpisode, LabelEpisode.Request(label=_LABELS[key]))
+        elif key == "d":
+            self._call("discarded", DiscardEpisode, DiscardEpisode.Request())
+        else:
+            result = RecordEpisode.Result
+            outcome = result.OUTCOME_SUCCESS if key == "s" else result.OUTCOME_FAILURE
+            self._call("saved", StopEpisode, StopEpisode.Request(outcome=outcome))
+
+    def _write_down(self, what: str, text: str) -> None:
+        if what == "task":
+            self._call("task", SetTask, SetTask.Request(task=text))
+        elif what == "notes":
+            self._call(f"notes {text!r}", AnnotateEpisode, AnnotateEpisode.Request(notes=text))
+        else:
+            self._call(f"operator {text!r}", AnnotateEpisode, AnnotateEpisode.Request(operator_name=text))
 
     def _call(self, done: str, kind: Any, request: Any) -> None:
         try:
@@ -152,7 +188,7 @@ class KeyboardNode(ManagedNode):
                         self.press(key)
 
     def _show(self) -> None:
-        text = status_line(self._latest) if self._prompt.text is None else f"task: {self._prompt.text}"
+        text = status_line(self._latest) if self._prompt.text is None else f"{self._prompt.what}: {self._prompt.text}"
         width = os.get_terminal_size(self._sink.fileno()).columns if self._sink.isatty() else 200
         self._sink.write(f"{_CLEAR}{text[: max(1, width - 1)]}")
         self._sink.flush()
