@@ -86,7 +86,7 @@ def test_a_young_stream_and_a_short_stumble_are_not_slow() -> None:
     last = feed(stream, 30, 20.0, 3.0)
     burst = last + 0.35
     for index in range(11):  # ten periods arrive together
-        stream.tick(int((burst + 0.001 * index) * NS), int((last + (index + 1) / 30) * NS))
+        stream.tick(int((burst + 0.001 * index) * NS), int((last - 0.02 + (index + 1) / 30) * NS))
     assert stream.problem(int((burst + 0.05) * NS)) is None
     assert stream.stamp_gaps == 0
 

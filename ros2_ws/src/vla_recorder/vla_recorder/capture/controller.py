@@ -32,7 +32,7 @@ from vla_recorder.capture.disk import DiskBudget
 from vla_recorder.capture.labels import DISCARDED, Shelf, joined
 from vla_recorder.capture.live_audit import MISSING, Problem, StreamAudit, problems
 from vla_recorder.capture.motion import MotionDetector
-from vla_recorder.capture.open_episode import OpenEpisode, event_topic, start_episode
+from vla_recorder.capture.open_episode import OpenEpisode, event_topic, last_commands, start_episode
 from vla_recorder.capture.session import FINISH_TIMEOUT_S, SHUTDOWN_TIMEOUT_S
 from vla_recorder.capture.taps import Tap, Taps, Waiting
 from vla_recorder.capture.topic_plan import POLICY_STATUS
@@ -146,7 +146,7 @@ class Controller:
             except BagError as error:
                 raise RecordError(Result.CANNOT_WRITE, str(error)) from error
             self._open = episode
-            self._motion.reset()
+            self._motion.reset(last_commands(self.taps, self._motion.topics, episode.about.start_ns))
             for stream in self.audits.values():
                 stream.begin()
             self._publish_event(episode.enter(ARMED, "episode opened", episode.about.start_ns))
@@ -229,7 +229,7 @@ class Controller:
         if phase == ARMED and not self._settings.from_start:
             episode.halt(now_ns)
         if phase == ARMED:
-            self._motion.reset()
+            self._motion.reset({})
         self._publish_event(event)
 
     def set_phase(self, phase: int, label: str, skill: str = "") -> int:

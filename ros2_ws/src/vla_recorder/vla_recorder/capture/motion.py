@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +59,17 @@ class MotionDetector:
         """Fully resolved names of the command topics."""
         return tuple(self._commands)
 
-    def reset(self) -> None:
-        """Take the next command of each topic as rest."""
+    def reset(self, now: Mapping[str, bytes]) -> None:
+        """Take what the commands say now as rest; a topic that is silent says it with its next message.
+
+        Args:
+            now: Fully resolved name -> CDR bytes of the last message.
+        """
         for commands in self._commands.values():
             for command in commands:
                 command.baseline = None
+        for topic, data in now.items():
+            self.moved(topic, data)
 
     def moved(self, topic: str, data: bytes) -> str:
         """Return the action that moves, or an empty text.

@@ -28,6 +28,7 @@ from vla_recorder.capture.session import Session, episode_name
 from vla_recorder.capture.taps import WRITTEN_QOS, Tap, Taps, Waiting
 
 _NS = 1_000_000_000
+_AT_REST_NS = _NS // 2  # an older command may be of another time: the arm can have been moved since
 _EVENT_TYPE = "vla_msgs/msg/EpisodeEvent"
 
 
@@ -224,6 +225,16 @@ def _recent(tap: Tap, now_ns: int, preroll_ns: int) -> list[Waiting]:
         last = tap.waiting[-1]
         recent = [last] if now_ns - last.log_ns <= tap.plan.max_age_s * _NS else []
     return recent
+
+
+def last_commands(taps: Taps, topics: Iterable[str], now_ns: int) -> dict[str, bytes]:
+    """Return the last message of each topic, where it is not older than half a second."""
+    waiting = {topic: taps.taps[topic].waiting for topic in topics}
+    return {
+        topic: messages[-1].data
+        for topic, messages in waiting.items()
+        if messages and now_ns - messages[-1].log_ns <= _AT_REST_NS
+    }
 
 
 def start_episode(about: Identity, settings: Settings, events: TopicInfo, taps: Taps) -> OpenEpisode:
