@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which package may import what: arrows point down only, and each heavy library has one owner."""
+"""Which package may import what: arrows point down only, and each heavy library has its owners."""
 
 import ast
 from pathlib import Path
@@ -16,14 +16,14 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "vla_bringup": frozenset({"vla_core", "vla_policy", "vla_recorder"}),
     "vla_demo": frozenset({"vla_core", "vla_recorder"}),
 }
-# library -> the only packages (or modules) that may import it
+# library -> the only packages, or single modules with their dotted name, that may import it
 OWNERS: dict[str, tuple[str, ...]] = {
     "rclpy": ("vla_common", *ROOMS),
     "torch": ("vla_policy",),
     "lerobot": ("vla_policy",),
     "transformers": ("vla_policy",),
     "mujoco": ("vla_sim",),
-    "av": ("vla_recorder", "vla_demo"),
+    "av": ("vla_core.images_video", "vla_recorder", "vla_demo"),
     "pyarrow": ("vla_recorder",),
     "mcap": ("vla_recorder", "vla_demo"),
     "mcap_ros2": ("vla_recorder", "vla_demo"),
@@ -44,27 +44,33 @@ class Violation(NamedTuple):
 
 
 def imported_modules(tree: ast.AST) -> list[tuple[int, str]]:
-    """Line and full name of every absolute import, also those inside functions."""
+    """Line and full name of every absolute import, also those inside functions and by ``import_module("name")``."""
     found: list[tuple[int, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             found.append((node.lineno, node.module))
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in ("import_module", "__import__"):
+                found.append((node.lineno, str(node.args[0].value)))
     return found
 
 
 def check_file(path: Path, package: str) -> list[Violation]:
     """Violations of one file of `package`."""
+    parts = path.with_suffix("").parts
+    name = ".".join(parts[len(parts) - 1 - parts[::-1].index(package) :])
     violations: list[Violation] = []
     for line, module in imported_modules(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
         top = module.split(".")[0]
         if top.startswith("vla_") and top != package and top not in MAY_IMPORT[package]:
             allowed = ", ".join(sorted(MAY_IMPORT[package])) or "no package of this workspace"
             violations.append(Violation(path, line, f"{package} imports {top}; it may import {allowed}"))
-        if top in OWNERS and package not in OWNERS[top]:
+        if top in OWNERS and not {package, name} & set(OWNERS[top]):
             owners = ", ".join(OWNERS[top]) or "no package"
-            violations.append(Violation(path, line, f"{package} imports {top}; that library belongs to {owners}"))
+            violations.append(Violation(path, line, f"{name} imports {top}; that library belongs to {owners}"))
     return violations
 
 

@@ -17,13 +17,22 @@ def test_every_import_of_the_workspace_points_down():
 @pytest.mark.parametrize(
     ("package", "line", "message"),
     [
-        ("vla_core", "import rclpy", "vla_core imports rclpy; that library belongs to vla_common, vla_recorder"),
+        (
+            "vla_core",
+            "import rclpy",
+            "vla_core.planted imports rclpy; that library belongs to vla_common, vla_recorder",
+        ),
         (
             "vla_policy",
             "from vla_sim import cell",
             "vla_policy imports vla_sim; it may import vla_common, vla_core, vla_msgs",
         ),
-        ("vla_core", "def f():\n    import torch", "vla_core imports torch"),
+        ("vla_core", "def f():\n    import torch", "vla_core.planted imports torch"),
+        (
+            "vla_core",
+            "import importlib\nimportlib.import_module('av')",
+            "that library belongs to vla_core.images_video, vla_rec",
+        ),
     ],
 )
 def test_a_planted_import_is_found(tmp_path, package, line, message):
@@ -33,6 +42,16 @@ def test_a_planted_import_is_found(tmp_path, package, line, message):
     found = import_contract.check(tmp_path)
     assert len(found) == 1
     assert message in str(found[0])
+
+
+def test_a_library_may_belong_to_a_single_module(tmp_path):
+    (tmp_path / "vla_core" / "vla_core" / "inner").mkdir(parents=True)
+    (tmp_path / "vla_core" / "setup.py").write_text("")
+    for name in ("images_video.py", "inner/images_video.py"):
+        (tmp_path / "vla_core" / "vla_core" / name).write_text("import av")
+    found = import_contract.check(tmp_path)
+    assert [violation.path.parent.name for violation in found] == ["inner"]
+    assert "vla_core.inner.images_video imports av" in str(found[0])
 
 
 def test_a_package_outside_the_contract_is_named(tmp_path):

@@ -15,7 +15,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
     ],
     install_requires=["setuptools", "numpy", "PyYAML"],
-    extras_require={"images": ["opencv-python-headless"], "test": ["pytest"]},
+    extras_require={"images": ["opencv-python-headless"], "video": ["av"], "test": ["pytest"]},
     zip_safe=False,
     maintainer="ROS 2 VLA maintainers",
     maintainer_email="maintainers@ros2-vla.org",

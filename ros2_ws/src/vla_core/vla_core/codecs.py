@@ -19,12 +19,13 @@ from vla_core.errors import CodecError, listing, nearest_name
 from vla_core.fields import ArrayLayout, FieldReader, Layout, NamedLayout, PathLayout
 from vla_core.images import decode_image
 from vla_core.images_compressed import decode_compressed
-from vla_core.images_video import COMPRESSED_VIDEO, FFMPEG_PACKET, decoded_picture
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 JOINT_TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+COMPRESSED_VIDEO = "foxglove_msgs/msg/CompressedVideo"
+FFMPEG_PACKET = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
 POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
 TWIST_STAMPED = "geometry_msgs/msg/TwistStamped"
 FLOAT64_MULTI_ARRAY = "std_msgs/msg/Float64MultiArray"
@@ -41,15 +42,17 @@ class Codec:
 
     Attributes:
         type: Full type name.
-        header: Whether the message has a header, and so a stamp of its own.
+        header: Whether the message has a stamp of its own.
         layout: How single numbers are addressed; None for images and text.
         image: Decoder to an array, for images.
+        video: Its images are packets of a video stream, which refer to earlier ones (see `vla_core.images_video`).
     """
 
     type: str
     header: bool
     layout: Layout | None = None
     image: Callable[[Any], NDArray[Any]] | None = None
+    video: bool = False
 
 
 def _named(groups: dict[str, str], names: str, points: bool = False) -> NamedLayout:
@@ -69,8 +72,8 @@ _ALL_CODECS = (
     ),
     Codec(type=IMAGE, header=True, image=decode_image),
     Codec(type=COMPRESSED_IMAGE, header=True, image=decode_compressed),
-    Codec(type=COMPRESSED_VIDEO, header=True, image=decoded_picture),
-    Codec(type=FFMPEG_PACKET, header=True, image=decoded_picture),
+    Codec(type=COMPRESSED_VIDEO, header=True, video=True),
+    Codec(type=FFMPEG_PACKET, header=True, video=True),
     Codec(
         type=POSE_STAMPED,
         header=True,
@@ -90,7 +93,8 @@ _ALL_CODECS = (
 )
 CODECS: dict[str, Codec] = {codec.type: codec for codec in _ALL_CODECS}
 VECTOR_TYPES = tuple(name for name, codec in CODECS.items() if codec.layout is not None)
-IMAGE_TYPES = tuple(name for name, codec in CODECS.items() if codec.image is not None)
+VIDEO_TYPES = tuple(name for name, codec in CODECS.items() if codec.video)
+IMAGE_TYPES = tuple(name for name, codec in CODECS.items() if codec.image is not None or codec.video)
 
 
 def codec(type_name: str) -> Codec:
@@ -146,6 +150,8 @@ def decode(
         return str(msg.data)
     if type_name == BOOL:
         return bool(msg.data)
+    if found.video:
+        raise CodecError(f"{type_name} is one packet of a video and needs those before it; use a FrameBuilder")
     if found.layout is None:
         raise CodecError(f"{type_name} has no decoder")
     values: NDArray[np.float64] = found.layout.everything(msg)

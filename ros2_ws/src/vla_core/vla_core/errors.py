@@ -7,7 +7,8 @@ VlaError
 ├── CodecError         a message that cannot be turned into numbers
 │   ├── FieldError     a field path that the message (type) does not have
 │   ├── DecoderError   an image that needs a decoder which is absent, or of an unsupported kind
-│   └── DamagedError   a message whose data are damaged or cut short
+│   ├── DamagedError   a message whose data are damaged or cut short
+│   └── LostReferenceError  a video picture that refers to one that was not received
 ├── StampError         a message without a usable time stamp
 ├── FrameError         frames cannot be built as asked
 ├── ActionError        an action vector that does not fit the profile
@@ -48,6 +49,10 @@ class DecoderError(CodecError):
 
 class DamagedError(CodecError):
     """A message whose data are damaged or cut short."""
+
+
+class LostReferenceError(CodecError):
+    """A picture of a video that cannot be decoded, because one that it refers to was not received."""
 
 
 class StampError(VlaError):

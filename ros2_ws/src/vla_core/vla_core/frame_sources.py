@@ -4,19 +4,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vla_core import codecs
-from vla_core.errors import CodecError, DecoderError, FieldError, FrameError, listing
+from vla_core.errors import CodecError, DecoderError, FieldError, FrameError, LostReferenceError, listing
 from vla_core.fields import FieldReader
 from vla_core.images import resize, to_rgb
 from vla_core.images_depth import decode_compressed_depth, resize_depth, to_depth
-from vla_core.images_video import PACKET_TYPES, PacketDecoder
+from vla_core.images_video import VideoDecoder, VideoPacket
 from vla_core.specs import CameraSpec, RecordSpec, Scale, StateSpec
 from vla_core.states import apply_scale
 from vla_core.sync import Found, StreamBuffer
@@ -30,7 +32,10 @@ PARTIAL = "partial"  # the message lacks some of the wanted fields
 SIZE = "size"  # the camera delivers another size than the profile says
 UNSUPPORTED = "unsupported"  # no decoder, or not a colour image
 DAMAGED = "damaged"  # the data cannot be decoded
+LOST = "lost"  # a video picture refers to one that was not received
 NOT_FINITE = "not_finite"
+# Of a video without keyframes, what is kept: a minute at 30 pictures per second.
+_MOST_PACKETS = 1800
 # These do not go away by waiting: the profile or a driver must change.
 _LASTING = frozenset({PARTIAL, SIZE, UNSUPPORTED})
 
@@ -66,7 +71,7 @@ class Missing:
 
     Attributes:
         stream: Key of the stream.
-        reason: empty, stale, partial, size, unsupported, damaged or not_finite.
+        reason: empty, stale, partial, size, unsupported, damaged, lost or not_finite.
         detail: What, where, why and what to do, for people.
     """
 
@@ -99,7 +104,6 @@ class Source:
         decode: Callable[[Any], NDArray[Any]],
         reader: FieldReader | None = None,
         wanted: tuple[str, ...] = (),
-        prepare: Callable[[Any], Any] | None = None,
     ) -> None:
         self.buffer: StreamBuffer[Entry] = StreamBuffer(
             strategy=stream.strategy, max_age_s=stream.max_age_s, rate_hz=stream.rate_hz
@@ -109,8 +113,6 @@ class Source:
         self.carries = reader.carries if reader else None
         self.decode = decode
         self.wanted = wanted
-        # Takes every message as it comes and returns what is kept of it; for video, whose pictures build on one another.
-        self.prepare = prepare
         self.ignored = self.unstamped = 0
         self.last_ignored: Any = None
 
@@ -127,25 +129,36 @@ class Source:
             "Is that driver running, and are the names in the profile the driver's?"
         )
 
+    def push(self, t_ns: int, msg: Any) -> bool:
+        """Keep a message; False if it is too old to be asked for."""
+        return self.buffer.push(t_ns, Entry(msg))
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self.buffer.clear()
+
     def value(self, entry: Entry) -> NDArray[Any] | Missing:
         """Return the decoded value of a message; it is decoded once."""
         msg = entry.msg
         # Another thread that samples may be here as well: it sets the value before it drops the message.
         if entry.value is None and msg is not None:
-            entry.value = self._decode(msg)
+            entry.value = self.attempt(lambda: self.decode(msg))
             entry.msg = None
         value = entry.value
         assert value is not None
         return value
 
-    def _decode(self, msg: Any) -> NDArray[Any] | Missing:
+    def attempt(self, decode: Callable[[], NDArray[Any]]) -> NDArray[Any] | Missing:
+        """Return what `decode` gives, or why it gives nothing."""
         key, topic = self.stream.key, self.stream.topic
         try:
-            value = self.decode(msg)
+            value = decode()
         except _WrongSizeError as error:
             return Missing(key, SIZE, str(error))
         except FieldError as error:
             return Missing(key, PARTIAL, f"{key}: {error} (topic {topic})")
+        except LostReferenceError as error:
+            return Missing(key, LOST, f"{key}: {error} (topic {topic})")
         except DecoderError as error:
             return Missing(key, UNSUPPORTED, f"{key}: {error} (topic {topic})")
         except CodecError as error:
@@ -172,20 +185,92 @@ class _WrongSizeError(CodecError):
     """A camera delivers another size than the profile says."""
 
 
-def camera_source(camera: CameraSpec, decoded: bool = True) -> Source:
-    """Return the source of a camera's frames; without `decoded`, only its messages are chosen."""
-    decode_image = codecs.codec(camera.type).image
-    if decode_image is None:
-        raise FrameError(f"camera '{camera.name}': {camera.type} is no image type")
+def camera_source(camera: CameraSpec, *, decoded: bool = True) -> Source:
+    """Return the source of a camera's frames.
 
-    if camera.depth and camera.type == codecs.COMPRESSED_IMAGE:
-        decode_image = decode_compressed_depth
+    Args:
+        camera: The camera.
+        decoded: Whether its pictures are wanted, or just the messages.
+    """
+    found = codecs.codec(camera.type)
+    stream = _stream(f"{IMAGE_PREFIX}{camera.name}", camera)
+    if found.video and decoded:
+        return VideoSource(stream, camera)
+    decode_image = decode_compressed_depth if camera.depth and camera.type == codecs.COMPRESSED_IMAGE else found.image
 
     def decode(msg: Any) -> NDArray[Any]:
+        if decode_image is None:
+            raise DecoderError(f"camera '{camera.name}': {camera.type} is no image type")
         return _frame_image(camera, decode_image(msg))
 
-    prepare = PacketDecoder().push if decoded and camera.type in PACKET_TYPES else None
-    return Source(_stream(f"{IMAGE_PREFIX}{camera.name}", camera), decode, prepare=prepare)
+    return Source(stream, decode)
+
+
+class VideoSource(Source):
+    """A camera that sends an encoded video: keeps the packets back to a keyframe, and decodes them in order.
+
+    Packets count by their stamps, so the order in which they arrive does not matter. Nothing is decoded before a picture
+    is asked for.
+    """
+
+    def __init__(self, stream: Stream, camera: CameraSpec) -> None:
+        super().__init__(stream, lambda msg: msg)
+        self._camera = camera
+        self._decoder = VideoDecoder(camera.rate_hz)
+        self._lock = Lock()
+        self._times: list[int] = []
+        self._packets: list[VideoPacket] = []
+        self._count = 0
+
+    def push(self, t_ns: int, msg: Any) -> bool:
+        """Keep a packet; of two with the same stamp the later counts."""
+        self._count += 1
+        packet = VideoPacket(t_ns, self._count, msg)
+        if not self.buffer.push(t_ns, Entry(packet)):
+            return False
+        with self._lock:
+            index = bisect_left(self._times, t_ns)
+            same = index < len(self._times) and self._times[index] == t_ns
+            self._times[index : index + same] = [t_ns]
+            self._packets[index : index + same] = [packet]
+            if packet.keyframe or len(self._packets) > _MOST_PACKETS:
+                self._forget()
+        return True
+
+    def _forget(self) -> None:
+        """Drop what is before the last keyframe that is older than all that can be asked for; bound the memory."""
+        oldest = self.buffer.oldest_ns or 0
+        keep = max(0, len(self._packets) - _MOST_PACKETS)
+        for i in range(bisect_right(self._times, oldest) - 1, keep, -1):
+            if self._packets[i].keyframe:
+                keep = i
+                break
+        del self._times[:keep], self._packets[:keep]
+
+    def clear(self) -> None:
+        """Forget all packets."""
+        super().clear()
+        with self._lock:
+            self._times.clear()
+            self._packets.clear()
+
+    def value(self, entry: Entry) -> NDArray[Any] | Missing:
+        """Return the picture of a packet; it is decoded once."""
+        packet: VideoPacket = entry.msg
+        if entry.value is None:
+            value = self.attempt(lambda: self._picture(packet))
+            # A packet that came late may still close a gap, so this answer is not kept.
+            if isinstance(value, Missing) and value.reason == LOST:
+                return value
+            entry.value = value
+        return entry.value
+
+    def _picture(self, packet: VideoPacket) -> NDArray[Any]:
+        with self._lock:
+            run = self._packets[: bisect_right(self._times, packet.t_ns)]
+        if not run or run[-1] is not packet:
+            raise LostReferenceError("the packets that this picture refers to are not kept any more")
+        return _frame_image(self._camera, self._decoder.picture(run))
 
 
 def _frame_image(camera: CameraSpec, image: NDArray[Any]) -> NDArray[Any]:

@@ -127,7 +127,7 @@ class FrameBuilder:
         self._lock = Lock()
         self._dropped: Counter[str] = Counter()
         self._cameras = [
-            (camera.name, camera_source(camera, camera.name not in references)) for camera in profile.cameras
+            (camera.name, camera_source(camera, decoded=camera.name not in references)) for camera in profile.cameras
         ]
         self._state = [vector_source(f"{STATE_KEY}.{i}", spec, spec.scale) for i, spec in enumerate(profile.state)]
         self._action = (
@@ -151,7 +151,7 @@ class FrameBuilder:
         return dict(self._dropped)
 
     def push(self, key: str, receive_ns: int, msg: Any) -> str:
-        """Give a message to one stream. Decoding is left for later, so this takes microseconds; of video, milliseconds.
+        """Give a message to one stream. Decoding is left for later, so this takes microseconds.
 
         Args:
             key: Key of the stream.
@@ -188,8 +188,6 @@ class FrameBuilder:
         return topic in self._by_topic
 
     def _push(self, source: Source, receive_ns: int, msg: Any) -> str:
-        if source.prepare is not None:
-            msg = source.prepare(msg)
         if source.carries is not None:
             try:
                 carried = source.carries(msg)
@@ -209,7 +207,7 @@ class FrameBuilder:
                 self._unstamped(source)
                 return UNSTAMPED
         with self._lock:
-            return STORED if source.buffer.push(t_ns, Entry(msg)) else LATE
+            return STORED if source.push(t_ns, msg) else LATE
 
     def _unstamped(self, source: Source) -> None:
         source.unstamped += 1
@@ -223,7 +221,7 @@ class FrameBuilder:
         """Forget all messages, as after a jump of the clock. Counts stay."""
         with self._lock:
             for source in self._sources.values():
-                source.buffer.clear()
+                source.clear()
 
     def newest_ns(self, key: str) -> int | None:
         """Return the stamp of the newest message of a stream, None before the first."""

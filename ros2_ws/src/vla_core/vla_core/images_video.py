@@ -1,141 +1,167 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Cameras that send video: foxglove_msgs/CompressedVideo and ffmpeg_image_transport_msgs/FFMPEGPacket to arrays.
+"""Pictures of encoded video streams: packets are decoded in order, from a keyframe on, and only when a picture is asked for.
 
-A packet is a picture only together with the packets before it, so a camera has one `PacketDecoder`, which takes every
-packet as it comes, whether its picture will be asked for or not. It gives one picture per packet; streams that send their
-pictures out of order (B frames) are refused, because live they would come late.
-
-The decoder is PyAV (FFmpeg), imported when the first packet comes.
+The decoder is libav through PyAV, one thread, without delay: every packet gives its own picture at once. It is imported
+when the first packet is decoded; nothing else needs it.
 """
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_core.bitstream import packet_kind
-from vla_core.errors import CodecError, DamagedError, DecoderError
-from vla_core.images import as_bytes
+from vla_core.errors import CodecError, DamagedError, DecoderError, LostReferenceError
+from vla_core.stamps import to_ns
+from vla_core.video_packets import Continuity, Packet, packet_of
 
-COMPRESSED_VIDEO = "foxglove_msgs/msg/CompressedVideo"
-FFMPEG_PACKET = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
-PACKET_TYPES = (COMPRESSED_VIDEO, FFMPEG_PACKET)
-
-PACKET_CODECS = ("h264", "hevc", "av1")
-_CODEC_WORDS = {"264": "h264", "265": "hevc", "hevc": "hevc", "av1": "av1"}
-_DECODERS = {"h264": "h264", "hevc": "hevc", "av1": "libdav1d"}
+_NO_B_FRAMES = "let the camera's encoder send none (max_b_frames 0)"
 
 
 @lru_cache(maxsize=1)
-def _pyav() -> ModuleType:
+def _av() -> ModuleType:
     try:
         return importlib.import_module("av")
     except ImportError:
         raise DecoderError(
-            "video packets need PyAV, which cannot be imported; install it with 'pip install av', or use the raw image topic"
+            "encoded video needs PyAV, which cannot be imported; install it with 'pip install av', or use the raw or "
+            "compressed image topic"
         ) from None
 
 
-@dataclass(frozen=True, slots=True)
 class VideoPacket:
-    """One encoded picture: a codec of ``PACKET_CODECS`` and the bytes."""
+    """A packet in its place in the stream; ``packet`` is its content, or why it has none."""
 
-    codec: str
-    data: bytes
+    __slots__ = ("after", "number", "packet", "t_ns", "unreadable")
 
-
-def video_packet(msg: Any) -> VideoPacket:
-    """Return the packet of a CompressedVideo (``format``) or FFMPEGPacket (``encoding``) message.
-
-    Raises:
-        DecoderError: the codec is another one.
-    """
-    named = str(getattr(msg, "format", "") or getattr(msg, "encoding", ""))
-    # FFMPEGPacket may name the encoder ("libx264"), or pixel formats behind a semicolon.
-    word = named.lower().partition(";")[0]
-    for part, codec in _CODEC_WORDS.items():
-        if part in word:
-            return VideoPacket(codec, bytes(as_bytes(msg.data)))
-    raise DecoderError(f"video packets are {named!r}; only {', '.join(PACKET_CODECS)} can be read")
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedPacket:
-    """What a packet became: the decoder's frame, or why there is none. Has the stamp of its message.
-
-    Attributes:
-        timestamp: Stamp of the message (``builtin_interfaces/Time``).
-        frame: Frame of PyAV; converted to an array only when it is asked for.
-        error: Raised when the picture is asked for.
-    """
-
-    timestamp: Any
-    frame: Any = None
-    error: CodecError | None = None
-
-
-class PacketDecoder:
-    """Decodes the packets of one camera in the order in which they come."""
-
-    def __init__(self) -> None:
-        """Wait for the first key frame; it says what the stream is."""
-        self._codec = ""
-        self._context: Any = None
-
-    def push(self, msg: Any) -> DecodedPacket:
-        """Take the next packet. Errors are kept for when the picture is asked for."""
-        stamp = msg.header.stamp if hasattr(msg, "header") else msg.timestamp
+    def __init__(self, t_ns: int, number: int, msg: Any) -> None:
+        self.t_ns = t_ns
+        self.number = number
+        self.after: int | None = None  # number of the packet that was decoded right before this one
+        self.packet: Packet | None = None
+        self.unreadable: CodecError | None = None
         try:
-            return DecodedPacket(stamp, frame=self._decode(video_packet(msg)))
+            self.packet = packet_of(msg)
         except CodecError as error:
-            return DecodedPacket(stamp, error=error)
+            self.unreadable = error
 
-    def _decode(self, packet: VideoPacket) -> Any:
-        av = _pyav()
-        try:
-            kind = packet_kind(packet.codec, packet.data)
-        except ValueError as error:
-            raise DamagedError(f"the {packet.codec} packet {error}; the message is damaged") from error
-        if kind.key and packet.codec != self._codec:
-            self._context = av.CodecContext.create(_DECODERS[packet.codec], "r")
-            # Threads would give each picture some packets later.
-            self._context.thread_count = 1
-            self._codec = packet.codec
-        if self._context is None or packet.codec != self._codec:
-            raise DamagedError(f"no {packet.codec} key frame has come yet, so this picture cannot be decoded")
-        try:
-            frames = self._context.decode(av.Packet(packet.data))
-        except av.FFmpegError as error:
-            self._context, self._codec = None, ""
-            raise DamagedError(
-                f"the {packet.codec} packet cannot be decoded ({error}); is a packet missing?"
-            ) from error
-        if len(frames) != 1 or kind.reordered:
-            raise DecoderError(
-                f"{len(frames)} pictures came out for one {packet.codec} packet; let the camera encode without B frames"
-            )
-        return frames[0]
+    @property
+    def keyframe(self) -> bool:
+        """Whether decoding can start here."""
+        return self.packet is not None and self.packet.keyframe
 
 
-def decoded_picture(msg: Any) -> NDArray[np.uint8]:
-    """Return the picture of a `DecodedPacket`, (H, W, 3) uint8 RGB.
+class VideoDecoder:
+    """Decodes one picture of a stream after the other.
 
-    Raises:
-        DamagedError: packets are missing or damaged.
-        DecoderError: the stream cannot be decoded, or the message was not given to a `PacketDecoder` before.
+    Args:
+        rate_hz: Rate of the camera as the profile states it.
     """
-    if not isinstance(msg, DecodedPacket):
-        raise DecoderError(
-            f"a {type(msg).__name__} is no picture by itself: it needs the packets before it. Give them to a PacketDecoder in order"
-        )
-    if msg.error is not None:
-        raise msg.error
-    picture: NDArray[np.uint8] = msg.frame.to_ndarray(format="rgb24")
-    return picture
+
+    def __init__(self, rate_hz: float) -> None:
+        self._period_ns = to_ns(1.0 / rate_hz)
+        self._lock = Lock()
+        self._context: Any = None
+        self._codec = ""
+        self._at: int | None = None  # number of the last packet decoded
+        self._continuity = Continuity(self._period_ns)
+
+    def picture(self, run: Sequence[VideoPacket]) -> NDArray[np.uint8]:
+        """Return the picture ``(H, W, 3)`` uint8 RGB of the last packet of a run.
+
+        Args:
+            run: Packets in the order of their stamps, none left out; the last keyframe is among them, or the packet that
+                was decoded last.
+
+        Raises:
+            LostReferenceError: no keyframe came before, or a packet in between is missing.
+            DamagedError: the packet, or one that it refers to, is damaged.
+            DecoderError: PyAV is absent, or the codec is not supported.
+        """
+        with self._lock:
+            start = next((i for i in range(len(run) - 1, -1, -1) if run[i].keyframe), None)
+            following = self._next(run)
+            if following is None or (start is not None and start >= following):
+                if start is None:
+                    raise self._lost("no keyframe came before it")
+                self._reset()
+                following = start
+            for item in run[following:-1]:
+                if item.unreadable is not None:
+                    raise self._lost(f"a packet that it refers to is unreadable: {item.unreadable}")
+            picture = None
+            for item in run[following:]:
+                picture = self._decode(item)
+            if picture is None:  # pragma: no cover - callers remember pictures and do not ask twice
+                raise LostReferenceError("this picture was decoded before")
+            return np.asarray(picture.to_ndarray(format="rgb24"))
+
+    def _next(self, run: Sequence[VideoPacket]) -> int | None:
+        """Return the index of the first packet that is not decoded yet; None if the decoder did something else."""
+        at = next((i for i in range(len(run) - 2, -1, -1) if run[i].number == self._at), None)
+        if at is None:
+            return None
+        for i in range(at, 0, -1):
+            if run[i].after is None:
+                break
+            if run[i].after != run[i - 1].number:
+                return None  # a packet came late, in between
+        return at + 1
+
+    def _reset(self) -> None:
+        self._at = None
+        self._continuity = Continuity(self._period_ns)
+
+    def _damaged(self, item: VideoPacket, packet: Packet, why: str) -> DamagedError:
+        """Forget the decoder, because nobody knows what it holds after an error, and remember the packet."""
+        self._context = None
+        self._reset()
+        item.unreadable = DamagedError(f"{packet.codec} packet of {len(packet.data)} bytes cannot be decoded: {why}")
+        return item.unreadable
+
+    def _decode(self, item: VideoPacket) -> Any:
+        """Decode the packet that follows the last one; return its picture."""
+        packet = item.packet
+        if item.unreadable is not None:
+            raise item.unreadable
+        assert packet is not None
+        if why := self._continuity.add(packet, item.t_ns):
+            raise self._lost(why)
+        if packet.reordered:
+            raise DecoderError(f"the {packet.codec} stream sends pictures out of order (B-frames); {_NO_B_FRAMES}")
+        if self._context is None or self._codec != packet.codec:
+            self._context, self._codec = _open(packet.codec), packet.codec
+        elif self._at is None:
+            self._context.flush_buffers()
+        av_packet = _av().Packet(packet.data)
+        av_packet.pts = item.number
+        try:
+            pictures = self._context.decode(av_packet)
+        except _av().error.FFmpegError as error:
+            raise self._damaged(item, packet, str(error)) from None
+        if len(pictures) != 1 or pictures[0].pts != item.number or pictures[0].is_corrupt:
+            raise self._damaged(
+                item,
+                packet,
+                f"it gives {len(pictures)} pictures instead of its own; where the encoder uses B-frames, {_NO_B_FRAMES}",
+            )
+        item.after, self._at = self._at, item.number
+        return pictures[0]
+
+    def _lost(self, why: str) -> LostReferenceError:
+        return LostReferenceError(f"the picture cannot be decoded until the next keyframe: {why}")
+
+
+def _open(codec: str) -> Any:
+    av = _av()
+    context = av.CodecContext.create("libdav1d" if codec == "av1" else codec, "r")
+    context.thread_count = 1
+    context.flags |= av.codec.context.Flags.low_delay.value
+    return context

@@ -113,13 +113,17 @@ def cameras(section: Section) -> tuple[CameraSpec, ...]:
 def _camera(name: str, tree: Tree) -> CameraSpec:
     check_word(tree, name, "camera name")
     section = Section(tree, CAMERA_KEYS)
+    stream = _stream(section, codecs.IMAGE, codecs.IMAGE_TYPES)
+    depth = section.flag("depth", False)
+    if depth and stream["type"] in codecs.VIDEO_TYPES:
+        raise section.error("depth", f"encoded video holds no depth; use {codecs.IMAGE} or {codecs.COMPRESSED_IMAGE}")
     return CameraSpec(
         name=name,
         size=_pixels(section, "size"),
         resize=_pixels(section, "resize") if "resize" in section else None,
         info_topic=topic_name(section, "info_topic") if "info_topic" in section else None,
-        depth=section.flag("depth", False),
-        **_stream(section, codecs.IMAGE, codecs.IMAGE_TYPES),
+        depth=depth,
+        **stream,
     )
 
 

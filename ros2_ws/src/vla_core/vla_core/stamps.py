@@ -36,14 +36,13 @@ def time_ns(stamp: Any) -> int:
 
 
 def stamp_ns(msg: Any) -> int:
-    """Return the header stamp of a message in nanoseconds; 0 means that the sender set none.
-
-    foxglove_msgs have a ``timestamp`` instead of a header.
+    """Return the stamp of a message in nanoseconds: its header's, or its ``timestamp``; 0 means that the sender set none.
 
     Raises:
         StampError: the message has neither.
     """
     try:
+        # Foxglove's messages have no header but a timestamp.
         stamp = msg.header.stamp if hasattr(msg, "header") else msg.timestamp
         return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
     except AttributeError:

@@ -94,6 +94,11 @@ class StreamBuffer[T]:
         """Stamp of the newest message, None before the first."""
         return self._times[-1] if self._times else None
 
+    @property
+    def oldest_ns(self) -> int | None:
+        """Messages with a stamp before this are not kept any more; None before the first."""
+        return self._times[-1] - self._keep_ns if self._times else None
+
     def push(self, t_ns: int, item: T) -> bool:
         """Add a message; the order of arrival does not matter, of two with the same stamp the later arrival counts.
 

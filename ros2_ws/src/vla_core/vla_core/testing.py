@@ -118,6 +118,30 @@ class CompressedImage:
 
 
 @dataclass(slots=True)
+class CompressedVideo:
+    """foxglove_msgs/CompressedVideo."""
+
+    timestamp: Time = field(default_factory=Time)
+    frame_id: str = ""
+    data: Any = b""
+    format: str = "h264"
+
+
+@dataclass(slots=True)
+class FFMPEGPacket:
+    """ffmpeg_image_transport_msgs/FFMPEGPacket."""
+
+    header: Header = field(default_factory=Header)
+    width: int = 0
+    height: int = 0
+    encoding: str = "h264"
+    pts: int = 0
+    flags: int = 0
+    is_bigendian: bool = False
+    data: Any = b""
+
+
+@dataclass(slots=True)
 class Vector3:
     """geometry_msgs/Point and Vector3."""
 

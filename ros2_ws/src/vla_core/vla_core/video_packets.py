@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the packets of an encoded video stream say of themselves, without decoding them.
+
+Reads the first bytes of each picture: ITU-T H.264 (7.3: NAL units, sequence parameter set, slice header), ITU-T H.265
+(7.3.1.2: NAL unit header), AV1 (5.3: OBUs), VP9 (6.2: uncompressed header). No library is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vla_core.errors import DamagedError, DecoderError, listing, nearest_name
+from vla_core.images import as_bytes
+
+FORMATS = {"h264": "h264", "h265": "hevc", "hevc": "hevc", "av1": "av1", "vp9": "vp9"}
+"""Format of a CompressedVideo, or codec of libav, to the codec."""
+# ffmpeg_image_transport names the encoder where it is not the codec's own name.
+_ENCODERS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9"}
+_START = b"\x00\x00\x01"
+_H264_IDR, _H264_SPS = 5, 7
+_H264_B_SLICES = (1, 6)
+_HEVC_IRAP, _HEVC_LEADING, _HEVC_PARAMETERS = range(16, 22), range(6, 10), (32, 33, 34)
+_AV1_SEQUENCE, _AV1_FRAME_HEADER, _AV1_FRAME = 1, 3, 6
+# Profiles of H.264 whose sequence parameter set begins with the chroma format (7.3.2.1.1).
+_H264_HIGH = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+_HEADER_BYTES = 96
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One picture of a stream.
+
+    Attributes:
+        codec: h264, hevc, av1 or vp9.
+        data: The bytes to decode.
+        keyframe: Whether decoding can start here: a keyframe with its parameter sets.
+        reordered: Whether it is known to be shown at another place than it is sent (B-frames, leading pictures).
+        number: Counter of the sender, which grows by one from picture to picture, or None.
+        reference: Of H.264: whether later pictures may refer to this one.
+        slice_bits: Of H.264: the beginning of the first slice header.
+        frame_num_bits: Of H.264: length of ``frame_num``, where the packet has a sequence parameter set.
+    """
+
+    codec: str
+    data: bytes
+    keyframe: bool
+    reordered: bool = False
+    number: int | None = None
+    reference: bool = True
+    slice_bits: bytes = b""
+    frame_num_bits: int | None = None
+
+
+def packet_of(msg: Any) -> Packet:
+    """Return the packet in a foxglove_msgs/CompressedVideo or a ffmpeg_image_transport_msgs/FFMPEGPacket.
+
+    Raises:
+        DecoderError: the codec is not supported.
+        DamagedError: the data are no picture of that codec.
+    """
+    ffmpeg = hasattr(msg, "encoding")
+    stated = str(msg.encoding).split(";")[0].strip() if ffmpeg else str(msg.format)
+    # Hardware encoders are called after the codec: h264_nvenc, hevc_vaapi.
+    codec = FORMATS.get(_ENCODERS.get(stated, stated).lower().split("_")[0])
+    if codec is None:
+        raise DecoderError(
+            f"video format '{stated}' is not supported; supported: {listing(FORMATS)}{nearest_name(stated, FORMATS)}"
+        )
+    data = as_bytes(msg.data).tobytes()
+    read = {"h264": _h264, "hevc": _hevc, "av1": _av1, "vp9": _vp9}[codec]
+    return replace(read(data), number=int(msg.pts)) if ffmpeg else read(data)
+
+
+class Continuity:
+    """Tells whether each packet follows the one before without a loss.
+
+    Pictures refer to earlier ones, and decoders paint over what is missing without a word. Exact where the stream counts
+    its pictures: FFMPEGPacket by ``pts``, H.264 by ``frame_num``. The others do not, so there a distance of more than one
+    and a half periods of the stated rate counts as a loss.
+
+    Args:
+        period_ns: Period of the camera as the profile states it [ns].
+    """
+
+    def __init__(self, period_ns: int) -> None:
+        self._longest_ns = period_ns * 3 // 2
+        self._before: Packet | None = None
+        self._before_ns = 0
+        self._bits = 0
+        self._reference_num = 0
+
+    def add(self, packet: Packet, t_ns: int) -> str:
+        """Take the next packet; return why it does not follow, or an empty string.
+
+        A packet that does not follow leaves everything as it was.
+        """
+        if not packet.keyframe:
+            why = self._gap(packet, t_ns)
+            if why:
+                return why
+        if packet.codec == "h264":
+            self._bits = packet.frame_num_bits or self._bits
+            if packet.keyframe:
+                self._reference_num = 0
+            elif packet.reference:
+                self._reference_num = self._frame_num(packet)
+        self._before, self._before_ns = packet, t_ns
+        return ""
+
+    def _gap(self, packet: Packet, t_ns: int) -> str:
+        before = self._before
+        if before is None:
+            return "no keyframe came before it"
+        if before.codec != packet.codec:
+            return f"the stream turned from {before.codec} to {packet.codec} without a keyframe"
+        if packet.number is not None and before.number is not None:
+            lost = packet.number - before.number - 1
+            return "" if lost == 0 else f"{lost} pictures are missing before it (pts {before.number}, {packet.number})"
+        if packet.codec == "h264":
+            found, wanted = self._frame_num(packet), (self._reference_num + 1) % (1 << self._bits)
+            return "" if found == wanted else f"pictures are missing before it (frame_num {found} instead of {wanted})"
+        distance = t_ns - self._before_ns
+        if distance > self._longest_ns:
+            return (
+                f"it comes {distance / 1e9:.3g} s after the one before, where rate_hz in the profile says "
+                f"{self._longest_ns / 1.5e9:.3g} s, so one is missing or the camera is slower than stated"
+            )
+        return ""
+
+    def _frame_num(self, packet: Packet) -> int:
+        bits = _Bits(packet.slice_bits)
+        for _ in range(3):  # first_mb_in_slice, slice_type, pic_parameter_set_id
+            bits.unsigned()
+        return bits.read(self._bits)
+
+
+def _h264(data: bytes) -> Packet:
+    frame_num_bits = None
+    for at in _units(data):
+        kind = data[at] & 0x1F
+        if kind == _H264_SPS:
+            frame_num_bits = _h264_frame_num_bits(_payload(data, at + 1))
+        elif 1 <= kind <= _H264_IDR:
+            header = _payload(data, at + 1)
+            bits = _Bits(header)
+            bits.unsigned()  # first_mb_in_slice
+            return Packet(
+                "h264",
+                data,
+                keyframe=kind == _H264_IDR and frame_num_bits is not None,
+                reordered=bits.unsigned() in _H264_B_SLICES,
+                reference=bool(data[at] & 0x60),
+                slice_bits=header,
+                frame_num_bits=frame_num_bits,
+            )
+    raise DamagedError(f"h264 packet of {len(data)} bytes holds no picture")
+
+
+def _h264_frame_num_bits(sps: bytes) -> int:
+    """Return the length of ``frame_num``, from a sequence parameter set (7.3.2.1.1)."""
+    bits = _Bits(sps)
+    profile = bits.read(8)
+    bits.read(16)  # constraints, level
+    bits.unsigned()  # id
+    if profile in _H264_HIGH:
+        chroma = bits.unsigned()
+        if chroma == 3 and bits.read(1):
+            raise DecoderError("h264 with separate colour planes is not supported; encode yuv420p")
+        bits.unsigned()  # bit depths
+        bits.unsigned()
+        bits.read(1)
+        if bits.read(1):
+            for i in range(12 if chroma == 3 else 8):
+                if bits.read(1):
+                    _skip_scaling_list(bits, 16 if i < 6 else 64)
+    return bits.unsigned() + 4
+
+
+def _skip_scaling_list(bits: _Bits, size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            code = bits.unsigned()
+            following = (last + ((code + 1) // 2 if code % 2 else -(code // 2))) % 256
+        last = following or last
+
+
+def _hevc(data: bytes) -> Packet:
+    parameters = set()
+    for at in _units(data):
+        kind = (data[at] >> 1) & 0x3F
+        parameters.add(kind)
+        if kind < _HEVC_PARAMETERS[0]:
+            keyframe = kind in _HEVC_IRAP and parameters.issuperset(_HEVC_PARAMETERS)
+            return Packet("hevc", data, keyframe, reordered=kind in _HEVC_LEADING)
+    raise DamagedError(f"hevc packet of {len(data)} bytes holds no picture")
+
+
+def _av1(data: bytes) -> Packet:
+    at, sequence = 0, False
+    while at < len(data):
+        kind, extended, sized = (data[at] >> 3) & 0xF, data[at] & 4, data[at] & 2
+        at += 2 if extended else 1
+        size, at = _leb128(data, at) if sized else (len(data) - at, at)
+        if kind == _AV1_SEQUENCE:
+            sequence = True
+        elif kind in (_AV1_FRAME_HEADER, _AV1_FRAME) and at < len(data):
+            # Not shown anew, and of the type KEY_FRAME.
+            return Packet("av1", data, keyframe=sequence and data[at] & 0xE0 == 0)
+        at += size
+    raise DamagedError(f"av1 packet of {len(data)} bytes holds no picture")
+
+
+def _leb128(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number of variable length and where it ends."""
+    value = 0
+    for i in range(8):
+        if at + i >= len(data):
+            raise DamagedError(f"av1 packet of {len(data)} bytes is cut short")
+        value |= (data[at + i] & 0x7F) << (7 * i)
+        if not data[at + i] & 0x80:
+            return value, at + i + 1
+    raise DamagedError(f"av1 packet of {len(data)} bytes has a damaged length")
+
+
+def _vp9(data: bytes) -> Packet:
+    if not data or data[0] >> 6 != 2:
+        raise DamagedError(f"vp9 packet of {len(data)} bytes does not begin with a frame")
+    shift = 1 if data[0] & 0x30 == 0x30 else 2  # profile 3 has a reserved bit
+    return Packet("vp9", data, keyframe=(data[0] >> shift) & 3 == 0)
+
+
+def _units(data: bytes) -> Iterator[int]:
+    """Yield where each NAL unit begins, after its start code."""
+    if not data.startswith((_START, b"\x00" + _START)):
+        raise DamagedError(
+            f"video packet of {len(data)} bytes does not begin with an Annex B start code; is it cut short, or in MP4 form?"
+        )
+    at = data.find(_START)
+    while 0 <= at < len(data) - len(_START):
+        yield at + len(_START)
+        at = data.find(_START, at + len(_START))
+
+
+def _payload(data: bytes, at: int) -> bytes:
+    """Return the first bytes of a NAL unit without the bytes that keep start codes out of it."""
+    return data[at : at + _HEADER_BYTES].replace(b"\x00\x00\x03", b"\x00\x00")
+
+
+class _Bits:
+    """Reads bits from the most significant on, and Exp-Golomb codes (H.264, 9.1)."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
+
+    def read(self, count: int) -> int:
+        if count > self._left:
+            raise DamagedError("the header of a video packet is cut short")
+        self._left -= count
+        return (self._value >> self._left) & ((1 << count) - 1)
+
+    def unsigned(self) -> int:
+        zeros = 0
+        while not self.read(1):
+            zeros += 1
+        return (1 << zeros) - 1 + self.read(zeros)
