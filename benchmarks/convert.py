@@ -1,236 +1,315 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Converter throughput against LeRobot's streaming writer, on the same frames in one run.
+"""What a conversion costs, against LeRobot's own writer and against encoding alone.
 
-    python benchmarks/convert.py --height 240 --width 320 --seconds 10 --rounds 3 --json result.json
+    python benchmarks/convert.py --json result.json     # 4 episodes of 20 s, raw, JPEG and H.264
+    python benchmarks/convert.py --quick                # one episode of 6 s
 
-Each round runs every way once, in turn, so that other work on the machine hits them alike; medians are reported, and
-the ratio is what counts. Ways:
+Synthetic bags: two 640x480 cameras at 30 Hz with moving texture and noise, joints at 200 Hz, two command topics at 100 Hz.
+Every way runs in a fresh process, one after the other, so that other work on the machine hits them alike; the cost of the
+imports is measured apart and not counted. CPU seconds are user and system time, children included.
 
-* ``bag``: the whole converter, from an MCAP bag with camera, joint and command messages to a finished dataset;
-* ``writer``: the same frames from memory through this project's encoder, statistics and dataset writer;
-* ``lerobot``: the same frames through ``LeRobotDataset.add_frame`` with streaming encoding, same codec and settings,
-  with a queue long enough that it drops nothing.
+* ``ours_av1``: this converter, bag to finished dataset, AV1 preset 12, GOP 2, CRF 30 (LeRobot's defaults); ``ours_x264``:
+  x264 veryfast, GOP 2, CRF 23; ``ours_copy``: packets of an H.264 camera copied;
+* ``lerobot_default``, ``lerobot_streaming``: the same frames through ``LeRobotDataset.add_frame`` and ``save_episode``;
+* ``floor_av1``, ``floor_x264``: the pictures of the same bag through a bare PyAV loop with the same settings: no rows, no
+  statistics, no check. Nothing that encodes with these settings can take less.
+
+The JSON holds ``machine``, ``load_average``, ``bars`` (name, value, limit, ok), ``scaling`` (wall time by workers) and
+``rows`` with ``name``, ``input``, ``cpu_s_per_episode_s``, ``wall_s``, ``peak_rss_mb``, ``frames``, ``rows_ok`` and more. The
+exit code is 1 if a way lost or changed a row; a bar that is missed is printed, and fails only with ``--strict``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
-import resource
+import platform
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from vla_core.frames import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, Frame
-from vla_core.profile import Profile, parse_profile
-from vla_recorder.bags.frames import BagFrames
-from vla_recorder.bags.reader import open_episode
-from vla_recorder.convert.episode import STAMP_KEY, dataset_features
-from vla_recorder.convert.rows import Episode
-from vla_recorder.convert.run import Options, convert, make_plan
-from vla_recorder.formats.lerobot_v3 import DatasetWriter
-from vla_recorder.formats.stats import ImageHistogram
-from vla_recorder.media.video import CODECS, VideoEncoder, VideoSettings
-from vla_recorder.testing import Scene, scene_events, write_episode
+import pyarrow.parquet as pq
+from convert_ways import WAYS
+from vla_recorder.media.probe import psnr_db
+from vla_recorder.media.video import count_frames, decode
+from vla_recorder.testing_bags import CAMERAS, Pictures, Recording, expected_joints, write_recording
 
-FPS = 30
-TASK = "benchmark"
+_COMPARED_PICTURES = 60
+_EVERY = 10
+_STATE_TOLERANCE = 0.02  # joints move by 1/s at most, and a message is held for 5 ms
+BARS = {
+    "ours_av1 CPU-s per episode-second": 0.75,
+    "ours_av1 / floor_av1": 1.25,
+    "lerobot_default / ours_av1": 3.5,
+    "ours_x264 / floor_x264": 1.3,
+    "PSNR ours_av1 - floor_av1 [dB]": -0.2,
+    "PSNR ours_x264 - floor_x264 [dB]": -0.2,
+    "memory of ours over its imports [MB]": 500.0,
+    "ours_copy times real time": 50.0,
+    "wall time of 1 / 2 workers": 1.5,
+}
+_AT_LEAST = ("lerobot_default", "PSNR", "ours_copy times", "wall time")
 
 
-def profile(height: int, width: int) -> Profile:
-    """Return a robot with two cameras, six joints at 500 Hz and commands at 30 Hz."""
-    joints = ", ".join(f"joint_{number}" for number in range(6))
-    fields = ", ".join(f"position.joint_{number}" for number in range(6))
-    cameras = "\n".join(
-        f"  {name}: {{topic: {name}/image_raw, size: [{height}, {width}], rate_hz: {FPS}, max_age_s: 0.2}}"
-        for name in ("front", "wrist")
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A number and what it must be."""
+
+    name: str
+    input: str
+    value: float
+    limit: float
+    ok: bool
+
+
+def make_bags(folder: Path, kind: str, arguments: argparse.Namespace) -> Recording:
+    """Write the episodes of one kind; return what each is (their seeds differ)."""
+    size = {"height": arguments.height, "width": arguments.width}
+    for number in range(arguments.episodes):
+        recording = Recording(kind=kind, seconds=arguments.seconds, seed=number, **size)
+        write_recording(folder / kind / f"episode_{number}", recording)
+    return Recording(kind=kind, seconds=arguments.seconds, **size)
+
+
+def run_way(way: str, bags: Path, output: Path, workers: int = 1) -> dict[str, float]:
+    """Run a way in a fresh process and return what it cost.
+
+    Raises:
+        RuntimeError: It failed; with the end of what it said.
+    """
+    script = Path(__file__).with_name("convert_ways.py")
+    command = [sys.executable, str(script), way, str(bags), str(output), "--workers", str(workers)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{way} on {bags.name} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    cost: dict[str, float] = json.loads(done.stdout.rstrip().splitlines()[-1])
+    return cost
+
+
+def videos(way: str, output: Path, camera: str) -> list[Path]:
+    """Return the video files of a camera, in the order of the episodes."""
+    if way.startswith("floor"):
+        return sorted(output.glob(f"*/{camera}.mp4"))
+    return sorted((output / f"videos/observation.images.{camera}").rglob("*.mp4"))
+
+
+def check_rows(way: str, output: Path, recording: Recording, count: int) -> tuple[int, str]:
+    """Return the number of rows of a result, and what is wrong with it; empty if every row is right."""
+    wanted = recording.frames * count
+    for camera in CAMERAS:
+        pictures = sum(count_frames(path) for path in videos(way, output, camera))
+        if pictures != wanted:
+            return pictures, f"{camera} has {pictures} pictures instead of {wanted}"
+    if way.startswith("floor"):
+        return wanted, ""
+    table = pq.read_table(sorted((output / "data").rglob("*.parquet")), columns=["observation.state", "frame_index"])
+    state = np.array(table["observation.state"].to_pylist())
+    if len(state) != wanted:
+        return len(state), f"{len(state)} rows instead of {wanted}"
+    # The grid begins with the last stream, which is 0.4 frames after the first picture.
+    t = (table["frame_index"].to_numpy() + 0.4) / recording.fps
+    worst = float(np.abs(state - expected_joints(t)).max())
+    return wanted, f"joints differ by {worst:.3f} rad" if worst > _STATE_TOLERANCE else ""
+
+
+def quality(way: str, output: Path, recording: Recording) -> float:
+    """Return the mean PSNR of the first pictures of the first camera against what was drawn [dB]."""
+    pictures = Pictures(recording.height, recording.width, recording.seed)
+    values = []
+    for number, picture in enumerate(decode(videos(way, output, CAMERAS[0])[0])):
+        if number == min(recording.frames, _COMPARED_PICTURES):
+            break
+        if number % _EVERY == 0:
+            values.append(psnr_db(pictures.draw(number / recording.fps, number), picture))
+    return float(np.mean(values))
+
+
+def measure(way: str, kind: str, folder: Path, recording: Recording, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run a way once and return its row."""
+    output = folder / "output"
+    cost = run_way(way, folder / kind, output)
+    frames, wrong = check_rows(way, output, recording, arguments.episodes)
+    seconds = recording.seconds * arguments.episodes
+    row = {
+        "name": way,
+        "input": kind,
+        "cpu_s_per_episode_s": cost["cpu_s"] / seconds,
+        "wall_s": cost["wall_s"],
+        "peak_rss_mb": cost["peak_rss_mb"],
+        "frames": frames,
+        "rows_ok": not wrong,
+        "wrong": wrong,
+        "episode_s": seconds,
+        "times_real_time": seconds / cost["wall_s"],
+        "psnr_db": quality(way, output, recording),
+        "mb": sum(path.stat().st_size for path in output.rglob("*") if path.is_file()) / 1e6,
+        "rss_over_imports_mb": cost["peak_rss_mb"] - cost["import_rss_mb"],
+        "import_cpu_s": cost["import_cpu_s"],
+    }
+    if way == "ours_copy" and not wrong:
+        row |= _copied(output, arguments.episodes)
+    shutil.rmtree(output)
+    return row
+
+
+def _copied(output: Path, count: int) -> dict[str, Any]:
+    """Return whether the packets of every camera were copied; a conversion that encodes again is no copy."""
+    info = json.loads((output / "meta/info.json").read_text())
+    encoded = [
+        key for key, spec in info["features"].items() if spec["dtype"] == "video" and "video.crf" in spec["info"]
+    ]
+    if encoded:
+        return {"rows_ok": False, "wrong": f"{', '.join(encoded)} of {count} episodes encoded again instead of copied"}
+    return {}
+
+
+def scaling(folder: Path, arguments: argparse.Namespace) -> list[dict[str, float]]:
+    """Return the wall time of the converter by the number of workers; the start of the processes is counted."""
+    result = []
+    cores = len(os.sched_getaffinity(0))
+    for workers in sorted({1, 2, min(4, cores)} if cores > 1 else {1}):
+        cost = run_way("ours_x264", folder / "jpeg", folder / "output", workers)
+        result.append({"workers": workers, "wall_s": cost["wall_s"], "cpu_s": cost["cpu_s"]})
+        shutil.rmtree(folder / "output")
+    return result
+
+
+def median_rows(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return one row per way and input: medians of the numbers, and every error."""
+    rows = []
+    for same in zip(*rounds, strict=True):
+        row = dict(same[0])
+        for key, value in row.items():
+            if isinstance(value, float):
+                row[key] = statistics.median(one[key] for one in same)
+        row["rows_ok"] = all(one["rows_ok"] for one in same)
+        row["wrong"] = next((one["wrong"] for one in same if one["wrong"]), "")
+        rows.append(row)
+    return rows
+
+
+def bars(rows: list[dict[str, Any]], scaled: list[dict[str, float]]) -> list[Bar]:
+    """Compare what was measured with the limits; what was not measured has no bar."""
+    found = []
+
+    def add(name: str, kind: str, value: float) -> None:
+        limit = BARS[name]
+        found.append(Bar(name, kind, value, limit, value >= limit if name.startswith(_AT_LEAST) else value <= limit))
+
+    for kind in dict.fromkeys(row["input"] for row in rows):
+        by_name = {row["name"]: row for row in rows if row["input"] == kind}
+        cpu = {name: row["cpu_s_per_episode_s"] for name, row in by_name.items()}
+        if "ours_av1" in cpu:
+            add("ours_av1 CPU-s per episode-second", kind, cpu["ours_av1"])
+            add("memory of ours over its imports [MB]", kind, by_name["ours_av1"]["rss_over_imports_mb"])
+        for top, bottom in (("ours_av1", "floor_av1"), ("lerobot_default", "ours_av1"), ("ours_x264", "floor_x264")):
+            if top in cpu and bottom in cpu:
+                add(f"{top} / {bottom}", kind, cpu[top] / cpu[bottom])
+        for top, bottom in (("ours_av1", "floor_av1"), ("ours_x264", "floor_x264")):
+            if top in cpu and bottom in cpu:
+                add(f"PSNR {top} - {bottom} [dB]", kind, by_name[top]["psnr_db"] - by_name[bottom]["psnr_db"])
+        if "ours_copy" in cpu:
+            add("ours_copy times real time", kind, by_name["ours_copy"]["times_real_time"])
+    wall = {int(one["workers"]): one["wall_s"] for one in scaled}
+    if 2 in wall:
+        add("wall time of 1 / 2 workers", "jpeg", wall[1] / wall[2])
+    return found
+
+
+def print_result(rows: list[dict[str, Any]], found: list[Bar], scaled: list[dict[str, float]]) -> None:
+    """Print the tables."""
+    print(
+        f"{'way':<18} {'input':<5} {'CPU-s/ep-s':>10} {'wall s':>8} {'x real':>7} {'RSS MB':>7} {'MB':>7} {'PSNR':>6} rows"
     )
-    return parse_profile(
-        f"robot: benchmark\nfps: {FPS}\nbase_frame: base_link\ntool_frame: tool0\ntask: {TASK}\ncameras:\n{cameras}\n"
-        f"state:\n  - {{topic: joint_states, fields: [{fields}], rate_hz: 500, max_age_s: 0.1}}\n"
-        f"action:\n  - name: arm\n    record: {{topic: command/arm, rate_hz: {FPS}, max_age_s: 0.2}}\n"
-        f"    command: {{interface: none}}\n    joints: [{joints}]\n"
-        f"    limits: {{lower: {[-3.0] * 6}, upper: {[3.0] * 6}}}\n",
-        "benchmark profile",
-    )
-
-
-def from_bag(bags: Path, output: Path, video: VideoSettings) -> None:
-    """Run the whole converter."""
-    options = Options(bags=bags, output=output, video=video)
-    convert(make_plan(options), options)
-
-
-def from_memory(frames: list[Frame], robot: Profile, output: Path, video: VideoSettings) -> None:
-    """Write frames with this project's encoder, statistics and dataset writer."""
-    videos = {camera.name: output / ".work" / f"{camera.name}.mp4" for camera in robot.cameras}
-    histograms = {camera.name: ImageHistogram() for camera in robot.cameras}
-    for camera in robot.cameras:
-        height, width = camera.frame_size
-        with VideoEncoder(videos[camera.name], height=height, width=width, fps=FPS, settings=video) as encoder:
-            for frame in frames:
-                encoder.add(frame.images[camera.name])
-                histograms[camera.name].add(frame.images[camera.name])
-    writer = DatasetWriter(output, features=dataset_features(robot), fps=FPS, robot_type=robot.robot, video=video)
-    writer.add(
-        Episode(
-            task=TASK,
-            columns={
-                STATE_KEY: np.stack([frame.state for frame in frames]),
-                ACTION_KEY: np.stack([frame.action for frame in frames if frame.action is not None]),
-                STAMP_KEY: np.array([frame.t_ns for frame in frames], np.int64),
-            },
-            videos={IMAGE_PREFIX + name: path for name, path in videos.items()},
-            histograms={IMAGE_PREFIX + name: histogram for name, histogram in histograms.items()},
+    for row in rows:
+        state = f"{row['frames']} ok" if row["rows_ok"] else f"{row['frames']} WRONG: {row['wrong']}"
+        print(
+            f"{row['name']:<18} {row['input']:<5} {row['cpu_s_per_episode_s']:10.3f} {row['wall_s']:8.2f} "
+            f"{row['times_real_time']:7.1f} {row['peak_rss_mb']:7.0f} {row['mb']:7.1f} {row['psnr_db']:6.2f} {state}"
         )
+    for one in scaled:
+        print(f"ours_x264 jpeg with {one['workers']:.0f} workers: {one['wall_s']:.2f} s wall, {one['cpu_s']:.2f} CPU-s")
+    for bar in found:
+        sign = ">=" if bar.name.startswith(_AT_LEAST) else "<="
+        print(f"{'pass' if bar.ok else 'FAIL'}  {bar.name} ({bar.input}): {bar.value:.3f} {sign} {bar.limit:g}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--quick", action="store_true", help="one episode of 6 s and no scaling: ratios are rough")
+    result.add_argument("--episodes", type=int, default=4, help="number of episodes")
+    result.add_argument("--seconds", type=float, default=20.0, help="length of each [s]")
+    result.add_argument("--height", type=int, default=480, help="of the pictures [px]")
+    result.add_argument("--width", type=int, default=640, help="of the pictures [px]")
+    result.add_argument("--rounds", type=int, default=1, help="times that every way runs; medians count")
+    result.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=f"of {', '.join(WAYS)}"
     )
-    writer.finish()
-
-
-def with_lerobot(frames: list[Frame], robot: Profile, output: Path, video: VideoSettings) -> None:
-    """Write frames with LeRobot's streaming encoder."""
-    from lerobot.configs import RGBEncoderConfig  # noqa: PLC0415  (torch is heavy, and only this way needs it)
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: PLC0415
-
-    names = {"h264": "h264", "av1": "libsvtav1"}
-    encoder = RGBEncoderConfig(
-        vcodec=names[video.vcodec],
-        pix_fmt=video.pixel_format(*robot.cameras[0].frame_size),
-        g=video.gop,
-        crf=video.crf,
-        preset=video.preset,
+    result.add_argument(
+        "--inputs", nargs="+", choices=("raw", "jpeg"), default=["raw", "jpeg"], help="of the ways but copy"
     )
-    dataset = LeRobotDataset.create(
-        "local/benchmark",
-        fps=FPS,
-        features=dataset_features(robot),
-        root=output,
-        robot_type=robot.robot,
-        rgb_encoder=encoder,
-        streaming_encoding=True,
-        encoder_queue_maxsize=len(frames) + 1,
-        encoder_threads=1,
-    )
-    for frame in frames:
-        row: dict[str, Any] = {
-            STATE_KEY: frame.state,
-            ACTION_KEY: frame.action,
-            STAMP_KEY: np.array([frame.t_ns], np.int64),
-            "task": TASK,
-        }
-        row.update({IMAGE_PREFIX + name: image for name, image in frame.images.items()})
-        dataset.add_frame(row)
-    dataset.save_episode()
-    dataset.finalize()
-
-
-def measure(work: Callable[[Path], None], folder: Path) -> dict[str, float]:
-    """Run once; return CPU and wall seconds and the size of what it wrote [MB]."""
-    output = folder / "data"
-    cpu, wall = time.process_time(), time.perf_counter()
-    work(output)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file()) / 1e6
-    rows = json.loads((output / "meta/info.json").read_text())["total_frames"]
-    return {"cpu_s": cpu, "wall_s": wall, "mb": size, "rows": rows}
+    result.add_argument("--without-scaling", action="store_true", help="leave the runs with several workers out")
+    result.add_argument("--strict", action="store_true", help="exit code 1 if a bar is missed")
+    result.add_argument("--json", type=Path, help="write the result to this file")
+    return result
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run all ways and return the report."""
-    robot = profile(arguments.height, arguments.width)
-    video = VideoSettings(vcodec=arguments.vcodec, crf=arguments.crf)
-    with tempfile.TemporaryDirectory() as name:
+    """Run everything and return the result."""
+    plan = [(way, kind) for kind in arguments.inputs for way in arguments.ways if way != "ours_copy"]
+    plan += [("ours_copy", "h264")] if "ours_copy" in arguments.ways else []
+    before = os.getloadavg()
+    with tempfile.TemporaryDirectory(prefix="convert_benchmark_") as name:
         folder = Path(name)
-        events = scene_events(robot, Scene(duration_s=arguments.seconds))
-        bag = write_episode(folder / "bags" / "episode_0", events, robot)
-        del events
-        frames = [frame for frame in BagFrames(open_episode(bag), robot, FPS) if isinstance(frame, Frame)]
-        ways: dict[str, Callable[[Path], None]] = {
-            "bag": lambda output: from_bag(bag.parent, output, video),
-            "writer": lambda output: from_memory(frames, robot, output, video),
-        }
-        if not arguments.without_lerobot:
-            ways["lerobot"] = lambda output: with_lerobot(frames, robot, output, video)
-        results: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-        # The first round warms up imports and caches, and is not counted.
-        for number in range(arguments.rounds + 1):
-            for way, work in ways.items():
-                with tempfile.TemporaryDirectory(dir=folder) as room:
-                    result = measure(work, Path(room))
-                if result["rows"] != len(frames):
-                    raise RuntimeError(f"{way}: {result['rows']:.0f} rows for {len(frames)} frames")
-                if number:
-                    results[way].append(result)
-    return report(arguments, results, len(frames))
-
-
-def report(arguments: argparse.Namespace, results: dict[str, list[dict[str, float]]], frames: int) -> dict[str, Any]:
-    """Return medians, spreads and ratios."""
-    seconds = frames / FPS
-    ways: dict[str, dict[str, float]] = {}
-    for way, rounds in results.items():
-        cpu = [one["cpu_s"] for one in rounds]
-        ways[way] = {
-            "cpu_s": statistics.median(cpu),
-            "cpu_s_min": min(cpu),
-            "cpu_s_max": max(cpu),
-            "wall_s": statistics.median(one["wall_s"] for one in rounds),
-            "mb": rounds[0]["mb"],
-            "cpu_s_per_episode_s": statistics.median(cpu) / seconds,
-        }
-    theirs = ways.get("lerobot")
-    ratios = {
-        f"lerobot/{way}": theirs["cpu_s"] / numbers["cpu_s"]
-        for way, numbers in ways.items()
-        if theirs is not None and way != "lerobot"
-    }
+        kinds = dict.fromkeys([kind for _, kind in plan] + ([] if arguments.without_scaling else ["jpeg"]))
+        recordings = {kind: make_bags(folder, kind, arguments) for kind in kinds}
+        rounds = []
+        for number in range(arguments.rounds):
+            rows = []
+            for way, kind in plan:
+                print(f"round {number + 1}: {way} on {kind} ...", file=sys.stderr, flush=True)
+                rows.append(measure(way, kind, folder, recordings[kind], arguments))
+            rounds.append(rows)
+        scaled = [] if arguments.without_scaling else scaling(folder, arguments)
+    rows = median_rows(rounds)
     return {
-        "cameras": 2,
+        "machine": {
+            "cores": len(os.sched_getaffinity(0)),
+            "cpu": platform.processor(),
+            "python": platform.python_version(),
+        },
+        "load_average": {"before": before, "after": os.getloadavg()},
+        "episodes": arguments.episodes,
+        "seconds": arguments.seconds,
         "size": [arguments.height, arguments.width],
-        "vcodec": CODECS[arguments.vcodec],
-        "frames": frames,
         "rounds": arguments.rounds,
-        "ways": ways,
-        "cpu_ratio": ratios,
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "load": os.getloadavg()[0],
+        "rows": rows,
+        "scaling": scaled,
+        "bars": [asdict(bar) for bar in bars(rows, scaled)],
     }
 
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--height", type=int, default=240, help="image height [px]")
-    parser.add_argument("--width", type=int, default=320, help="image width [px]")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of the episode [s]")
-    parser.add_argument("--rounds", type=int, default=3, help="counted rounds")
-    parser.add_argument("--vcodec", choices=tuple(CODECS), default="h264", help="video codec of all ways")
-    parser.add_argument("--crf", type=int, default=18, help="quality of all ways")
-    parser.add_argument("--without-lerobot", action="store_true", help="measure this project's ways only")
-    parser.add_argument("--json", type=Path, help="write the report to this file")
-    arguments = parser.parse_args()
-    os.environ.setdefault("SVT_LOG", "1")
-    logging.disable(logging.WARNING)
+    arguments = parser().parse_args()
+    if arguments.quick:
+        arguments.episodes, arguments.seconds, arguments.without_scaling = 1, min(arguments.seconds, 6.0), True
     result = run(arguments)
-    for way, numbers in result["ways"].items():
-        print(
-            f"{way:8s} {numbers['cpu_s']:6.2f} CPU-s [{numbers['cpu_s_min']:.2f}..{numbers['cpu_s_max']:.2f}] "
-            f"{numbers['wall_s']:6.2f} s  {numbers['cpu_s_per_episode_s']:.3f} CPU-s per episode-second  "
-            f"{numbers['mb']:.1f} MB"
-        )
-    for name, ratio in result["cpu_ratio"].items():
-        print(f"{name}: {ratio:.1f}x the CPU time")
+    found = [Bar(**bar) for bar in result["bars"]]
+    print_result(result["rows"], found, result["scaling"])
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
+    right = all(row["rows_ok"] for row in result["rows"])
+    return 0 if right and (not arguments.strict or all(bar.ok for bar in found)) else 1
 
 
 if __name__ == "__main__":

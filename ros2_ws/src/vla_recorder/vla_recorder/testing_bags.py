@@ -21,14 +21,13 @@ import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from vla_core.codecs import COMPRESSED_IMAGE, COMPRESSED_VIDEO
 from vla_core.episode import EpisodeMeta
-from vla_core.images_video import COMPRESSED_VIDEO
 from vla_core.profile import Profile, parse_profile
 
 from vla_recorder.bags.writer import BagWriter, TopicInfo
 from vla_recorder.testing import DEFINITIONS, IMAGE, JOINT_STATE, image, joint_state
 
-COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 KINDS = {
     "raw": IMAGE,
     "jpeg": COMPRESSED_IMAGE,
@@ -159,7 +158,7 @@ class Pictures:
                 int(height * (0.5 + 0.4 * np.cos(0.9 * t + 2 * k))),
             )
             cv2.circle(view, centre, max(2, height // 16), colour, -1)
-        noisy: NDArray[np.uint8] = cv2.add(view, self._noise[number % _NOISE_TILES], dtype=cv2.CV_8U)
+        noisy: NDArray[Any] = cv2.add(view, self._noise[number % _NOISE_TILES], dtype=cv2.CV_8U)
         return noisy
 
 

@@ -87,8 +87,9 @@ class DepthEncoder(FrameEncoder):
         Raises:
             VideoError: The encoder is not in this build of FFmpeg.
         """
-        # bframes=0: joined files need packets in the order in which they are shown.
-        parameters = f"lossless=1:bframes=0:keyint={DEPTH_GOP}:log-level=error:pools=none:frame-threads=1"
+        # bframes=0: joined files need packets in the order in which they are shown. open-gop=0: a decoder that is sent to
+        # an open key frame drops what follows it, the first rows of the next episode in a joined file.
+        parameters = f"lossless=1:bframes=0:open-gop=0:keyint={DEPTH_GOP}:log-level=error:pools=none:frame-threads=1"
         super().__init__(
             path,
             encoder=ENCODER,

@@ -23,14 +23,15 @@ from typing import Any, Self
 import av
 import numpy as np
 from numpy.typing import NDArray
-from vla_core.bitstream import PacketKind, packet_kind
-from vla_core.errors import DecoderError
-from vla_core.images_video import PACKET_TYPES, VideoPacket, video_packet
+from vla_core.codecs import COMPRESSED_VIDEO, FFMPEG_PACKET
+from vla_core.errors import CodecError
+from vla_core.video_packets import Continuity, Packet, packet_of
 
 from vla_recorder.media.settings import VideoError
 from vla_recorder.media.video import COPIED, ORIGIN_TAG
 
-__all__ = ["PACKET_TYPES", "CopyRefusedError", "PacketCopier", "PacketNumbers"]
+PACKET_TYPES = (COMPRESSED_VIDEO, FFMPEG_PACKET)
+"""Message types whose packets can be copied."""
 
 SAMPLED_KEY_FRAMES = 16
 """Pictures of an episode that are decoded for the statistics of a copied video."""
@@ -38,6 +39,9 @@ SAMPLED_KEY_FRAMES = 16
 _FORMATS = {"h264": "h264", "hevc": "hevc", "av1": "obu"}
 """Codec -> demuxer of its byte stream."""
 _REMEMBERED = 4096
+_PERIOD_NS = 1
+_H264_B_SLICES = (1, 6)
+"""``slice_type`` of B slices (ITU-T H.264, table 7-6)."""
 
 
 class CopyRefusedError(VideoError):
@@ -99,6 +103,7 @@ class PacketCopier:
         self._number = 0
         self._keys: list[int] = []
         self._frames = 0
+        self._continuity = Continuity(_PERIOD_NS)
 
     @property
     def frames(self) -> int:
@@ -121,24 +126,18 @@ class PacketCopier:
             CopyRefusedError: It does not continue the packets before it, or the first is no key frame, or codec or size
                 differ from what the file holds.
         """
-        try:
-            packet = video_packet(message)
-        except DecoderError as error:
-            raise CopyRefusedError(str(error)) from error
         self._follows(number)
-        kind = self._kind(packet)
+        packet = self._packet(message)
         if self._container is None:
-            self._open(packet, kind)
-        elif packet.codec != self.codec:
-            raise CopyRefusedError(f"row {self._frames}: the codec changes from {self.codec} to {packet.codec}")
-        if kind.key:
+            self._open(packet)
+        if packet.keyframe:
             self._keys.append(self._frames)
         out = av.Packet(packet.data)
         out.stream = self._stream
         out.time_base = self._time_base
         out.pts = out.dts = self._frames
         out.duration = 1
-        out.is_keyframe = kind.key
+        out.is_keyframe = packet.keyframe
         self._container.mux(out)
         self._number = number
         self._frames += 1
@@ -157,20 +156,26 @@ class PacketCopier:
             "(removed rows, or a camera that is faster than the dataset)"
         )
 
-    def _kind(self, packet: VideoPacket) -> PacketKind:
+    def _packet(self, message: Any) -> Packet:
         try:
-            kind = packet_kind(packet.codec, packet.data)
-        except ValueError as error:
-            raise CopyRefusedError(f"row {self._frames}: the {packet.codec} packet {error}") from error
-        if not kind.pictures:
-            raise CopyRefusedError(f"row {self._frames}: the {packet.codec} packet holds no picture")
-        if kind.reordered:
+            packet = packet_of(message)
+        except CodecError as error:
+            raise CopyRefusedError(f"row {self._frames}: {error}") from error
+        if packet.codec not in _FORMATS:
+            raise CopyRefusedError(f"{packet.codec} cannot be copied, only {', '.join(_FORMATS)}")
+        if self._frames and packet.codec != self.codec:
+            raise CopyRefusedError(f"row {self._frames}: the codec changes from {self.codec} to {packet.codec}")
+        if not self._frames and not packet.keyframe:
+            raise CopyRefusedError("the first row is no key frame")
+        if packet.codec == "h264" and _h264_slice_type(packet.slice_bits) in _H264_B_SLICES:
             raise CopyRefusedError(f"row {self._frames}: the picture is sent out of order (B frames)")
-        return kind
+        # The time stands for the number, which is known to be the next one; what is left to find are losses before the bag.
+        why = self._continuity.add(packet, self._frames * _PERIOD_NS)
+        if why:
+            raise CopyRefusedError(f"row {self._frames}: {why}")
+        return packet
 
-    def _open(self, packet: VideoPacket, kind: PacketKind) -> None:
-        if not kind.key:
-            raise CopyRefusedError("the first row is no key frame with its parameter sets")
+    def _open(self, packet: Packet) -> None:
         try:
             source: Any = av.open(io.BytesIO(packet.data), format=_FORMATS[packet.codec])
             template = source.streams.video[0]
@@ -178,6 +183,8 @@ class PacketCopier:
             found, reorders = (context.height, context.width), bool(context.has_b_frames)
         except (av.FFmpegError, IndexError) as error:
             raise CopyRefusedError(f"the first {packet.codec} packet cannot be read ({error})") from error
+        if 0 in found:
+            raise CopyRefusedError("the first key frame comes without its parameter sets")
         if found != self._size:
             raise CopyRefusedError(
                 f"the pictures are {found[0]}x{found[1]} px and the rows {self._size[0]}x{self._size[1]} (resize)"
@@ -253,3 +260,15 @@ def _read_back(path: Path, wanted: set[int]) -> tuple[int, list[NDArray[np.uint8
     finally:
         container.close()
     return count, pictures
+
+
+def _h264_slice_type(slice_bits: bytes) -> int:
+    """Return the second exp-Golomb number of a slice header (ITU-T H.264, 7.3.3 and 9.1)."""
+    bits = f"{int.from_bytes(slice_bits, 'big'):0{8 * len(slice_bits)}b}"
+    position = 0
+    value = -1
+    for _ in range(2):
+        one = bits.index("1", position)
+        position = 2 * one - position + 1
+        value = int(bits[one:position], 2) - 1
+    return value
