@@ -25,6 +25,9 @@ from vla_recorder.capture.topic_plan import TF, TopicPlan
 _LATCHED_TRANSFORMS = 64  # every node that knows static transforms sends its own
 _LONGEST_JUMP = 100_000  # messages; a larger step of the sequence is another publisher
 _NS = 1_000_000_000
+_HISTORY_S = 2.0  # of messages that may wait in the middleware while the executor stands still
+_DEPTH_LARGE, _DEPTH_SMALL = 60, 1000  # of two seconds at 30 Hz and at 500 Hz, where the rate is not known
+_LARGE = ("Image", "Video", "Packet", "PointCloud", "PointCloud2")
 _QOS = {"default": SENSOR, "sensor": SENSOR_BEST_EFFORT, "latched": LATCHED}
 _HISTORY_NAMES = {0: "system_default", 1: "keep_last", 2: "keep_all", 3: "unknown"}
 _RELIABILITY_NAMES = {0: "system_default", 1: "reliable", 2: "best_effort", 3: "unknown"}
@@ -208,11 +211,11 @@ class Taps:
         # Of mixed publishers, the volatile subscription gets no message from before; a second one fetches those.
         mixed = any(latched) and not all(latched)
         if mixed and tap.latch is None:
-            tap.latch = self._subscribe(tap, LATCHED, lambda data, _: tap.keep_latched(data))
+            tap.latch = self._subscribe(tap, _deep(LATCHED, tap.plan), lambda data, _: tap.keep_latched(data))
         elif not mixed and tap.latch is not None:
             self._node.destroy_subscription(tap.latch)
             tap.latch = None
-        fitting = adapt(self._node, tap.name, _QOS[tap.plan.qos])
+        fitting = adapt(self._node, tap.name, _deep(_QOS[tap.plan.qos], tap.plan))
         if tap.qos is not None and _same(tap.qos, fitting):
             return
         if tap.subscription is not None:
@@ -258,6 +261,18 @@ class Taps:
             self._listener(tap, data, header_stamp_ns(data) if tap.stamped else 0, info.get("received_timestamp") or 0)
 
         return receive
+
+
+def history_depth(plan: TopicPlan) -> int:
+    """Return how many messages of a topic the middleware keeps for the recorder: two seconds."""
+    usual = _DEPTH_LARGE if plan.type.endswith(_LARGE) else _DEPTH_SMALL
+    return max(usual, int(_HISTORY_S * (plan.rate_hz or 0.0)))
+
+
+def _deep(qos: QoSProfile, plan: TopicPlan) -> QoSProfile:
+    return QoSProfile(
+        history=qos.history, depth=history_depth(plan), reliability=qos.reliability, durability=qos.durability
+    )
 
 
 def _same(left: QoSProfile, right: QoSProfile) -> bool:
