@@ -14,6 +14,7 @@ from vla_core.frames import Frame
 from vla_recorder.bags.frames import BagFrames
 from vla_recorder.bags.reader import open_episode
 from vla_recorder.convert.command import main
+from vla_recorder.convert.store import is_finished
 from vla_recorder.testing import (
     PROFILE,
     Scene,
@@ -152,7 +153,7 @@ def test_a_bag_that_cannot_be_read_is_reported_and_the_others_go_on(tmp_path: Pa
     assert run("--bags", tmp_path / "bags", "--output", output, "--workers", 1, "--strict") != 0
     assert message in capsys.readouterr().err
     assert not output.exists()
-    assert run("--bags", tmp_path / "bags", "--output", output, "--workers", 1) == 1
+    assert run("--bags", tmp_path / "bags", "--output", output, "--workers", 1, "--overwrite") == 1
     assert message in capsys.readouterr().out
     report = json.loads((output / "meta/vla/report.json").read_text())
     assert report["episodes"] == 1
@@ -194,7 +195,10 @@ def test_bad_input_is_refused_with_a_remedy(tmp_path: Path, capsys) -> None:
     output.mkdir()
     (output / "mine").write_text("")
     assert run("--bags", bags, "--output", output) == 2
-    assert "exists already; give another --output, or --overwrite" in capsys.readouterr().err
+    assert (
+        "exists already; give another --output, --overwrite to replace it, or --resume to add new episodes"
+        in capsys.readouterr().err
+    )
     assert (output / "mine").exists()
     assert run("--bags", bags, "--output", output, "--dry-run", "--overwrite") == 0
     assert "1 episodes of test_arm at 10 fps, cameras: front" in capsys.readouterr().err
@@ -231,26 +235,58 @@ def test_blank_cameras_and_gaps_are_pointed_out(tmp_path: Path, capsys) -> None:
     assert sum(details["dropped"].values()) == ticks
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_killed_conversion_leaves_no_dataset(tmp_path: Path, number: signal.Signals) -> None:
+def start_conversion(tmp_path: Path, *more: str) -> tuple[subprocess.Popen[bytes], list[str]]:
+    """Start a conversion of three episodes that take a while, and wait until the first one is finished."""
     profile = small_profile(PROFILE.replace("[24, 32]", "[480, 640]"))
-    events = scene_events(profile, Scene(duration_s=2.0))
-    for name in "abc":
-        write_episode(tmp_path / f"bags/episode_{name}", events, profile)
-    command = ["--bags", str(tmp_path / "bags"), "--output", str(tmp_path / "data"), "--workers", "1"]
+    for number, name in enumerate("abc"):
+        write_episode(
+            tmp_path / f"bags/episode_{name}", scene_events(profile, Scene(duration_s=2.0, seed=number)), profile
+        )
+    command = ["--bags", str(tmp_path / "bags"), "--output", str(tmp_path / "data"), "--workers", "1", *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "vla_recorder.convert.command", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    wait_for(lambda: list(tmp_path.glob("data.partial/.work/**/*.mp4")), what="the first video")
+    return process, command
+
+
+def finished_episodes(partial: Path) -> list[Path]:
+    return [folder for folder in partial.glob("episodes/*") if is_finished(folder)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_killed_conversion_keeps_its_finished_episodes(tmp_path: Path, capsys, number: signal.Signals) -> None:
+    process, command = start_conversion(tmp_path)
+    wait_for(lambda: finished_episodes(tmp_path / "data.partial"), timeout_s=40, what="the first episode")
     process.send_signal(number)
     _, said = process.communicate(timeout=20)
     assert process.returncode != 0
     assert not (tmp_path / "data").exists()
-    assert (tmp_path / "data.partial").exists() == (number == signal.SIGKILL)
+    assert finished_episodes(tmp_path / "data.partial")
     if number != signal.SIGKILL:
-        assert b"interrupted; nothing was left behind" in said
+        assert b"interrupted; finished episodes are kept in" in said
         assert b"Traceback" not in said
-        return
-    assert run(*command) == 0
-    assert (tmp_path / "data/meta/info.json").is_file()
+    assert run(*command) == 2
+    assert (
+        "an earlier conversion did not end; go on with --resume, or begin again with --overwrite"
+        in capsys.readouterr().err
+    )
+    assert run(*command, "--fps", "5", "--resume") == 2
+    assert "was begun with other settings" in (said := capsys.readouterr().err)
+    assert "fps: there 10, now 5" in said
+    assert run(*command, "--resume") == 0
+    assert "finished by an earlier run" in capsys.readouterr().err
     assert not (tmp_path / "data.partial").exists()
+    assert run("--bags", tmp_path / "bags", "--output", tmp_path / "whole", "--workers", 1) == 0
+    for name in ("meta/stats.json", "meta/info.json", "data/chunk-000/file-000.parquet"):
+        assert (tmp_path / "data" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_conversion_killed_before_its_first_episode_leaves_nothing_that_is_in_the_way(tmp_path: Path, capsys) -> None:
+    process, command = start_conversion(tmp_path)
+    wait_for(lambda: (tmp_path / "data.partial").exists(), timeout_s=20, what="the working folder")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    if b"no episode was finished, nothing was left behind" in said:
+        assert not (tmp_path / "data.partial").exists()
+    assert run(*command, "--overwrite") == 0
+    assert (tmp_path / "data/meta/info.json").is_file()

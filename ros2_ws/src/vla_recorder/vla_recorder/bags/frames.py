@@ -10,17 +10,23 @@ from typing import Any
 
 from vla_core.episode import TELEOP
 from vla_core.errors import BagError
+from vla_core.frame_sources import Stream
 from vla_core.frames import Frame, FrameBuilder, Missing, resolve_topic
 from vla_core.profile import Profile
-from vla_core.stamps import tick_ns, time_ns, to_ns
+from vla_core.stamps import stamp_ns, tick_ns, time_ns, to_ns, to_s
 
 from vla_recorder.bags.reader import EpisodeBag
+from vla_recorder.media.stream_copy import PacketNumbers
 
 EVENT_TOPIC = "episode/event"
 """Topic of the phases (vla_msgs/msg/EpisodeEvent), in the namespace of the robot."""
 
 _GRACE_NS = to_ns(0.5)
 """How far a silent stream may hold up the others; less than what the frame builder remembers."""
+_CLOCK_STEP_NS = to_ns(2.0)
+"""A stamp that is farther than this from where its stream's stamps were is no jitter: a clock was set."""
+_PAUSE_NS = to_ns(60.0)
+"""Sensors that are silent for longer do not belong to one demonstration."""
 
 
 class BagFrames:
@@ -28,6 +34,14 @@ class BagFrames:
 
     The grid is ``t0 + i / fps``; ``t0`` is the first instant at which every stream has sent something. A tick is sampled
     as soon as all streams have passed it, so a message that arrived late still counts where its stamp says.
+
+    The recorder's clock is the reference. A message whose stamp is suddenly seconds away from it is left out; where the
+    recorder's clock itself jumps, the episode ends. Both are said in `warnings`.
+
+    Attributes:
+        builder: Builds the frames.
+        t0_ns: First tick [ns], once iterated.
+        first_ns: Stamp of the very first message [ns], once iterated.
     """
 
     def __init__(
@@ -53,6 +67,16 @@ class BagFrames:
         self._namespace = bag.get("namespace", "/")
         self._phases: list[tuple[int, int]] = []
         self.builder = FrameBuilder(profile, actions=actions, namespace=self._namespace, references=references)
+        self._streams: dict[str, list[Stream]] = {}
+        for stream in self.builder.streams:
+            self._streams.setdefault(resolve_topic(stream.topic, self._namespace), []).append(stream)
+        self._numbers = {name: PacketNumbers() for name in references}
+        self._packet_topics = {
+            resolve_topic(camera.topic, self._namespace): camera.name
+            for camera in profile.cameras
+            if camera.name in references
+        }
+        self._clock = _Clock()
         self.t0_ns = 0
         self.first_ns = 0
 
@@ -60,23 +84,20 @@ class BagFrames:
         """Yield the frame of every tick, or why there is none.
 
         Raises:
-            BagError: A stream never sent anything. A damaged bag ends where the damage begins.
+            BagError: Nothing can be read, or a stream never sent anything. A damaged bag ends where the damage begins.
         """
         keys = [stream.key for stream in self.builder.streams]
-        topics = {resolve_topic(topic, self._namespace) for topic in self.builder.topics}
-        events = resolve_topic(EVENT_TOPIC, self._namespace)
         lookahead = to_ns(self.builder.lookahead_s)
         newest: dict[str, int] = {}
         oldest: dict[str, int] = {}
         index = -1
-        for topic, log_ns, message in self._bag.messages(topics | {events}):
-            if topic == events:
-                self._add_event(log_ns, message)
+        for key in self._pushed():
+            stamp = self.builder.newest_ns(key)
+            if stamp is None:
                 continue
-            self.builder.push_topic(topic, log_ns, message)
-            newest = {key: stamp for key in keys if (stamp := self.builder.newest_ns(key)) is not None}
+            newest[key] = stamp
             if index < 0:
-                oldest = {**newest, **oldest}
+                oldest.setdefault(key, stamp)
                 if len(oldest) < len(keys):
                     continue
                 self.first_ns, self.t0_ns = min(oldest.values()), max(oldest.values())
@@ -91,6 +112,20 @@ class BagFrames:
             yield self.builder.sample(tick)
             index += 1
 
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Ticks without a frame, by ``"<stream>: <reason>"``."""
+        return self.builder.dropped
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was wrong with the clocks, and where the recording had to be cut; complete after the iteration."""
+        return self._clock.warnings()
+
+    def packet_number(self, camera: str, message: Any) -> int:
+        """Return which message of its camera a reference is, from 0."""
+        return self._numbers[camera].number(message)
+
     def phase_at(self, t_ns: int) -> int:
         """Return the phase of the episode at a tick that was yielded (constants of `vla_core.episode`).
 
@@ -100,6 +135,23 @@ class BagFrames:
             return TELEOP
         return self._phases[max(0, bisect_right(self._phases, t_ns, key=lambda event: event[0]) - 1)][1]
 
+    def _pushed(self) -> Iterator[str]:
+        """Push the messages of the bag; yield the key of every stream that got one."""
+        events = resolve_topic(EVENT_TOPIC, self._namespace)
+        for topic, log_ns, message in self._bag.messages({*self._streams, events}):
+            if topic == events:
+                self._add_event(log_ns, message)
+            if topic not in self._streams:
+                continue
+            if not self._clock.goes_on(log_ns):
+                return
+            if topic in self._packet_topics:
+                self._numbers[self._packet_topics[topic]].push(message)
+            for stream in self._streams[topic]:
+                if self._clock.accepts(stream, log_ns, message):
+                    self.builder.push(stream.key, log_ns, message)
+                    yield stream.key
+
     def _add_event(self, log_ns: int, event: Any) -> None:
         began = time_ns(event.stamp) or log_ns
         self._phases.append((began, int(event.phase)))
@@ -107,9 +159,9 @@ class BagFrames:
 
     def _report_absent(self, absent: set[str]) -> None:
         named = [
-            f"{stream.key} ({resolve_topic(stream.topic, self._namespace)}: "
-            f"{self._bag.counts.get(resolve_topic(stream.topic, self._namespace), 0)} messages)"
-            for stream in self.builder.streams
+            f"{stream.key} ({topic}: {self._bag.counts.get(topic, 0)} messages)"
+            for topic, streams in self._streams.items()
+            for stream in streams
             if stream.key in absent
         ]
         damage = f" ({self._bag.damage})" if self._bag.damage else ""
@@ -117,3 +169,49 @@ class BagFrames:
             f"{self._bag.folder}: no frame can be built, because the bag has no usable message of {', '.join(named)}"
             f"{damage}. Was the driver or the operator running? Otherwise give the profile that fits with --profile"
         )
+
+
+class _Clock:
+    """Watches the clocks of a recording: that of the recorder, and the stamps of every stream against it."""
+
+    def __init__(self) -> None:
+        self._newest_ns: int | None = None
+        self._offsets: dict[str, int] = {}
+        self._strange: dict[str, list[int]] = {}
+        self._cut = ""
+
+    def goes_on(self, log_ns: int) -> bool:
+        """Return whether the recorder's clock went on as a clock does."""
+        before = self._newest_ns
+        self._newest_ns = log_ns if before is None else max(before, log_ns)
+        if before is None or -_CLOCK_STEP_NS <= log_ns - before <= _PAUSE_NS:
+            return True
+        step = to_s(log_ns - before)
+        how = f"jumped back by {-step:.3f} s" if step < 0 else f"shows a pause of {step:.3f} s"
+        self._cut = f"the recorder's clock {how} at {to_s(before):.3f} s; what follows is left out"
+        return False
+
+    def accepts(self, stream: Stream, log_ns: int, message: Any) -> bool:
+        """Return whether the stamp of a message goes with the recorder's clock, or at least with its predecessors."""
+        if stream.stamp != "header":
+            return True
+        stamp = stamp_ns(message)
+        if stamp == 0:
+            return True  # the frame builder counts it as unstamped
+        offset = stamp - log_ns
+        known = self._offsets.get(stream.key)
+        # A whole recording may be stamped by another clock; what must not be is a jump away from the recorder's.
+        if known is not None and abs(offset) > _CLOCK_STEP_NS and abs(offset - known) > _CLOCK_STEP_NS:
+            self._strange.setdefault(stream.key, []).append(offset)
+            return False
+        self._offsets[stream.key] = offset
+        return True
+
+    def warnings(self) -> list[str]:
+        """Return what was left out, and why."""
+        found = [
+            f"{key}: {len(offsets)} messages are left out, because their stamps jumped to {to_s(offsets[0]):+.3f} s from "
+            "when they were received. Was the clock of the sender set, or did its driver restart?"
+            for key, offsets in self._strange.items()
+        ]
+        return [*found, self._cut] if self._cut else found

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_core.errors import VlaError
+from vla_core.profile import CODECS
+from vla_core.specs import ROTATIONS
 
-from vla_recorder.convert.episode import ACTIONS
+from vla_recorder.convert.job import ACTIONS
 from vla_recorder.convert.run import Options, Plan, convert, make_plan
+from vla_recorder.convert.staging import OutputError, partial_of
 from vla_recorder.convert.targets import NOOP_RULES, NOOP_THRESHOLD, TARGETS
 from vla_recorder.formats import DEFAULT_FORMAT, FORMATS, FormatError, make_format
 from vla_recorder.media.hardware import encoder_settings
@@ -31,8 +34,9 @@ examples:
   ros2 run vla_recorder convert --bags bags --output dataset --resume
 
 exit codes:
-  0    every episode that was chosen is in the dataset
-  1    an episode could not be converted; the others are in the dataset unless --strict was given
+  0    every episode that was chosen is in the dataset, whole
+  1    an episode could not be converted, or only up to where its bag is damaged; the others are in the dataset, unless
+       --strict was given or there is none
   2    nothing was begun: an option or the input does not fit
   130  interrupted; finished episodes are kept, --resume goes on
 """
@@ -111,6 +115,12 @@ def _add_content(group: argparse._ArgumentGroup) -> None:
         help="what a row's action is: the target in force (commanded), the measured joints of the next row (next_state), "
         "or their difference to this row's (delta; grippers stay absolute)",
     )
+    group.add_argument(
+        "--codec", choices=tuple(CODECS), help="what state and action say of the arm; default: what the profile says"
+    )
+    group.add_argument(
+        "--rotation", choices=ROTATIONS, help="how the eepose codecs write orientations; default: the rotation vector"
+    )
     group.add_argument("--image-size", type=int, metavar="N", help="resize every camera to N x N pixels")
     group.add_argument(
         "--age-columns",
@@ -121,8 +131,21 @@ def _add_content(group: argparse._ArgumentGroup) -> None:
 
 def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--workers", type=int, default=available_cores(), help="episodes converted at the same time")
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="convert on a Ray cluster instead of --workers: auto, HOST:PORT, ray://HOST:PORT or local. Bags and output "
+        "must lie on a file system that all nodes share",
+    )
     group.add_argument("--strict", action="store_true", help="stop at the first episode that cannot be converted")
-    group.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    group.add_argument(
+        "--overwrite", action="store_true", help="replace an existing output, or an unfinished conversion"
+    )
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with an unfinished conversion, or add the new episodes to a finished dataset",
+    )
     group.add_argument("--report", type=Path, metavar="FILE", help="also write the report of the run to this JSON file")
     group.add_argument("--dry-run", action="store_true", help="print what would be converted and stop")
 
@@ -149,6 +172,8 @@ def options(arguments: argparse.Namespace) -> Options:
         noop_threshold=arguments.noop_threshold,
         gripper_closed=arguments.gripper_closed,
         action=arguments.action,
+        codec=arguments.codec,
+        rotation=arguments.rotation,
         image_size=arguments.image_size,
         age_columns=arguments.age_columns,
         fps=arguments.fps,
@@ -158,6 +183,8 @@ def options(arguments: argparse.Namespace) -> Options:
         include_failures=arguments.include_failures,
         strict=arguments.strict,
         overwrite=arguments.overwrite,
+        resume=arguments.resume,
+        ray=arguments.ray,
         workers=arguments.workers,
         report=arguments.report,
     )
@@ -194,14 +221,25 @@ def main(args: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     try:
         report = convert(plan, chosen)
-    except VlaError as error:
+    except OutputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except VlaError as error:
+        print(f"error: {error}; {_kept(chosen)}", file=sys.stderr)
         return EXIT_FAILURE
     except KeyboardInterrupt:
-        print("interrupted; nothing was left behind", file=sys.stderr)
+        print(f"interrupted; {_kept(chosen)}", file=sys.stderr)
         return EXIT_INTERRUPTED
     print(report.text())
-    return EXIT_FAILURE if report.failed else EXIT_OK
+    return EXIT_OK if report.complete else EXIT_FAILURE
+
+
+def _kept(chosen: Options) -> str:
+    """Say what an interrupted run leaves."""
+    partial = partial_of(chosen.output.absolute())
+    if not partial.exists():
+        return "no episode was finished, nothing was left behind"
+    return f"finished episodes are kept in {partial}; the same command with --resume goes on"
 
 
 def _print_plan(plan: Plan) -> None:
@@ -210,6 +248,8 @@ def _print_plan(plan: Plan) -> None:
         f"{', '.join(plan.profile.camera_names) or 'none'}",
         file=sys.stderr,
     )
+    for name in plan.present:
+        print(f"{name}: is in the dataset already", file=sys.stderr)
     for name, reason in plan.skipped:
         print(f"skipped {name}: {reason}", file=sys.stderr)
 

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vla_recorder.convert.targets import NOOP_THRESHOLD
 from vla_recorder.formats.base import DatasetFormat
@@ -42,3 +43,27 @@ class Options:
     workers: int = 1
     ray: str | None = None
     report: Path | None = None
+
+    def settings(self, profile_text: str, fps: int) -> dict[str, Any]:
+        """Return what decides the content of a dataset; JSON types only. Episodes of other settings do not go into it.
+
+        Which bags are taken, how many work at a time and where the output goes are no part of it. Neither are tasks, which
+        every episode has for itself.
+
+        Args:
+            profile_text: Profile of the dataset, with codec and image size.
+            fps: Rows per second.
+        """
+        return {
+            "format": repr(self.format),
+            "fps": fps,
+            "target": self.target,
+            "keep_noops": self.keep_noops,
+            "noop_rule": self.noop_rule,
+            "noop_threshold": self.noop_threshold,
+            "gripper_closed": self.gripper_closed,
+            "action": self.action,
+            "age_columns": self.age_columns,
+            "video": asdict(self.video),
+            "profile": profile_text,
+        }

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import yaml
 from vla_core.errors import BagError, VlaError
-from vla_core.profile import Profile, load_profile, mapping_differences, parse_profile
+from vla_core.profile import Profile, load_profile, mapping_differences, parse_profile, with_codec
 
 from vla_recorder.bags.reader import EpisodeBag, find_episodes, open_episode
 from vla_recorder.capture.session import OPEN_SUFFIX
-from vla_recorder.convert.episode import Job
+from vla_recorder.convert.dataset import bags_in
+from vla_recorder.convert.job import Job
 from vla_recorder.convert.joints import Robot
 from vla_recorder.convert.options import Options
+from vla_recorder.convert.staging import APPEND, Begin, how_to_begin
 from vla_recorder.convert.targets import Target, targets_of
 
 _BROKEN_ENDS = ("shutdown", "error")
@@ -30,7 +32,10 @@ class Plan:
         profile: Profile of the dataset.
         fps: Rows per second.
         targets: Datasets to make.
+        age_streams: Streams whose ages are stored with every row.
+        begin: How the work begins: anew, or with what an earlier run left.
         jobs: (bag, job) in the order of the dataset.
+        present: Episodes that are in the dataset already.
         skipped: (episode, reason) that are left out on purpose.
         bad: (episode, reason) that cannot be read.
         warnings: For people.
@@ -39,7 +44,10 @@ class Plan:
     profile: Profile
     fps: int
     targets: tuple[Target, ...]
+    age_streams: tuple[str, ...]
+    begin: Begin
     jobs: tuple[tuple[EpisodeBag, Job], ...]
+    present: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     bad: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
@@ -49,10 +57,11 @@ def make_plan(options: Options) -> Plan:
     """Choose the episodes and check that they belong together.
 
     Raises:
-        VlaError: There is nothing to convert, profiles differ, or an option does not fit.
+        VlaError: There is nothing to convert, profiles differ, the output is in the way, or an option does not fit.
     """
     if options.workers < 1:
         raise VlaError(f"--workers {options.workers}: at least one is needed")
+    begin = how_to_begin(options.output.absolute(), resume=options.resume, overwrite=options.overwrite)
     targets = targets_of(options.target, keep_noops=options.keep_noops)
     bags, bad = _open_all(options)
     chosen, skipped = _choose(bags, bad, options)
@@ -66,12 +75,20 @@ def make_plan(options: Options) -> Plan:
     for camera in first.cameras:
         options.video.pixel_format(*camera.frame_size)
     _check_targets(first, targets, options)
-    jobs = tuple((bag, _job(bag, profiles[bag.name], fps, targets, options)) for bag in chosen if bag.name in profiles)
+    present = _present(chosen, options.output.absolute(), targets) if begin.mode == APPEND else ()
+    jobs = tuple(
+        (bag, _job(bag, profiles[bag.name], fps, targets, options))
+        for bag in chosen
+        if bag.name in profiles and bag.name not in present
+    )
     return Plan(
         profile=first,
         fps=fps,
         targets=targets,
+        age_streams=_job(chosen[0], first, fps, targets, options).age_streams(first),
+        begin=begin,
         jobs=jobs,
+        present=present,
         skipped=tuple(skipped),
         bad=tuple(bad),
         warnings=tuple(warnings),
@@ -134,6 +151,19 @@ def _choose(
     return chosen, skipped
 
 
+def _present(bags: list[EpisodeBag], output: Path, targets: tuple[Target, ...]) -> tuple[str, ...]:
+    """Return the names of the bags whose content is in the datasets already."""
+    known = set().union(*(bags_in(root) for root in roots_of(output, targets).values()))
+    return tuple(bag.name for bag in bags if bag.content_hash() in known)
+
+
+def roots_of(output: Path, targets: tuple[Target, ...]) -> dict[str, Path]:
+    """Return where the dataset of every target goes; a single one is the output itself."""
+    if len(targets) == 1:
+        return {targets[0].name: output}
+    return {target.name: output / target.name for target in targets}
+
+
 def left_out(bag: EpisodeBag) -> str:
     """Return why an episode is left out by default; empty if it is taken."""
     if bag.get("outcome") == "failure":
@@ -175,7 +205,7 @@ def _own_profile(bag: EpisodeBag) -> Profile:
 
 
 def dataset_profile(profile: Profile, options: Options) -> Profile:
-    """Return the profile of the dataset: the robot's, with the image size that was asked for.
+    """Return the profile of the dataset: the robot's, with the image size and the codec that were asked for.
 
     It travels with the dataset, so that a policy sees its images as the training did.
     """
@@ -186,7 +216,26 @@ def dataset_profile(profile: Profile, options: Options) -> Profile:
         for camera in tree.get("cameras", {}).values():
             camera["resize"] = [options.image_size, options.image_size]
         profile = parse_profile(yaml.safe_dump(tree, sort_keys=False, width=120, allow_unicode=True), profile.source)
-    return profile
+    codec = dataset_codec(profile, options)
+    return profile if codec is None else with_codec(profile, codec, options.rotation or "rotvec")
+
+
+def dataset_codec(profile: Profile, options: Options) -> str | None:
+    """Return the codec that the options ask for; None leaves the profile's.
+
+    Raises:
+        VlaError: The options contradict each other.
+    """
+    if options.rotation is not None and not (options.codec or "").startswith("eepose"):
+        raise VlaError(
+            f"--rotation {options.rotation}: only the codecs eepose_absolute and eepose_delta have orientations"
+        )
+    if options.action != "delta":
+        return options.codec
+    if (options.codec or "").endswith("_absolute"):
+        raise VlaError(f"--action delta: gives differences, which the codec {options.codec} does not hold")
+    poses = any(spec.space.endswith("_eef") for spec in profile.action)
+    return options.codec or ("eepose_delta" if poses else "joints_delta")
 
 
 def _check_targets(profile: Profile, targets: tuple[Target, ...], options: Options) -> None:
@@ -195,6 +244,8 @@ def _check_targets(profile: Profile, targets: tuple[Target, ...], options: Optio
         robot.position(options.noop_rule)
     if any(target.stop_frames for target in targets):
         robot.check_closed()
+    if options.action != "commanded":
+        robot.check_measured()
 
 
 def _compare(profiles: dict[str, Profile]) -> list[str]:

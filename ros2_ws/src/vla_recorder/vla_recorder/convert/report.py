@@ -4,24 +4,21 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_recorder.convert.episode import Converted
+from vla_recorder.convert.dataset import META
 from vla_recorder.convert.options import Options
 from vla_recorder.convert.plan import Plan
+from vla_recorder.convert.result import Converted
 from vla_recorder.formats.stats import summary
 
-META = "meta/vla"
 _SHOWN = 10
 
 
@@ -42,6 +39,11 @@ class Report:
         """Return the report of one dataset."""
         common = {key: value for key, value in self.data.items() if key != "targets"}
         return {**common, **self.data["targets"][target]}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chosen episode is in the dataset with all that was recorded."""
+        return not self.failed and not self.data["damaged"]
 
     def text(self) -> str:
         """Return a summary for people."""
@@ -67,38 +69,54 @@ class Report:
         return lines
 
 
+@dataclass(slots=True)
+class Tally:
+    """What is counted over all episodes of a run, whatever the targets keep of them."""
+
+    dropped: Counter[str] = field(default_factory=Counter)
+    ages_s: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
+    skew_s: list[NDArray[np.float32]] = field(default_factory=list)
+    damaged: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, name: str, result: Converted) -> None:
+        """Count an episode."""
+        if result.damage:
+            self.damaged.append((name, result.damage))
+        self.dropped.update(result.dropped)
+        self.skew_s.append(result.skew_s)
+        for key, ages in result.ages_s.items():
+            self.ages_s.setdefault(key, []).append(ages)
+
+
 def make_report(
-    plan: Plan,
-    options: Options,
-    converted: Sequence[tuple[str, Converted]],
-    failed: list[tuple[str, str]],
-    outputs: dict[str, Path],
-    seconds: float,
+    plan: Plan, options: Options, tally: Tally, failed: list[tuple[str, str]], datasets: dict[str, Any], seconds: float
 ) -> Report:
     """Return the report of a run.
 
     Args:
         plan: What was planned.
         options: What was asked for.
-        converted: (episode, what became of it).
+        tally: What was counted.
         failed: (episode, reason).
-        outputs: Target -> where its dataset is.
+        datasets: Target -> numbers of its dataset.
         seconds: Wall time [s].
     """
-    dropped: Counter[str] = Counter()
-    for _, result in converted:
-        dropped.update(result.dropped)
+    for numbers in datasets.values():
+        numbers["skipped"] = [list(pair) for pair in plan.skipped] + numbers["skipped"]
+        numbers["warnings"] = [*plan.warnings, *numbers["warnings"]]
     data = {
         "repo_id": options.repo_id,
         "format": options.format.name,
         "robot": plan.profile.robot,
         "profile_sha256": plan.profile.sha256,
+        "settings": options.settings(plan.profile.text, plan.fps),
         "fps": plan.fps,
         "action": options.action,
-        "dropped": dict(dropped),
-        "ages_s": _joined([result.ages_s for _, result in converted]),
-        "skew_s": _summary([result.skew_s for _, result in converted]),
+        "dropped": dict(tally.dropped),
+        "ages_s": {key: summary(np.concatenate(parts)) for key, parts in tally.ages_s.items()},
+        "skew_s": summary(np.concatenate(tally.skew_s)) if tally.skew_s else {},
         "failed": [list(pair) for pair in failed],
+        "damaged": [list(pair) for pair in tally.damaged],
         "seconds": round(seconds, 3),
         "video": {
             **asdict(options.video),
@@ -106,54 +124,6 @@ def make_report(
         },
         "versions": {name: version(name) for name in ("av", "numpy", "pyarrow", "mcap")}
         | {"python": platform.python_version()},
-        "targets": {
-            target.name: _dataset(target.name, plan, converted, outputs[target.name], seconds)
-            for target in plan.targets
-        },
+        "targets": datasets,
     }
     return Report(data, failed)
-
-
-def _dataset(
-    target: str, plan: Plan, converted: Sequence[tuple[str, Converted]], output: Path, seconds: float
-) -> dict[str, Any]:
-    made = [(name, result, result.targets[target]) for name, result in converted]
-    frames = sum(one.episode.length for _, _, one in made if one.episode)
-    removed: Counter[str] = Counter()
-    for _, _, one in made:
-        removed.update(one.removed)
-    return {
-        "target": target,
-        "output": str(output),
-        "episodes": sum(1 for _, _, one in made if one.episode),
-        "frames": frames,
-        "frames_per_s": round(frames / seconds, 1),
-        "removed": dict(removed),
-        "gaps": sum(len(one.gaps) for _, _, one in made),
-        "skipped": [list(pair) for pair in plan.skipped]
-        + [[name, one.skipped] for name, _, one in made if one.skipped],
-        "warnings": [
-            *plan.warnings,
-            *(
-                f"{name}: {warning}"
-                for name, result, one in made
-                if one.episode
-                for warning in result.warnings_of(target)
-            ),
-        ],
-    }
-
-
-def _joined(parts: Sequence[dict[str, NDArray[np.float32]]]) -> dict[str, dict[str, float]]:
-    keys = dict.fromkeys(key for part in parts for key in part)
-    return {key: _summary([part[key] for part in parts if key in part]) for key in keys}
-
-
-def _summary(parts: Sequence[NDArray[np.float32]]) -> dict[str, float]:
-    return summary(np.concatenate(parts)) if parts else {}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON; the folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

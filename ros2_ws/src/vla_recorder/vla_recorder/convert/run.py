@@ -4,141 +4,153 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from tqdm import tqdm
 from vla_core.errors import BagError, VlaError
 
 from vla_recorder.bags.reader import EpisodeBag
-from vla_recorder.convert.episode import Converted, dataset_features
+from vla_recorder.convert.cluster import cluster_results
+from vla_recorder.convert.dataset import META, REPORT_FILE, Dataset
+from vla_recorder.convert.job import dataset_features
 from vla_recorder.convert.options import Options
-from vla_recorder.convert.plan import Plan, make_plan
+from vla_recorder.convert.plan import Plan, make_plan, roots_of
 from vla_recorder.convert.pool import results
-from vla_recorder.convert.report import META, Report, make_report, write_json
-from vla_recorder.convert.staging import staged
-from vla_recorder.formats.base import DatasetWriter, Layout
+from vla_recorder.convert.report import Report, Tally, make_report
+from vla_recorder.convert.staging import APPEND, Workspace, check_settings, read_json
+from vla_recorder.convert.store import load, write_json
+from vla_recorder.convert.worker import Kept
+from vla_recorder.formats.base import Layout
 
 __all__ = ["META", "Options", "Plan", "Report", "convert", "make_plan"]
-
-WORK = ".work"
 
 
 def convert(plan: Plan, options: Options) -> Report:
     """Convert the planned episodes; the output appears complete or not at all.
 
+    A run that ends early keeps its finished episodes beside the output; see `vla_recorder.convert.staging`.
+
     Raises:
         VlaError: No episode can be converted, one cannot and `strict` is set, or the dataset cannot be written.
     """
     started = time.perf_counter()
+    settings = options.settings(plan.profile.text, plan.fps)
+    if plan.begin.mode == APPEND:
+        _check_finished(plan, options, settings)
     failed = list(plan.bad)
-    converted: list[tuple[EpisodeBag, Converted]] = []
-    with staged(options.output, force=options.overwrite) as root:
-        roots = _roots(plan, root)
-        writers: dict[str, DatasetWriter] = {}
-        for bag, result in _run(plan, options.workers, root):
+    tally = Tally()
+    with Workspace(options.output.absolute(), plan.begin, settings) as space:
+        space.begin_dataset()
+        datasets = {
+            name: Dataset(root, _layout(plan, options, name), options)
+            for name, root in roots_of(space.dataset, plan.targets).items()
+        }
+        for bag, result in _run(plan, options, space):
             if isinstance(result, VlaError):
                 if options.strict:
                     raise result
                 failed.append((bag.name, str(result)))
                 continue
-            converted.append((bag, result))
-            for name, made in result.targets.items():
-                if made.episode is not None:
-                    if name not in writers:
-                        writers[name] = options.format.dataset_writer(roots[name], _layout(plan, options, name))
-                    writers[name].add(made.episode)
-        _require_episodes(options, converted, failed, writers)
-        for writer in writers.values():
-            writer.finish()
-        shutil.rmtree(root / WORK)
-        outputs = _roots(plan, options.output.absolute())
-        named = [(bag.name, result) for bag, result in converted]
-        report = make_report(plan, options, named, failed, outputs, time.perf_counter() - started)
-        for name in writers:
-            _write_meta(roots[name], plan, name, converted, report)
+            converted = load(result.folder, space.links / result.folder.name)
+            tally.add(bag.name, converted)
+            for dataset in datasets.values():
+                dataset.add(bag, converted, result.folder)
+        for dataset in datasets.values():
+            dataset.finish()
+        report = _reported(plan, options, datasets, tally, failed, time.perf_counter() - started)
+        _put_in_place(plan, options, datasets, report, space)
+    return report
+
+
+def _reported(
+    plan: Plan,
+    options: Options,
+    datasets: dict[str, Dataset],
+    tally: Tally,
+    failed: list[tuple[str, str]],
+    seconds: float,
+) -> Report:
+    roots = roots_of(options.output.absolute(), plan.targets)
+    numbers = {name: dataset.numbers(roots[name], seconds) for name, dataset in datasets.items()}
+    report = make_report(plan, options, tally, failed, numbers, seconds)
     if options.report is not None:
         write_json(options.report, report.data)
     return report
 
 
-def _roots(plan: Plan, output: Path) -> dict[str, Path]:
-    """Return where the dataset of every target goes; a single one is the output itself."""
-    if len(plan.targets) == 1:
-        return {plan.targets[0].name: output}
-    return {target.name: output / target.name for target in plan.targets}
+def _put_in_place(plan: Plan, options: Options, datasets: dict[str, Dataset], report: Report, space: Workspace) -> None:
+    if not any(dataset.episodes for dataset in datasets.values()):
+        if plan.begin.mode != APPEND:
+            raise BagError(f"{options.bags}: not one episode could be converted; {_first_reason(report)}")
+        space.remove()
+        return
+    for name, dataset in datasets.items():
+        if dataset.episodes or dataset.before:
+            write_json(dataset.root / META / REPORT_FILE, report.dataset(name))
+    space.commit()
+
+
+def _check_finished(plan: Plan, options: Options, settings: dict[str, object]) -> None:
+    """Refuse to extend a dataset that holds something else."""
+    for root in roots_of(options.output.absolute(), plan.targets).values():
+        path = root / META / REPORT_FILE
+        if path.is_file():
+            check_settings(read_json(path).get("settings", {}), settings, root)
+            return
+    raise BagError(
+        f"{options.output}: --resume finds no {META}/{REPORT_FILE} in it, so it is no dataset of this command with the target "
+        f"{options.target}; give another --output, or --overwrite to replace it"
+    )
 
 
 def _layout(plan: Plan, options: Options, target: str) -> Layout:
-    ages = plan.jobs[0][1].age_streams(plan.profile)
     name = options.repo_id if len(plan.targets) == 1 else f"{options.repo_id}_{target}"
     return Layout(
         profile=plan.profile,
         fps=plan.fps,
-        features=dataset_features(plan.profile, ages),
+        features=dataset_features(plan.profile, plan.age_streams),
         video=options.video,
         name=name,
         target=target,
     )
 
 
-def _require_episodes(
-    options: Options,
-    converted: list[tuple[EpisodeBag, Converted]],
-    failed: list[tuple[str, str]],
-    writers: dict[str, DatasetWriter],
-) -> None:
-    if writers:
-        return
-    reasons = [reason for _, reason in failed]
-    reasons += [f"{bag.name}: {made.skipped}" for bag, result in converted for made in result.targets.values()]
-    raise BagError(f"{options.bags}: not one episode could be converted; the first says: {reasons[0]}")
+def _first_reason(report: Report) -> str:
+    reasons = [f"{name}: {reason}" for name, reason in report.failed]
+    reasons += [
+        f"{name}: {reason}" for numbers in report.data["targets"].values() for name, reason in numbers["skipped"]
+    ]
+    return f"the first says: {reasons[0]}" if reasons else "there is none"
 
 
-def _run(plan: Plan, workers: int, root: Path) -> Iterator[tuple[EpisodeBag, Converted | VlaError]]:
+def _run(plan: Plan, options: Options, space: Workspace) -> Iterator[tuple[EpisodeBag, Kept | VlaError]]:
     """Yield the episodes in order; errors come as values."""
-    jobs = [replace(job, work_dir=root / WORK / job.work_dir) for _, job in plan.jobs]
+    jobs = [replace(job, work_dir=space.episodes) for _, job in plan.jobs]
+    if not jobs:
+        return
+    if options.ray is not None:
+        answers = cluster_results(jobs, options.ray)
+    else:
+        answers = results(jobs, min(options.workers, len(jobs)))
     interactive = sys.stderr.isatty()
     with tqdm(total=len(jobs), unit="episode", disable=not interactive, file=sys.stderr) as bar:
-        for number, result in enumerate(results(jobs, min(workers, len(jobs))), start=1):
+        for number, result in enumerate(answers, start=1):
             bag = plan.jobs[number - 1][0]
             bar.update()
-            bar.set_postfix_str(_outcome(result), refresh=False)
             if not interactive or isinstance(result, VlaError):
                 bar.write(f"episode {number}/{len(jobs)} {bag.name}: {_outcome(result)}", file=sys.stderr)
             yield bag, result
 
 
-def _outcome(result: Converted | VlaError) -> str:
+def _outcome(result: Kept | VlaError) -> str:
     if isinstance(result, VlaError):
         return f"failed: {result}"
-    frames = [
-        f"{made.episode.length if made.episode else 0} frames{'' if len(result.targets) == 1 else f' of {name}'}"
-        for name, made in result.targets.items()
-    ]
-    return f"{', '.join(frames)}, {sum(result.dropped.values())} dropped, {result.seconds:.1f} s"
-
-
-def _write_meta(
-    root: Path, plan: Plan, target: str, converted: list[tuple[EpisodeBag, Converted]], report: Report
-) -> None:
-    """Write where everything came from; LeRobot keeps files that it does not know, but not keys in its own files."""
-    folder = root / META
-    (folder / "episodes").mkdir(parents=True)
-    (folder / "profile.yaml").write_text(plan.profile.text, encoding="utf-8")
-    write_json(folder / "report.json", report.dataset(target))
-    made = [(bag, result, one.episode) for bag, result in converted if (one := result.targets[target]).episode]
-    for index, (bag, result, episode) in enumerate(made):
-        provenance = {
-            "episode_index": index,
-            **{key: value for key, value in episode.about.items() if key not in ("topics", "warnings", "versions")},
-            "topics": bag.structured("topics"),
-            "recorder_warnings": bag.structured("warnings"),
-            "versions": bag.structured("versions"),
-            **result.report(target),
-        }
-        write_json(folder / "episodes" / f"episode_{index:06d}.json", provenance)
+    frames = ", ".join(
+        f"{count} frames{'' if len(result.frames) == 1 else f' of {name}'}" for name, count in result.frames.items()
+    )
+    if result.reused:
+        return f"{frames}, finished by an earlier run"
+    return f"{frames}, {result.dropped} dropped, {result.seconds:.1f} s"

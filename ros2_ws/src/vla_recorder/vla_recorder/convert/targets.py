@@ -88,7 +88,8 @@ class Row:
         t_ns: Its tick [ns, node clock].
         phase: Phase of the episode (constants of `vla_core.episode`).
         state: (n,) float64, in the units of the dataset.
-        action: (m,) float32 as recorded, or None if actions are made of the states.
+        joints: Part of the action -> its measured joints (k,) [rad or m], where the state holds them.
+        targets: Part of the action -> the joint targets in force (k,) [rad or m]; empty if actions are made of the states.
         images: Feature -> image, or what stands for it.
         ages_s: Stream -> signed age of the message used [s].
         skew_s: Newest minus oldest stamp of the observations [s].
@@ -98,7 +99,8 @@ class Row:
     t_ns: int
     phase: int
     state: NDArray[np.float64]
-    action: NDArray[np.float32] | None
+    joints: Mapping[str, NDArray[np.float64]]
+    targets: Mapping[str, NDArray[np.float64]]
     images: Mapping[str, Any]
     ages_s: Mapping[str, float]
     skew_s: float = 0.0
@@ -142,13 +144,11 @@ class PhaseFilter:
 class NoOpRemoval:
     """Drops rows in which the robot has hardly moved since the last row that was kept."""
 
-    def __init__(
-        self, position: Callable[[NDArray[np.float64]], NDArray[np.float64]], threshold: float = NOOP_THRESHOLD
-    ) -> None:
+    def __init__(self, position: Callable[[Row], NDArray[np.float64]], threshold: float = NOOP_THRESHOLD) -> None:
         """Prepare for one episode.
 
         Args:
-            position: State vector -> the (k,) values that must move.
+            position: Row -> the (k,) values that must move.
             threshold: A row is kept if one of them differs by more than this; a row that differs by just this goes.
         """
         self._position = position
@@ -158,7 +158,7 @@ class NoOpRemoval:
 
     def push(self, row: Row) -> Sequence[Row]:
         """Return the row if the robot moved; the first row always."""
-        position = self._position(row.state)
+        position = self._position(row)
         if self._kept is not None and not np.abs(position - self._kept).max(initial=0.0) > self._threshold:
             self.removed[NO_OP] = self.removed.get(NO_OP, 0) + 1
             return ()
@@ -235,7 +235,7 @@ class Pipeline:
 def pipeline(
     target: Target,
     *,
-    position: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    position: Callable[[Row], NDArray[np.float64]],
     threshold: float,
     close: Callable[[Row], Row],
 ) -> Pipeline:
@@ -243,7 +243,7 @@ def pipeline(
 
     Args:
         target: The target.
-        position: State vector -> the values that count for no-op removal.
+        position: Row -> the values that count for no-op removal.
         threshold: See `NoOpRemoval`.
         close: A row -> the same row with the gripper closed.
     """
