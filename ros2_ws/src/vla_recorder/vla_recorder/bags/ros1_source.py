@@ -10,13 +10,14 @@ from typing import Self
 
 from rosbags.interfaces import Connection as RosbagsConnection
 from rosbags.rosbag1 import Reader, ReaderError
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
 from vla_recorder.bags.source import ROS2MSG, Attachment, Connection, DamagedError, RawMessage
 
 MAGIC = b"#ROSBAG V"
-_HEADER = "std_msgs/msg/Header"
-_DAMAGE = (ReaderError, ValueError, KeyError, AssertionError, OSError, EOFError)
+_OF_ROS2 = ("std_msgs/msg/Header", "builtin_interfaces/msg/Time", "builtin_interfaces/msg/Duration")
+_DAMAGE = (ReaderError, SerdeError, ValueError, KeyError, AssertionError, OSError, EOFError)
 
 
 class Ros1Source:
@@ -40,8 +41,10 @@ class Ros1Source:
             self._reader.open()
         except _DAMAGE as error:
             raise DamagedError(f"it is no readable ROS 1 bag ({error}); try `rosbag reindex`") from error
-        # ROS 1's own header has a sequence number that ROS 2 dropped; the store's conversion leaves it out.
-        self._source = get_typestore(Stores.ROS1_NOETIC)
+        self._types = get_typestore(Stores.EMPTY)
+        # ROS 1's header has a sequence number that ROS 2 dropped; with ROS 2's definition the conversion leaves it out.
+        newer = get_typestore(Stores.ROS2_JAZZY).fielddefs
+        self._types.register({name: newer[name] for name in _OF_ROS2})
         self.connections: dict[int, Connection] = {}
         self.counts: dict[int, int] = {}
         self._readable: dict[int, RosbagsConnection] = {}
@@ -69,8 +72,8 @@ class Ros1Source:
     def _describe(self, stored: RosbagsConnection) -> Connection:
         try:
             types = get_types_from_msg(stored.msgdef.data, stored.msgtype)
-            self._source.register({name: spec for name, spec in types.items() if name not in self._source.fielddefs})
-            text, _ = self._source.generate_msgdef(stored.msgtype, ros_version=2)
+            self._types.register({name: spec for name, spec in types.items() if name not in _OF_ROS2})
+            text, _ = self._types.generate_msgdef(stored.msgtype, ros_version=2)
         except (TypesysError, KeyError, ValueError):
             return Connection(topic=stored.topic, type=stored.msgtype, encoding="ros1")
         return Connection(topic=stored.topic, type=stored.msgtype, definition=text, definition_encoding=ROS2MSG)
@@ -84,7 +87,7 @@ class Ros1Source:
         try:
             for stored, stamp, data in self._reader.messages(wanted):
                 connection = described[stored.id]
-                content = bytes(self._source.ros1_to_cdr(data, stored.msgtype)) if connection.definition else data
+                content = bytes(self._types.ros1_to_cdr(data, stored.msgtype)) if connection.definition else data
                 yield RawMessage(connection, stamp, stamp, content)
         except _DAMAGE as error:
             self.note(f"the bag is damaged ({error}); messages before it are read")

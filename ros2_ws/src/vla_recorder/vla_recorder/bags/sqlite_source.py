@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -36,13 +39,17 @@ class SqliteSource:
         # A log that its writer left behind holds the newest messages; without one nothing beside the file is touched.
         wal = file.with_name(f"{file.name}-wal")
         mode = "mode=ro" if wal.is_file() and wal.stat().st_size else "immutable=1"
+        self._cut = _is_cut(file)
+        opened = _shortened(file) if self._cut else file
         try:
-            self._database = sqlite3.connect(f"{file.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False)
+            self._database = sqlite3.connect(f"{opened.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False)
             self.connections = self._read_topics()
         except sqlite3.Error as error:
             raise DamagedError(f"it is no readable sqlite3 bag ({error})") from error
+        finally:
+            if self._cut:
+                opened.unlink()
         self.metadata: Mapping[str, Mapping[str, str]] = {}
-        self._cut = self._is_cut(file)
         self.counts: dict[int, int] = {}
         self.span_ns = (0, 0)
         self._count()
@@ -95,15 +102,6 @@ class SqliteSource:
             )
         return found
 
-    def _is_cut(self, file: Path) -> bool:
-        """Whether the file is shorter than its header says; tables are then read in their own order, not by index."""
-        (pages,) = self._database.execute("PRAGMA page_count").fetchone()
-        (page_size,) = self._database.execute("PRAGMA page_size").fetchone()
-        with file.open("rb") as stream:
-            header = stream.read(100)
-        stated = max(int.from_bytes(header[28:32], "big"), int(pages))
-        return bool(file.stat().st_size < stated * int(page_size))
-
     def _count(self) -> None:
         if not self._cut:
             query = "SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages GROUP BY topic_id"
@@ -145,7 +143,11 @@ class SqliteSource:
         query = f"SELECT topic_id, timestamp, data FROM messages {hint} {where} ORDER BY {order}"
         cursor = self._database.cursor()
         try:
-            yield from cursor.execute(query)
+            for topic, stamp, data in cursor.execute(query):
+                if not (isinstance(stamp, int) and isinstance(data, bytes) and topic in self.connections):
+                    self.note("the database is damaged (a row makes no sense); messages before it are read")
+                    return
+                yield topic, stamp, data
         except sqlite3.DatabaseError as error:
             self.note(f"the database is damaged ({error}); messages before it are read")
         finally:
@@ -155,7 +157,7 @@ class SqliteSource:
         """Yield the messages of some topics by time of reception, up to the first damage (see `damage`)."""
         numbers = ",".join(str(number) for number in sorted(chosen))
         for topic, stamp, data in self._rows(f"WHERE topic_id IN ({numbers})"):
-            yield RawMessage(self.connections[topic], stamp, stamp, bytes(data))
+            yield RawMessage(self.connections[topic], stamp, stamp, data)
 
     def attachments(self) -> Iterator[Attachment]:
         """The storage knows no attachments."""
@@ -164,3 +166,35 @@ class SqliteSource:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _page_size(header: bytes) -> int:
+    size = int.from_bytes(header[16:18], "big")
+    # The field has two bytes, and 1 stands for the size that does not fit.
+    return 65536 if size == 1 else max(size, 512)
+
+
+def _is_cut(file: Path) -> bool:
+    """Whether the file is shorter than its header says; tables are then read in their own order, not by index."""
+    with file.open("rb") as stream:
+        header = stream.read(100)
+    return file.stat().st_size < int.from_bytes(header[28:32], "big") * _page_size(header)
+
+
+def _shortened(file: Path) -> Path:
+    """Return a temporary copy of a cut file whose header states its true size.
+
+    SQLite refuses a file that is shorter than its header says, or else reads zeros behind its end; of a copy with the true
+    size it reads every row that is whole and reports the first that is not.
+    """
+    descriptor, name = tempfile.mkstemp(prefix="vla_bag_", suffix=".db3")
+    os.close(descriptor)
+    copy = Path(name)
+    shutil.copyfile(file, copy)
+    with copy.open("r+b") as stream:
+        size = _page_size(stream.read(100))
+        pages = copy.stat().st_size // size
+        stream.truncate(pages * size)
+        stream.seek(28)
+        stream.write(pages.to_bytes(4, "big"))
+    return copy
