@@ -56,7 +56,7 @@ class Stream:
         height: Of images.
         width: Of images.
         compressed_bytes: Size of a compressed image.
-        stamp: ``now``, ``zero``, or ``back`` (5 s earlier from message 50 on).
+        stamp: ``now``, ``zero``, or ``back`` (every other hundred of messages 5 s earlier).
     """
 
     topic: str
@@ -161,7 +161,7 @@ class Payloads:
         data = self._data[number % len(self._data)]
         if self._stamp == "zero":
             now_ns = 0
-        elif self._stamp == "back" and number >= 50:
+        elif self._stamp == "back" and number // 100 % 2:
             now_ns -= 5 * _NS
         struct.pack_into("<iI", data, _STAMP_AT, *divmod(now_ns, _NS))
         struct.pack_into("<Q", data, self._at[number % len(self._data)], number)

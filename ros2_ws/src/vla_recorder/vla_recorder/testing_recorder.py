@@ -137,6 +137,13 @@ class Operator:
         """Stop the episode; returns the answer."""
         return self.call(StopEpisode, "stop", timeout_s)
 
+    def ask_to_stop(self) -> None:
+        """Send the request to stop the episode; nobody waits for the answer."""
+        self._clients["stop"] = self._clients.get("stop") or self._node.create_client(StopEpisode, "recorder/stop")
+        if not self._clients["stop"].wait_for_service(timeout_sec=10.0):
+            raise AssertionError("the recorder offers no stop service")
+        self._clients["stop"].call_async(StopEpisode.Request())
+
     def close(self) -> None:
         """Let go of the node."""
         self._executor.shutdown()
