@@ -198,6 +198,7 @@ def test_a_profile_with_other_cameras_or_joints_is_refused_before_loading(traine
         ("size: [32, 32]", "size: [48, 64]", "observation.images.front: policy (3, 32, 32), profile (3, 48, 64)"),
         ("front: {", "side: {", "observation.images.front: the policy needs it (3, 32, 32)"),
         ("position.shoulder, position.elbow]", "position.shoulder]", "observation.state: policy (3,), profile (2,)"),
+        ("size: [32, 32]", "depth: true, size: [32, 32]", "depth cameras front cannot be given to a policy"),
     ):
         with pytest.raises(CheckpointError) as error:
             load(trained, small_profile(**{old: new}))

@@ -53,8 +53,13 @@ def check_features(path: Path, config: Mapping[str, Any], profile: Profile) -> N
         profile: The profile it is to run under.
 
     Raises:
-        CheckpointError: with one line per difference.
+        CheckpointError: with one line per difference, or a camera is a depth camera.
     """
+    if depth := [camera.name for camera in profile.cameras if camera.depth]:
+        raise CheckpointError(
+            f"{path}: the profile's depth cameras {', '.join(depth)} cannot be given to a policy, which takes colour images; "
+            "train and run with a profile without them"
+        )
     differences = feature_differences(policy_shapes(config), profile_shapes(profile))
     if differences:
         raise CheckpointError(

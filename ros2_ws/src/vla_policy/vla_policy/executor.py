@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vla_core.actions import ActionMap
 from vla_core.chunks import ActionChunk
+from vla_core.frames import Frame
 from vla_core.profile import Profile
 from vla_core.safety import SafetyFilter, SafetyReport
 from vla_core.specs import ActionSpec
@@ -102,24 +103,22 @@ class ChunkExecutor:
         take_over_ns = chunk.time_ns(max(0, min(self._n - 1, len(chunk) - 2)))
         return now_ns + to_ns(self.latency.seconds) >= take_over_ns
 
-    def prepare(
-        self, chunk: ActionChunk, observed: NDArray[np.float32], now_ns: int, state: NDArray[np.float32]
-    ) -> Plan:
+    def prepare(self, chunk: ActionChunk, observed: Frame, now_ns: int, present: Frame) -> Plan:
         """Align a chunk with the present and check it; nothing changes until `adopt`.
 
         Args:
             chunk: The policy's output.
-            observed: State vector (n,) that the chunk was computed from; delta actions count from it.
+            observed: Frame that the chunk was computed from; delta actions count from it.
             now_ns: Present time [ns].
-            state: State vector (n,) now.
+            present: Frame of now; where the joints are.
 
         Raises:
             ActionError: a value is not finite, or the width does not fit the profile.
             KinematicsError: a pose is out of reach.
             StaleChunkError: no step of the chunk lies ahead.
         """
-        targets = self._map.to_joint_targets(chunk.values, observed)
-        current = self._map.current_joints(state)
+        targets = self._map.to_joint_targets(chunk.values, observed.state, observed.joints)
+        current = present.joints
         trajectories, in_force = {}, {}
         for spec in self._arms:
             built = build_trajectory(

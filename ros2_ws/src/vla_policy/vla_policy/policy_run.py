@@ -204,7 +204,7 @@ class PolicyRun:
         now_ns = t_ns if self._options.lockstep else max(t_ns, self._now_ns())
         self._executor.latency.add(to_s(now_ns - answer.frame.t_ns))
         try:
-            plan = self._executor.prepare(answer.chunk, answer.frame.state, now_ns, present.state)
+            plan = self._executor.prepare(answer.chunk, answer.frame, now_ns, present)
         except StaleChunkError as error:
             self.measures.stale_chunks += 1
             self.detail = str(error)
