@@ -15,6 +15,7 @@ from mcap_ros2.decoder import DecoderFactory
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_typestore
 from vla_core.errors import BagError
 
+from vla_recorder.bags.joint_states import JointStateDecoder, text_is_joint_state
 from vla_recorder.bags.message_definitions import full_definition
 from vla_recorder.bags.source import CDR, ROS2MSG, Connection
 
@@ -100,4 +101,4 @@ class Decoders:
             ) from error
         if found is None:
             raise BagError(f"{self._where}: {connection.topic}: no decoder for {connection.type!r}")
-        return found
+        return JointStateDecoder(found) if text_is_joint_state(connection.type, text) else found
