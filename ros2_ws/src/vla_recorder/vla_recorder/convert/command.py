@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vla_core.errors import VlaError
 from vla_core.profile import CODECS
@@ -55,7 +56,17 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=_Help,
     )
     result.add_argument("--bags", type=Path, required=True, help="folder of the recorder, or one episode folder")
-    result.add_argument("--output", type=Path, required=True, help="folder of the dataset; must not exist")
+    result.add_argument(
+        "--output",
+        required=True,
+        help="folder of the dataset, or a URL to copy it to when it is whole: s3://bucket/name, hf://user/name, or another "
+        "that fsspec knows",
+    )
+    result.add_argument(
+        "--work-dir",
+        type=Path,
+        help="folder in which a dataset for a URL is made; default: one below ~/.cache, named after the URL",
+    )
     result.add_argument("--repo-id", default="local/dataset", help="name of the dataset, shown in the report")
     _add_rows(result.add_argument_group("rows"))
     _add_content(result.add_argument_group("content"))
@@ -161,9 +172,13 @@ def options(arguments: argparse.Namespace) -> Options:
     Raises:
         VlaError: A number is out of range, or the format has no such option.
     """
+    url = arguments.output if "://" in arguments.output else None
+    if arguments.work_dir is not None and url is None:
+        raise OutputError(f"--work-dir is for an --output that is a URL; {arguments.output} is a folder")
     return Options(
         bags=arguments.bags,
-        output=arguments.output,
+        output=Path(arguments.output) if url is None else _work_folder(url, arguments.work_dir),
+        url=url,
         repo_id=arguments.repo_id,
         format=make_format(arguments.format, _pairs(arguments.format_option)),
         target=arguments.target,
@@ -188,6 +203,15 @@ def options(arguments: argparse.Namespace) -> Options:
         workers=arguments.workers,
         report=arguments.report,
     )
+
+
+def _work_folder(url: str, work_dir: Path | None) -> Path:
+    """Return where a dataset for a URL is made: the same folder for the same URL, so that a run can be resumed."""
+    name = PurePosixPath(url).name or "dataset"
+    if work_dir is not None:
+        return work_dir / name
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "vla_recorder" / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

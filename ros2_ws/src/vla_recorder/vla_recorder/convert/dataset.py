@@ -96,18 +96,18 @@ class Dataset:
             profile.unlink(missing_ok=True)
             profile.write_text(self._layout.profile.text, encoding="utf-8")
 
-    def numbers(self, output: Path, seconds: float) -> dict[str, Any]:
+    def numbers(self, output: str, seconds: float) -> dict[str, Any]:
         """Return the part of the report that is this dataset's; what was there before is counted in.
 
         Args:
-            output: Where it will be.
+            output: Where people find it: a path or URL.
             seconds: Wall time of the run [s].
         """
         removed = Counter(self.before.get("removed", {}))
         removed.update(self.removed)
         found = {
             "target": self._layout.target,
-            "output": str(output),
+            "output": output,
             "episodes": self.episodes + int(self.before.get("episodes", 0)),
             "frames": self.frames + int(self.before.get("frames", 0)),
             "frames_per_s": round(self.frames / seconds, 1),

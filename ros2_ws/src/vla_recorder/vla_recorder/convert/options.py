@@ -16,10 +16,14 @@ from vla_recorder.media.video import VideoSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a conversion was asked for; see the command line for the meanings."""
+    """What a conversion was asked for; see the command line for the meanings.
+
+    `output` is a folder of this machine. With a `url`, the finished dataset is copied there and the folder is deleted.
+    """
 
     bags: Path
     output: Path
+    url: str | None = None
     repo_id: str = "local/dataset"
     format: DatasetFormat = field(default_factory=LeRobotV3)
     target: str = "recorded"

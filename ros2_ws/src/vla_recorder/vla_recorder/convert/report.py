@@ -65,7 +65,9 @@ class Report:
         lines += [f"  warning {warning}" for warning in shown]
         if len(shown) < len(data["warnings"]):
             lines.append(f"  {len(data['warnings']) - len(shown)} more warnings in {META}/report.json")
-        lines += [f"  skipped {len(data['skipped'])} episodes"] if data["skipped"] else []
+        lines += [f"  skipped {name}: {reason}" for name, reason in data["skipped"][:_SHOWN]]
+        if len(data["skipped"]) > _SHOWN:
+            lines.append(f"  {len(data['skipped'])} episodes skipped in all; {META}/report.json names them")
         return lines
 
 

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from tqdm import tqdm
 from vla_core.errors import BagError, VlaError
@@ -24,6 +26,7 @@ from vla_recorder.convert.staging import APPEND, Workspace, check_settings, read
 from vla_recorder.convert.store import load, write_json
 from vla_recorder.convert.worker import Kept
 from vla_recorder.formats.base import Layout
+from vla_recorder.tools.publish import publish
 
 __all__ = ["META", "Options", "Plan", "Report", "convert", "make_plan"]
 
@@ -62,7 +65,20 @@ def convert(plan: Plan, options: Options) -> Report:
             dataset.finish()
         report = _reported(plan, options, datasets, tally, failed, time.perf_counter() - started)
         _put_in_place(plan, options, datasets, report, space)
+    if options.url is not None:
+        _publish(options.output.absolute(), options.url, options.overwrite)
     return report
+
+
+def _publish(output: Path, url: str, overwrite: bool) -> None:
+    """Copy the finished dataset to where it belongs and delete the folder in which it was made."""
+    try:
+        publish(output, url, overwrite=overwrite)
+    except VlaError as error:
+        raise BagError(
+            f"{error}. The dataset is complete in {output}; `ros2 run vla_recorder publish {output} {url}` copies it"
+        ) from error
+    shutil.rmtree(output)
 
 
 def _reported(
@@ -73,7 +89,10 @@ def _reported(
     failed: list[tuple[str, str]],
     seconds: float,
 ) -> Report:
-    roots = roots_of(options.output.absolute(), plan.targets)
+    # Where people find the datasets, which is not where this run put them if they go to a URL.
+    where = options.url or str(options.output.absolute())
+    single = len(plan.targets) == 1
+    roots = {name: where if single else f"{where.rstrip('/')}/{name}" for name in datasets}
     numbers = {name: dataset.numbers(roots[name], seconds) for name, dataset in datasets.items()}
     report = make_report(plan, options, tally, failed, numbers, seconds)
     if options.report is not None:

@@ -9,6 +9,8 @@ the place of the old one.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -27,6 +29,8 @@ PARTIAL_SUFFIX = ".partial"
 REPLACED_SUFFIX = ".replaced"
 SETTINGS_FILE = "settings.json"
 PROFILE = "profile"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""Constants of Linux' renameat2(2), which Python does not offer."""
 _LOCK_FILE = "lock"
 _COMMIT_FILE = "committing"
 
@@ -165,10 +169,13 @@ class Workspace:
         (self._partial / _COMMIT_FILE).touch()
         sync_folder(self._partial)
         replaced = self.output.with_name(self.output.name + REPLACED_SUFFIX)
-        if self.output.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            self.output.rename(replaced)
-        self.dataset.rename(self.output)
+        if self.output.exists() and exchange(self.dataset, self.output):
+            self.dataset.rename(replaced)
+        else:
+            if self.output.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+                self.output.rename(replaced)
+            self.dataset.rename(self.output)
         sync_folder(self.output.parent)
         shutil.rmtree(replaced, ignore_errors=True)
         self.remove()
@@ -206,6 +213,24 @@ class Workspace:
             written.write_text(json.dumps({"mode": begin.mode, "settings": settings}, indent=1), encoding="utf-8")
             written.rename(self._partial / SETTINGS_FILE)
         self.episodes.mkdir(exist_ok=True)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Let two folders swap their names in one step, so that there is no moment at which one of them is absent.
+
+    Returns:
+        False, with nothing done, where the system or the file system cannot do that.
+    """
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if swap is None:
+        return False
+    done: int = swap(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
+    if done == 0:
+        return True
+    error = ctypes.get_errno()
+    if error in (errno.ENOSYS, errno.EINVAL):
+        return False
+    raise OutputError(f"{second}: cannot be replaced ({os.strerror(error)})")
 
 
 def check_settings(there: Mapping[str, Any], here: Mapping[str, Any], where: Path) -> None:
