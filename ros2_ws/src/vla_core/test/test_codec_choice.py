@@ -9,7 +9,6 @@ from vla_core.errors import ActionError, ProfileError
 from vla_core.frames import STATE_KEY, FrameBuilder, features
 from vla_core.kinematics import forward
 from vla_core.profile import CODECS, mapping_differences, parse_profile, with_codec
-from vla_core.recode import Recoder
 from vla_core.rotations import AXES
 from vla_core.states import StateMap
 from vla_core.testing import T0_NS, joint_state
@@ -119,30 +118,6 @@ def test_rows_become_a_chunk_also_from_poses(base, codec, rotation):
     assert action_map.rebase(rows, states) == pytest.approx(action_map.encode(targets, states[0]), abs=2e-6)
 
 
-@pytest.mark.parametrize("rotation", AXES)
-@pytest.mark.parametrize("codec", CODECS)
-def test_recoded_rows_are_those_of_a_builder_with_that_codec(base, codec, rotation):
-    profile = coded(base, codec, rotation)
-    motions = [(HOME + 0.05 * i, 0.1 * i, HOME + 0.05 * i + 0.02, 0.1 * i + 0.05) for i in range(5)]
-    from_joints = [pushed(base, *motion) for motion in motions]
-    direct = [pushed(profile, *motion) for motion in motions]
-    recoder = Recoder(base, profile)
-    states = np.stack([frame.state64 for frame in from_joints])
-    assert recoder.states(states).tobytes() == np.stack([frame.state64 for frame in direct]).tobytes()
-    actions = recoder.actions(np.stack([frame.action for frame in from_joints]), states)
-    assert actions.dtype == np.float32
-    assert actions == pytest.approx(np.stack([frame.action for frame in direct]), abs=2e-6)
-
-
-def test_recoding_refuses_what_it_cannot_know(base, profile):
-    with pytest.raises(ActionError, match="only be recoded from the state space joint: a pose does not say"):
-        Recoder(with_codec(base, "eepose_absolute"), base)
-    with pytest.raises(ActionError, match="profiles with the same 'state' and 'action' entries"):
-        Recoder(base, profile)
-    with pytest.raises(ActionError, match="expected one state per row, got 1 rows and 2 states"):
-        Recoder(base, base).actions(np.zeros((1, 7)), np.zeros((2, 7)))
-
-
 def test_the_text_of_a_coded_profile_travels(base):
     assert with_codec(base, "joints_absolute") is base
     profile = with_codec(base, "eepose_delta", "rot6d")
@@ -189,8 +164,10 @@ def test_constants_stand_where_they_are_written(base):
         "pos",
     ]
     assert pushed(seed, HOME, 0.2, HOME, 0.4).state[6:].tolist() == pytest.approx([0.0, 0.2])
-    direct, rows = pushed(seed, HOME, 0.2, HOME, 0.4), Recoder(padded, seed)
-    assert rows.states(frame.state64[None])[0].tolist() == direct.state64.tolist()
+    # From the padded joints back to what was measured, and from there to the pose.
+    measured = StateMap(padded).measured_values(frame.state64[None])
+    assert measured[0].tolist() == [*HOME[::-1], 0.2]
+    assert StateMap(seed).encode(measured)[0].tolist() == pushed(seed, HOME, 0.2, HOME, 0.4).state64.tolist()
     assert mapping_differences(base, padded) == (
         "constants[0].before: trained with absent, now 1",
         "constants[0].values: trained with absent, now (0.0,)",
@@ -206,6 +183,8 @@ def test_a_state_without_joints_says_what_it_needs(base):
         action_map.to_joint_targets(frame.action[None], frame.state)
     with pytest.raises(ActionError, match="the state vector does not hold the joints; keep them beside it"):
         action_map.state.measured_values(frame.state[None])
+    with pytest.raises(ActionError, match=r"the profile's state has 7 values, got an array of shape \(1, 3\)"):
+        StateMap(base).measured_values(np.zeros((1, 3)))
     with pytest.raises(ActionError, match=r"the profile measures 7 values, got an array of shape \(1, 3\)"):
         action_map.state.encode(np.zeros((1, 3)))
 

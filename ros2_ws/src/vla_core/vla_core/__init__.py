@@ -18,7 +18,6 @@ from vla_core.chunks import ActionChunk
 from vla_core.errors import VlaError
 from vla_core.frames import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, Frame, FrameBuilder, Missing, Stream, features
 from vla_core.profile import Profile, load_profile, mapping_differences, parse_profile, with_codec
-from vla_core.recode import Recoder
 from vla_core.safety import SafetyFilter, SafetyReport, Watchdog
 from vla_core.trajectory import Trajectory, build_trajectory
 
@@ -32,7 +31,6 @@ __all__ = [
     "FrameBuilder",
     "Missing",
     "Profile",
-    "Recoder",
     "SafetyFilter",
     "SafetyReport",
     "Stream",
