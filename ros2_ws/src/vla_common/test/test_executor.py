@@ -2,6 +2,7 @@
 
 import os
 import random
+import threading
 
 import pytest
 import rclpy
@@ -41,6 +42,36 @@ def test_waiting_messages_are_served_together_and_in_order(node):
     assert seen.index(True) <= 130  # the slow topic does not wait for all of the fast one
     assert calls < 20
     executor.shutdown()
+
+
+def test_gathered_messages_cost_one_wait_and_none_is_lost(node):
+    seen = []
+    node.create_subscription(Int32, "fast", lambda msg: seen.append(msg.data), QoSProfile(depth=200))
+    fast = node.create_publisher(Int32, "fast", QoSProfile(depth=200))
+    waits = {}
+    for gather_s in (0.0, 0.05):
+        executor = BatchExecutor(gather_s=gather_s, context=node.context)
+        executor.add_node(node)
+        stop = threading.Event()
+
+        def publish(ended=stop):
+            for number in range(100):
+                fast.publish(Int32(data=number))
+                ended.wait(0.002)
+            ended.set()
+
+        seen.clear()
+        thread = threading.Thread(target=publish)
+        thread.start()
+        waits[gather_s] = 0
+        while len(seen) < 100 and waits[gather_s] < 1000:
+            executor.spin_once(timeout_sec=1.0)
+            waits[gather_s] += 1
+        thread.join()
+        assert seen == list(range(100))
+        executor.shutdown()
+        executor.remove_node(node)
+    assert waits[0.05] < 30 < waits[0.0]
 
 
 def test_an_error_in_a_callback_reaches_the_caller(node):

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -108,24 +110,132 @@ def test_a_full_disk_fails_the_episode(tmp_path: Path, monkeypatch) -> None:
     assert (tmp_path / "episode_x.open").is_dir()
 
 
-def test_a_slow_disk_fails_the_episode_instead_of_dropping_silently(tmp_path: Path, monkeypatch) -> None:
+class StandingDisk:
+    """A bag writer that writes nothing until it is told to."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.release = threading.Event()
+        self.reached = threading.Event()
+        write = BagWriter.write
+
+        def slow(bag: BagWriter, *args: object) -> None:
+            self.reached.set()
+            self.release.wait(20)
+            write(bag, *args)
+
+        monkeypatch.setattr(BagWriter, "write", slow)
+
+
+def test_a_slow_disk_fails_the_episode_and_names_the_topics(tmp_path: Path, monkeypatch) -> None:
     session = Session(tmp_path, "episode_x", queue_bytes=1000)
     session.add_topic(TOPIC)
-    release = threading.Event()
-    write = BagWriter.write
-
-    def slow(self, *args: object) -> None:
-        release.wait(10)
-        write(self, *args)
-
-    monkeypatch.setattr(BagWriter, "write", slow)
+    session.add_topic(replace(TOPIC, name="/other"))
+    disk = StandingDisk(monkeypatch)
     for number in range(300):
         session.write("/text", MESSAGE, number, number)
-    assert "messages were not recorded because the disk is slower than the topics" in session.error
-    assert session.error.endswith("waiting): /text 200. Use a faster disk or compressed images")
-    release.set()
+    session.write("/other", MESSAGE, 300, 300)
+    assert "201 messages were not recorded because the disk is slower than the topics" in session.error
+    assert session.error.endswith("waiting): /text 200, /other 1. Use a faster disk or compressed images")
+    assert session.dropped == {"/text": 200, "/other": 1}
+    disk.release.set()
     folder = session.finish({})
     assert messages(folder / "episode_x_0.mcap") == session.messages == 100
+
+
+def test_the_end_comes_in_time_whatever_waits(tmp_path: Path, monkeypatch) -> None:
+    session = Session(tmp_path, "episode_x")
+    session.add_topic(TOPIC)
+    disk = StandingDisk(monkeypatch)
+    for number in range(50):
+        session.write("/text", MESSAGE, number, number)
+    assert disk.reached.wait(5)
+    clock = time.monotonic
+    late = [0.0]
+    monkeypatch.setattr("vla_recorder.capture.session.time.monotonic", lambda: clock() + late[0])
+    drained = threading.Thread(target=session.drain, args=(2.0,))
+    drained.start()
+    wait_for(session._stopping.is_set)
+    late[0] = 5.0
+    disk.release.set()
+    drained.join(5)
+    assert not drained.is_alive()
+    written = session.counts()["/text"].messages
+    assert written < 50
+    assert f"the disk did not take the last {50 - written} messages within 2 s of the end: /text" in session.error
+    folder = session.finish({"error": session.error})
+    assert messages(folder / "episode_x_0.mcap") == written
+
+
+def test_a_disk_that_stands_still_leaves_the_folder_open(tmp_path: Path, monkeypatch) -> None:
+    session = Session(tmp_path, "episode_x")
+    session.add_topic(TOPIC)
+    disk = StandingDisk(monkeypatch)
+    session.write("/text", MESSAGE, 1, 1)
+    assert disk.reached.wait(5)
+    with pytest.raises(BagError, match=r"the disk stands still, a write has not returned for 1\.1 s"):
+        session.drain(0.1)
+    disk.release.set()
+    assert leftovers(tmp_path) == [tmp_path / "episode_x.open"]
+
+
+def test_messages_get_into_the_file_in_the_order_of_their_reception(tmp_path: Path) -> None:
+    session = Session(tmp_path, "episode_x")
+    session.add_topic(TOPIC)
+    session.add_topic(replace(TOPIC, name="/other"))
+    # An executor that serves one topic after another, five milliseconds at a time.
+    for start in range(0, 100, 5):
+        for number in range(start, start + 5):
+            session.write("/text", MESSAGE, 2 * number, 0)
+        for number in range(start, start + 5):
+            session.write("/other", MESSAGE, 2 * number + 1, 0)
+    folder = session.finish({})
+    with (folder / "episode_x_0.mcap").open("rb") as stream:
+        found = [message.log_time for _, _, message in NonSeekingReader(stream).iter_messages(log_time_order=False)]
+    assert found == list(range(200))
+
+
+def test_the_file_is_brought_to_the_disk_while_recording(tmp_path: Path, monkeypatch) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    session = Session(tmp_path, "episode_x", sync_period_s=0.02)
+    wait_for(lambda: len(synced) >= 2, what="two times")
+    session.discard()
+    synced.clear()
+    session = Session(tmp_path, "episode_y", sync_period_s=0.0)
+    session.finish({})
+    assert synced == []
+
+
+def test_a_disk_that_refuses_to_sync_fails_the_episode(tmp_path: Path, monkeypatch) -> None:
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    session = Session(tmp_path, "episode_x", sync_period_s=0.01)
+    wait_for(lambda: session.error)
+    assert "cannot write the episode (Input/output error): check the disk" in session.error
+    session.write("/text", MESSAGE, 1, 1)
+    assert session.dropped == {"/text": 1}
+    with pytest.raises(BagError, match="Input/output error"):
+        session.finish({})
+
+
+def test_a_name_that_cannot_be_given_leaves_a_whole_bag(tmp_path: Path, monkeypatch) -> None:
+    session = Session(tmp_path, "episode_x")
+    session.add_topic(TOPIC)
+    session.write("/text", MESSAGE, 1, 1)
+    rename = Path.rename
+
+    def full(path: Path, target: Path) -> Path:
+        if target.name == "episode_x":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(BagError, match="No space left on device"):
+        session.finish({"task": "lift"})
+    assert messages(tmp_path / "episode_x.open" / "episode_x_0.mcap") == 1
+    assert (tmp_path / "episode_x.open" / "metadata.yaml").is_file()
 
 
 def test_discard_deletes(tmp_path: Path) -> None:
