@@ -3,6 +3,7 @@
 """Record demonstrations into one bag per episode. Recording starts and stops on request, never on launch.
 
 ros2 launch vla_bringup record.launch.py sim:=true operator:=scripted episodes:=10 output_dir:=outputs/bags
+ros2 launch vla_bringup record.launch.py robot_ip:=192.168.56.101 task:="fold the towel" operator_name:=ada
 """
 
 from launch import LaunchContext, LaunchDescription
@@ -19,13 +20,20 @@ def recording(context: LaunchContext):
         "operator:=scripted drives the simulated cell only; add sim:=true or record with operator:=person",
     )
     lockstep = sim and value(context, "clock") == "lockstep"
-    recorder = {
+    recorder: dict[str, object] = {
         "profile": str(path),
         "output_dir": value(context, "output_dir"),
         "task": value(context, "task") or profile.task,
+        "operator": value(context, "operator_name") or ("scripted" if scripted else ""),
+        "record_all": flag(context, "record_all"),
+        "record_from": value(context, "record_from"),
+        "on_missing_stream": value(context, "on_missing_stream"),
         "lockstep": lockstep,
         "use_sim_time": sim,
     }
+    for name in ("include", "exclude", "attachments"):
+        if words := value(context, name).split():
+            recorder[name] = words
     actions = [
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource(str(share() / "launch" / "robot.launch.py")),

@@ -92,6 +92,8 @@ class Streams:
         )
         for tap in found:
             self._node.get_logger().info(f"also recording {tap.name} ({tap.plan.type})")
+            if tap.stamped:
+                self._ticker.watch(tap.name)
         conflicts = self.taps.conflicts()
         for name, audit in self._controller.audits.items():
             audit.conflict = conflicts.get(name, "")
