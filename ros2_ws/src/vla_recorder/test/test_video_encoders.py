@@ -226,3 +226,11 @@ def test_probe_refuses_what_it_cannot_read(tmp_path: Path, capsys: pytest.Captur
     assert "no such folder" in capsys.readouterr().err
     assert probe.main(["--frames", "0"]) == 2
     assert "--frames 0: at least one is needed" in capsys.readouterr().err
+
+
+def test_hevc_is_refused_below_one_tree_block() -> None:
+    assert VideoSettings(vcodec="hevc").pixel_format(64, 64) == "yuv444p"
+    with pytest.raises(
+        VideoError, match=r"images of 96x48 px cannot be stored as hevc: libx265 writes outside its memory"
+    ):
+        VideoSettings(vcodec="hevc").pixel_format(96, 48)

@@ -30,7 +30,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     "synthetic": {"dtype": "bool", "shape": (1,), "names": None},
     "age.front": {"dtype": "float32", "shape": (1,), "names": None},
     FRONT: {"dtype": "video", "shape": (64, 96, 3), "names": ["height", "width", "channels"]},
-    WRIST: {"dtype": "video", "shape": (48, 48, 3), "names": ["height", "width", "channels"]},
+    WRIST: {"dtype": "video", "shape": (64, 64, 3), "names": ["height", "width", "channels"]},
 }
 DEPTH_FEATURE: dict[str, Any] = {
     "dtype": "video",

@@ -48,6 +48,10 @@ _FULL_CHROMA = ("h264", "hevc")
 _MAX_CRF = {"h264": 51, "hevc": 51, "av1": 63}
 
 
+_HEVC_SMALLEST_PX = 64
+"""One coding tree block; images of 40 or 48 px corrupt the heap with 4:4:4 chroma (x265 of PyAV 15.1)."""
+
+
 class VideoError(VlaError):
     """A video could not be written or does not hold what was put in."""
 
@@ -113,6 +117,11 @@ class VideoSettings:
         Raises:
             VideoError: The size cannot be encoded in the pixel format, or the codec has no such format.
         """
+        if self.vcodec == "hevc" and min(height, width) < _HEVC_SMALLEST_PX:
+            raise VideoError(
+                f"images of {height}x{width} px cannot be stored as hevc: libx265 writes outside its memory below "
+                f"{_HEVC_SMALLEST_PX} px; use --vcodec h264, or a larger `resize` for the camera in the profile"
+            )
         chosen = self.pix_fmt
         if chosen == "auto":
             small = min(height, width) < FULL_CHROMA_BELOW_PX and self.vcodec in _FULL_CHROMA
@@ -135,7 +144,8 @@ class VideoSettings:
         if self.vcodec == "h264":
             return common | {"crf": str(self.crf), "preset": self.preset, "bf": "0"}
         if self.vcodec == "hevc":
-            quiet = f"bframes=0:log-level=error:keyint={self.gop}"
+            # open-gop=0: a decoder that is sent to an open key frame may drop what follows it in a joined file.
+            quiet = f"bframes=0:open-gop=0:log-level=error:keyint={self.gop}"
             return common | {"crf": str(self.crf), "preset": self.preset, "x265-params": quiet}
         if self.vcodec == "av1":
             return common | {"crf": str(self.crf), "preset": self.preset}
