@@ -26,6 +26,7 @@ from vla_recorder.formats.columns import check_columns
 from vla_recorder.formats.image_episode import is_depth
 from vla_recorder.formats.npz_spec import SPEC_FILE, spec_of
 from vla_recorder.formats.stats import ImageHistogram, depth_unit
+from vla_recorder.media.stream_copy import CopyRefusedError
 
 EPISODE_PATH = "episodes/episode_{index:06d}.npz"
 ACTIONS, TIMESTAMPS, TASK, OBSERVATION = "actions", "timestamps", "task", "obs."
@@ -69,7 +70,7 @@ class _Frames:
 
     def add(self, image: NDArray[Any] | PacketReference) -> None:
         if isinstance(image, PacketReference):
-            raise DatasetError(f"{self.key}: npz holds pixels, no packets of a video; decode them")
+            raise CopyRefusedError("npz holds pixels, no packets of a video", self.key)
         if self.dtype is None:
             self.dtype = image.dtype
             if self._depth:
@@ -107,6 +108,7 @@ class NpzEpisodeWriter:
 
         Raises:
             DatasetError: An image is unlike the others of its camera.
+            CopyRefusedError: A packet came instead of an image.
         """
         for frames in self._frames:
             frames.add(images[frames.key])

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from vla_core.actions import ActionMap, apply_scale
+from vla_core.actions import ActionMap
 from vla_core.errors import VlaError, listing, nearest_name
 from vla_core.profile import Profile
+from vla_core.states import apply_scale
 
 SPEC_FILE = "spec.yaml"
 ACTION_TYPES = ("absolute", "delta")

@@ -21,6 +21,7 @@ from vla_recorder.formats.crc32c import crc32c
 from vla_recorder.formats.rlds_schema import JPEG, PNG, RAW, Camera
 from vla_recorder.formats.stats import ImageHistogram, depth_unit
 from vla_recorder.formats.tfrecord_example import field
+from vla_recorder.media.stream_copy import CopyRefusedError
 
 SPOOLS = "spools"
 MAX_RECORD = (1 << 31) - (1 << 24)
@@ -106,13 +107,12 @@ class RldsEpisodeWriter:
 
         Raises:
             DatasetError: An image has another size than the dataset, or the episode becomes too large.
+            CopyRefusedError: A packet came instead of an image.
         """
         for spool in self._spools:
             image = images[spool.camera.feature]
             if isinstance(image, PacketReference):
-                raise DatasetError(
-                    f"{spool.camera.feature}: RLDS holds JPEG images, no packets of a video; decode them"
-                )
+                raise CopyRefusedError("RLDS holds single pictures, no packets of a video", spool.camera.feature)
             spool.add(image)
 
     def finish(self, columns: Mapping[str, NDArray[np.generic]], task: str, about: Mapping[str, Any]) -> Episode:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from vla_core.actions import ActionMap
 from vla_core.errors import listing
-from vla_core.fields import joint_of
 from vla_core.frames import ACTION_KEY, IMAGE_PREFIX, STATE_KEY
+from vla_core.states import StateMap
 
 from vla_recorder.formats import embedding
 from vla_recorder.formats.base import DatasetError, Layout
@@ -146,11 +146,7 @@ def seed_joints(layout: Layout) -> SeedJoints:
         DatasetError: The state is not six joints of one arm and one gripper from 0 to 1.
     """
     profile = layout.profile
-    place: dict[str, tuple[int, Any]] = {}
-    names = [(field, spec.scale) for spec in profile.state for field in spec.fields]
-    for index, (field, scale) in enumerate(names):
-        if joint := joint_of(field):
-            place.setdefault(joint, (index, scale))
+    place = StateMap(profile).in_state
     groups = ActionMap(profile).groups
     arm = [joint for group in groups if not group.spec.is_gripper for joint in group.spec.joints]
     gripper = [joint for group in groups if group.spec.is_gripper for joint in group.spec.joints]

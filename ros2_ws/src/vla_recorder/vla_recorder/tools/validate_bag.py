@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Measure recorded episodes as they are, before a conversion filters anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from vla_core.errors import VlaError
+from vla_core.frames import IMAGE_PREFIX, STATE_KEY, Frame, Missing
+from vla_core.profile import Profile, load_profile, parse_profile
+
+from vla_recorder.bags.frames import BagFrames
+from vla_recorder.bags.reader import EpisodeBag, open_episode
+from vla_recorder.tools.validate_rules import (
+    ERROR,
+    WARNING,
+    EpisodeReport,
+    Finding,
+    ImageWatch,
+    RobotRules,
+    Thresholds,
+    check_offsets,
+    check_times,
+)
+
+_NOT_FINITE = "not_finite"
+
+
+def validate_bag(
+    folder: Path, thresholds: Thresholds, *, profile: Path | None = None, images: bool = True
+) -> EpisodeReport:
+    """Return what a person should know of a recording before converting it.
+
+    Args:
+        folder: The episode.
+        thresholds: What is still all right.
+        profile: Read it with this profile; with its own if None.
+        images: Whether pictures are looked at.
+    """
+    report = EpisodeReport(folder.name)
+    try:
+        bag = open_episode(folder)
+        _Bag(bag, _profile(bag, profile), thresholds, report, images).check()
+    except VlaError as error:
+        report.add([Finding("readable", ERROR, str(error))])
+    return report
+
+
+def _profile(bag: EpisodeBag, given: Path | None) -> Profile:
+    if given is not None:
+        return load_profile(given)
+    text = bag.get("profile")
+    if not text:
+        raise VlaError(f"{bag.folder}: the bag carries no robot profile; give the one that fits with --profile")
+    return parse_profile(text, f"profile in {bag.folder}")
+
+
+class _Bag:
+    """One pass over a recording."""
+
+    def __init__(
+        self, bag: EpisodeBag, profile: Profile, thresholds: Thresholds, report: EpisodeReport, images: bool
+    ) -> None:
+        self._frames = BagFrames(bag, profile, profile.fps)
+        self._profile = profile
+        self._thresholds = thresholds
+        self._report = report
+        self._images = images
+        self._watches = {name: ImageWatch(name, thresholds) for name in profile.camera_names}
+        self._ages: dict[str, list[float]] = {}
+        self._states: list[Any] = []
+        self._stamps: list[int] = []
+        self._missing = Counter[tuple[str, str]]()
+        self._details: dict[tuple[str, str], str] = {}
+
+    def check(self) -> None:
+        for frame in self._frames:
+            if isinstance(frame, Missing):
+                key = (frame.stream, frame.reason)
+                self._missing[key] += 1
+                self._details.setdefault(key, frame.detail)
+            else:
+                self._add(frame)
+        self._report.rows = len(self._stamps)
+        self._report.add(self._missing_frames())
+        self._report.add(Finding("non_monotonic_time", WARNING, text) for text in self._frames.warnings)
+        if not self._stamps:
+            self._report.add([Finding("shape", ERROR, "not one frame can be built")])
+            return
+        stamps = np.array(self._stamps, np.int64)
+        self._report.add(check_times((stamps - stamps[0]) * 1e-9, self._profile.fps, self._thresholds))
+        self._check_offsets()
+        self._check_robot_and_images()
+
+    def _add(self, frame: Frame) -> None:
+        self._stamps.append(frame.t_ns)
+        self._states.append(frame.state64)
+        for key, age in frame.ages_s.items():
+            self._ages.setdefault(key, []).append(age)
+        if self._images:
+            for name, watch in self._watches.items():
+                watch.add(frame.images[name])
+
+    def _missing_frames(self) -> list[Finding]:
+        found = []
+        for (stream, reason), count in self._missing.items():
+            rule, level = ("nan", ERROR) if reason == _NOT_FINITE else ("missing_frame", WARNING)
+            text = f"{count} ticks without a frame: {self._details[stream, reason]}"
+            found.append(Finding(rule, level, text, count))
+        return found
+
+    def _check_offsets(self) -> None:
+        robot = next((np.array(ages) for key, ages in self._ages.items() if key.startswith(STATE_KEY)), None)
+        for name in self._watches:
+            ages = self._ages.get(IMAGE_PREFIX + name)
+            if robot is None or ages is None:
+                self._report.unchecked["camera_offset"] = "the profile has no state"
+            else:
+                self._report.add(check_offsets(name, np.array(ages) - robot, self._thresholds))
+
+    def _check_robot_and_images(self) -> None:
+        rules = RobotRules(self._profile)
+        states = np.stack(self._states)
+        self._report.unchecked |= rules.unchecked
+        self._report.add(rules.check(states, self._thresholds))
+        if not self._images:
+            self._report.unchecked |= dict.fromkeys(("frozen_image", "black_image"), "--no-images")
+            return
+        joints = rules.positions(states)
+        for watch in self._watches.values():
+            self._report.add(watch.findings(joints))
