@@ -47,6 +47,7 @@ def with_meta(root: Path, count: int) -> None:
         attachments = own / f"attachments/episode_{index:06d}"
         attachments.mkdir(parents=True)
         (attachments / "scene.xml").write_text(f"{root.name} {index}")
+        (attachments / "episode_000000.txt").write_text("a name of its own")
 
 
 def statistics(root: Path) -> dict:
@@ -80,6 +81,9 @@ def test_merge_is_the_dataset_that_one_conversion_would_give(tmp_path: Path) -> 
     own = both / "meta/vla"
     assert json.loads((own / "episodes/episode_000002.json").read_text()) == {"episode_index": 2, "bag": "b_0"}
     assert (own / "attachments/episode_000002/scene.xml").read_text() == "b 0"
+    assert sorted(path.name for path in (own / "attachments").rglob("*")) == sorted(
+        [f"episode_{index:06d}" for index in range(3)] + ["scene.xml", "episode_000000.txt"] * 3
+    )
     assert json.loads((own / "sources/001/report.json").read_text()) == {"output": "b"}
     assert not (own / "report.json").exists()
     assert (own / "profile.yaml").read_text() == PROFILE

@@ -101,8 +101,8 @@ def _copy_own_files(source: DatasetSource, index: int, root: Path, number: int) 
     """Copy what belongs to one episode under its new number."""
     old, new = f"episode_{index:06d}", f"episode_{number:06d}"
     for path in source.own_files(index):
-        if any(part.startswith(old) for part in path.relative_to(source.root).parts[:-1]) or not path.exists():
-            continue
+        if any(part.startswith("episode_") for part in path.relative_to(source.root).parts[:-1]):
+            continue  # inside the folder of an episode, which is copied as a whole
         target = root / path.relative_to(source.root).with_name(path.name.replace(old, new, 1))
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from vla_core.errors import VlaError
 
-from vla_recorder.convert.staging import staged
 from vla_recorder.formats.base import DatasetError
 from vla_recorder.formats.lerobot_source import DatasetSource
 from vla_recorder.tools.edit import check_alike, write_selection
+from vla_recorder.tools.staged import staged
 
 EXIT_OK, EXIT_FAILURE = 0, 1
 _EXAMPLE = """example:
@@ -37,7 +37,7 @@ def merge(roots: Sequence[Path], output: Path, *, overwrite: bool = False) -> in
     sources = [DatasetSource(root) for root in roots]
     check_alike(sources)
     selection = [(source, index) for source in sources for index in range(len(source.episodes))]
-    with staged(output, force=overwrite) as root:
+    with staged(output, overwrite=overwrite) as root:
         write_selection(root, selection, {"tool": "merge"})
     return len(selection)
 

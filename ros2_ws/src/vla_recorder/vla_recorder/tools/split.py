@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from vla_core.errors import VlaError
 
-from vla_recorder.convert.staging import check_output, staged
 from vla_recorder.formats.base import DatasetError
 from vla_recorder.formats.lerobot_source import DatasetSource
 from vla_recorder.tools.edit import write_selection
+from vla_recorder.tools.staged import check_output, staged
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
 _SUM_TOLERANCE = 1e-6
@@ -85,9 +85,9 @@ def split(
     source = DatasetSource(dataset)
     chosen = assign(len(source.episodes), parts, seed)
     for name in chosen:
-        check_output((output / name).absolute(), overwrite)
+        check_output((output / name).absolute(), overwrite=overwrite)
     for name, episodes in chosen.items():
-        with staged(output / name, force=overwrite) as root:
+        with staged(output / name, overwrite=overwrite) as root:
             about = {"tool": "split", "part": name, "fractions": dict(parts), "seed": seed}
             write_selection(root, [(source, index) for index in episodes], about)
     return chosen
