@@ -33,6 +33,9 @@ setup(
             "to_bag = vla_recorder.tools.to_bag:main",
             "probe_encoders = vla_recorder.media.probe:main",
             "inspect = vla_recorder.tools.inspect:main",
+            "validate = vla_recorder.tools.validate:main",
+            "norms = vla_recorder.tools.norms:main",
+            "export_registration = vla_recorder.tools.export_registration:main",
         ]
     },
 )
