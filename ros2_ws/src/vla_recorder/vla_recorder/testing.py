@@ -48,6 +48,7 @@ record_topics:
 
 IMAGE = "sensor_msgs/msg/Image"
 JOINT_STATE = "sensor_msgs/msg/JointState"
+EPISODE_EVENT = "vla_msgs/msg/EpisodeEvent"
 _BAR = "=" * 80
 _HEADER = f"{_BAR}\nMSG: std_msgs/Header\nbuiltin_interfaces/Time stamp\nstring frame_id\n"
 _TIME = f"{_BAR}\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
@@ -56,18 +57,20 @@ DEFINITIONS = {
     f"uint8[] data\n{_HEADER}{_TIME}",
     JOINT_STATE: "std_msgs/Header header\nstring[] name\nfloat64[] position\nfloat64[] velocity\nfloat64[] effort\n"
     f"{_HEADER}{_TIME}",
+    EPISODE_EVENT: f"builtin_interfaces/Time stamp\nuint8 phase\nstring episode_uuid\nstring label\nbool paused\n{_TIME}",
 }
 _NS = 1_000_000_000
 
 
 class Event(NamedTuple):
-    """One message on its way to a recorder: topic, receive time [ns], message, its CDR bytes."""
+    """One message on its way to a recorder: topic, receive time [ns], stamp [ns], message, its CDR bytes, its type."""
 
     topic: str
     receive_ns: int
     stamp_ns: int
     message: SimpleNamespace
     data: bytes
+    type: str = JOINT_STATE
 
 
 class _Cdr:
@@ -145,7 +148,22 @@ def image(topic: str, receive_ns: int, stamp_ns: int, pixels: NDArray[np.uint8])
         step=3 * width,
         data=data,
     )
-    return Event(topic, receive_ns, stamp_ns, message, cdr.bytes())
+    return Event(topic, receive_ns, stamp_ns, message, cdr.bytes(), IMAGE)
+
+
+def episode_event(topic: str, t_ns: int, phase: int) -> Event:
+    """Return a change of phase on its way."""
+    cdr = _Cdr()
+    cdr.number("i", t_ns // _NS)
+    cdr.number("I", t_ns % _NS)
+    cdr.number("B", phase)
+    cdr.string("episode")
+    cdr.string("test")
+    cdr.number("B", 0)
+    message = SimpleNamespace(
+        stamp=_header(t_ns, "").stamp, phase=phase, episode_uuid="episode", label="test", paused=False
+    )
+    return Event(topic, t_ns, t_ns, message, cdr.bytes(), EPISODE_EVENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,8 +233,7 @@ def write_episode(
     """Write events as a closed episode, as the recorder does, and return its folder."""
     writer = BagWriter(folder, folder.name)
     for event in events:
-        kind = IMAGE if hasattr(event.message, "encoding") else JOINT_STATE
-        writer.add_topic(TopicInfo(name=event.topic, type=kind, definition=DEFINITIONS[kind]))
+        writer.add_topic(TopicInfo(name=event.topic, type=event.type, definition=DEFINITIONS[event.type]))
         writer.write(event.topic, event.data, event.receive_ns, event.stamp_ns)
     values = EpisodeMeta(
         episode_uuid=meta.pop("episode_uuid", folder.name),

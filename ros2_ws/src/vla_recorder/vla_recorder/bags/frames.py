@@ -25,8 +25,13 @@ _GRACE_NS = to_ns(0.5)
 """How far a silent stream may hold up the others; less than what the frame builder remembers."""
 _CLOCK_STEP_NS = to_ns(2.0)
 """A stamp that is farther than this from where its stream's stamps were is no jitter: a clock was set."""
-_PAUSE_NS = to_ns(60.0)
-"""Sensors that are silent for longer do not belong to one demonstration."""
+_PAUSE_NS = to_ns(5.0)
+"""When every stream is this far past a tick, the recording paused: nothing in memory is old enough for the tick."""
+_LONGEST_PAUSE_NS = to_ns(3600.0)
+"""What comes later than this does not belong to the same demonstration; more likely, a clock was set."""
+
+PAUSE = "recording: pause"
+"""Reason for ticks without a frame: the recorder recorded nothing, because it waited for the operator or a stream."""
 
 
 class BagFrames:
@@ -77,6 +82,7 @@ class BagFrames:
             if camera.name in references
         }
         self._clock = _Clock()
+        self._pause_ticks = 0
         self.t0_ns = 0
         self.first_ns = 0
 
@@ -103,6 +109,9 @@ class BagFrames:
                 self.first_ns, self.t0_ns = min(oldest.values()), max(oldest.values())
                 index = 0
             first, last = min(newest.values()), max(newest.values())
+            while tick_ns(self.t0_ns, index, self._fps) + _PAUSE_NS < first:
+                yield self._paused(index)
+                index += 1
             while (tick := tick_ns(self.t0_ns, index, self._fps) + lookahead) <= first or tick + _GRACE_NS <= last:
                 yield self.builder.sample(tick - lookahead)
                 index += 1
@@ -115,7 +124,7 @@ class BagFrames:
     @property
     def dropped(self) -> dict[str, int]:
         """Ticks without a frame, by ``"<stream>: <reason>"``."""
-        return self.builder.dropped
+        return {**self.builder.dropped, **({PAUSE: self._pause_ticks} if self._pause_ticks else {})}
 
     @property
     def warnings(self) -> list[str]:
@@ -152,6 +161,12 @@ class BagFrames:
                     self.builder.push(stream.key, log_ns, message)
                     yield stream.key
 
+    def _paused(self, index: int) -> Missing:
+        self._pause_ticks += 1
+        seconds = to_s(tick_ns(self.t0_ns, index, self._fps) - self.t0_ns)
+        stream, reason = PAUSE.split(": ")
+        return Missing(stream, reason, f"nothing was recorded {seconds:.3f} s after the first frame and later")
+
     def _add_event(self, log_ns: int, event: Any) -> None:
         began = time_ns(event.stamp) or log_ns
         self._phases.append((began, int(event.phase)))
@@ -184,10 +199,10 @@ class _Clock:
         """Return whether the recorder's clock went on as a clock does."""
         before = self._newest_ns
         self._newest_ns = log_ns if before is None else max(before, log_ns)
-        if before is None or -_CLOCK_STEP_NS <= log_ns - before <= _PAUSE_NS:
+        if before is None or -_CLOCK_STEP_NS <= log_ns - before <= _LONGEST_PAUSE_NS:
             return True
         step = to_s(log_ns - before)
-        how = f"jumped back by {-step:.3f} s" if step < 0 else f"shows a pause of {step:.3f} s"
+        how = f"jumped back by {-step:.3f} s" if step < 0 else f"jumped ahead by {step:.3f} s"
         self._cut = f"the recorder's clock {how} at {to_s(before):.3f} s; what follows is left out"
         return False
 

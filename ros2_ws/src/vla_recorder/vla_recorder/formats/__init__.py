@@ -75,7 +75,8 @@ def _value(name: str, field: dataclasses.Field[Any], text: str) -> Any:
         raise FormatError(
             f"--format-option {field.name}={text}: format '{name}' takes one of {listing(map(str, choices))}"
         )
-    kind = type(field.default)
+    default: Any = field.default
+    kind = type(default)
     if kind is bool:
         if text not in ("true", "false"):
             raise FormatError(f"--format-option {field.name}={text}: format '{name}' takes true or false")
