@@ -289,6 +289,29 @@ def test_keyframes_are_known_without_decoding(form):
     assert packet_of(message("ffmpeg", form, 3)).number == 103
 
 
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize(("matrix", "stated"), [("ITU601", 5), ("ITU601", 2), ("ITU709", 1)])
+def test_colours_are_those_that_the_stream_states(matrix, stated, full_range):
+    quarters = np.zeros((*SIZE, 3), np.uint8)
+    quarters[:24], quarters[24:] = (220, 30, 40), (30, 200, 40)
+    quarters[:, 32:] //= 2
+    context = av.CodecContext.create("libx264", "w")
+    context.height, context.width, context.pix_fmt, context.time_base = *SIZE, "yuv444p", Fraction(1, RATE)
+    context.options = {"qp": "0", "x264-params": "bframes=0"}
+    context.colorspace, context.color_range = stated, 2 if full_range else 1
+    # The equations of the two standards, without a library.
+    kr, kb = {"ITU601": (0.299, 0.114), "ITU709": (0.2126, 0.0722)}[matrix]
+    red, green, blue = np.moveaxis(quarters / 255.0, 2, 0)
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
+    chroma = [(blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)]
+    ends = (0, 255, 255) if full_range else (16, 219, 224)
+    planes = np.stack([ends[0] + ends[1] * luma, *(128 + ends[2] * part for part in chroma)])
+    picture = av.VideoFrame.from_ndarray(np.rint(planes).clip(0, 255).astype(np.uint8), "yuv444p")
+    data = b"".join(bytes(packet) for packet in [*context.encode(picture), *context.encode(None)])
+    found = VideoDecoder(RATE).picture([VideoPacket(T0_NS, 1, message("foxglove", "h264", 0, data))])
+    assert np.abs(found.astype(int) - quarters).max() <= 2
+
+
 def test_what_is_no_packet_is_named():
     with pytest.raises(
         DecoderError, match="video format 'mpeg4' is not supported; supported: h264, h265, hevc, av1, vp9"

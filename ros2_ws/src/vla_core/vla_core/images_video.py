@@ -23,6 +23,9 @@ from vla_core.stamps import to_ns
 from vla_core.video_packets import Continuity, Packet, packet_of
 
 _NO_B_FRAMES = "let the camera's encoder send none (max_b_frames 0)"
+# Matrix coefficients of ITU-T H.273 to the names of swscale: RGB, BT.709, unspecified, FCC, two spellings of BT.601.
+_MATRICES = {0: "DEFAULT", 1: "ITU709", 2: "DEFAULT", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M"}
+_FULL_RANGE = 2
 
 
 @lru_cache(maxsize=1)
@@ -101,7 +104,7 @@ class VideoDecoder:
                 picture = self._decode(item)
             if picture is None:  # pragma: no cover - callers remember pictures and do not ask twice
                 raise LostReferenceError("this picture was decoded before")
-            return np.asarray(picture.to_ndarray(format="rgb24"))
+            return _rgb(picture)
 
     def _next(self, run: Sequence[VideoPacket]) -> int | None:
         """Return the index of the first packet that is not decoded yet; None if the decoder did something else."""
@@ -157,6 +160,23 @@ class VideoDecoder:
 
     def _lost(self, why: str) -> LostReferenceError:
         return LostReferenceError(f"the picture cannot be decoded until the next keyframe: {why}")
+
+
+def _rgb(picture: Any) -> NDArray[np.uint8]:
+    """Return a decoded picture as ``(H, W, 3)`` uint8 RGB, by the colour matrix and range that the stream states (BT.601, limited)."""
+    if picture.colorspace not in _MATRICES:
+        raise DecoderError(
+            f"the video's colour matrix {picture.colorspace} (ITU-T H.273) is not supported; let the camera send BT.601 or BT.709"
+        )
+    # PyAV takes the source's matrix and range for the target too where that is not named, and then applies neither.
+    pixels: NDArray[np.uint8] = picture.to_ndarray(
+        format="rgb24",
+        src_colorspace=_MATRICES[picture.colorspace],
+        dst_colorspace="DEFAULT",
+        src_color_range="JPEG" if picture.color_range == _FULL_RANGE else "MPEG",
+        dst_color_range="MPEG",
+    )
+    return pixels
 
 
 def _open(codec: str) -> Any:
