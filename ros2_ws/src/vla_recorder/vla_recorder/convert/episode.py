@@ -15,6 +15,7 @@ from vla_core.frames import IMAGE_PREFIX, Frame, Missing, skew_s
 from vla_core.profile import Profile, parse_profile
 from vla_core.report import stream_summary
 
+from vla_recorder.bags.attachments import export_attachments
 from vla_recorder.bags.frames import BagFrames
 from vla_recorder.bags.reader import EpisodeBag
 from vla_recorder.convert.job import Job
@@ -68,7 +69,7 @@ def convert_episode(job: Job, work_dir: Path, bag: EpisodeBag, bag_sha256: str) 
         warnings=[*notes, *([bag.damage] if bag.damage else []), *reading.frames.warnings],
         damage=bag.damage,
         streams=reading.streams(),
-        attachments=_save_attachments(bag, work_dir / ATTACHMENTS),
+        attachments=export_attachments(bag, work_dir / ATTACHMENTS),
         ages_s={key: np.array(ages, np.float32) for key, ages in reading.ages.items()},
         skew_s=np.array(reading.skews, np.float32),
         lead_s=(reading.frames.t0_ns - reading.frames.first_ns) * 1e-9,
@@ -161,16 +162,3 @@ class _Reading:
             key: {**counts, "rate_hz": round(counts["pushed"] / seconds, 3)}
             for key, counts in stream_summary(self.frames.builder).items()
         }
-
-
-def _save_attachments(bag: EpisodeBag, folder: Path) -> list[str]:
-    """Write the files that travel with an episode and return their names."""
-    names = []
-    for attachment in bag.attachments():
-        target = (folder / attachment.name).resolve()
-        if not target.is_relative_to(folder.resolve()) or target == folder.resolve():
-            raise BagError(f"{bag.folder}: the attachment {attachment.name!r} would be written outside of its folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(attachment.data)
-        names.append(attachment.name)
-    return names
