@@ -137,14 +137,14 @@ def test_openpi_keys_are_a_choice(tmp_path: Path) -> None:
     assert keys == {FRONT: "image", WRIST: "wrist_image", STATE: "state", "action": "actions"}
     with pytest.raises(DatasetError, match=r"there is no camera 'left'; names: front, wrist, state, action"):
         OpenPi(image_keys="left=base_rgb").keys(layout())
-    with pytest.raises(DatasetError, match=r"--image-keys: 'wrist_rgb' names more than one column"):
+    with pytest.raises(DatasetError, match=r"image_keys: 'wrist_rgb' names more than one column"):
         OpenPi(image_keys="front=wrist_rgb").keys(layout())
     with pytest.raises(DatasetError, match=r"'front' is not CAMERA=KEY; give front=base_rgb,wrist=wrist_rgb"):
         OpenPi(image_keys="front")
     with pytest.raises(DatasetError, match=r"quality 0 is outside 1\.\.100"):
         OpenPi(quality=0)
     side = {"observation.images.side": FEATURES[FRONT], STATE: FEATURES[STATE], "action": FEATURES["action"]}
-    with pytest.raises(DatasetError, match="camera 'side' has no key; add side=<key> to --image-keys"):
+    with pytest.raises(DatasetError, match="camera 'side' has no key; add side=<key> to --format-option image_keys"):
         OpenPi().dataset_writer(tmp_path, layout(side))
 
 

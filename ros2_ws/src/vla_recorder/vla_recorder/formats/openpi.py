@@ -90,12 +90,14 @@ class OpenPi:
         known = (*cameras, "state", "action")
         unknown = sorted(set(given) - set(known))
         if unknown:
-            raise DatasetError(f"--image-keys: there is no camera {unknown[0]!r}; names: {', '.join(known)}")
+            raise DatasetError(
+                f"--format-option image_keys: there is no camera {unknown[0]!r}; names: {', '.join(known)}"
+            )
         names = {**{camera: DEFAULT_KEYS.get(camera, "") for camera in cameras}, **given}
         nameless = [camera for camera in cameras if not names[camera]]
         if nameless:
             raise DatasetError(
-                f"--format {self.name}: camera {nameless[0]!r} has no key; add {nameless[0]}=<key> to --image-keys"
+                f"--format {self.name}: camera {nameless[0]!r} has no key; add {nameless[0]}=<key> to --format-option image_keys=..."
             )
         result = {cameras[camera]: names[camera] for camera in cameras}
         result[STATE_KEY] = names.get("state", "state")
@@ -103,7 +105,7 @@ class OpenPi:
         taken = [*result.values(), *(name for name in layout.features if name not in result)]
         double = sorted({name for name in taken if taken.count(name) > 1})
         if double:
-            raise DatasetError(f"--image-keys: {double[0]!r} names more than one column")
+            raise DatasetError(f"--format-option image_keys: {double[0]!r} names more than one column")
         return result
 
 
@@ -112,7 +114,9 @@ def _pairs(text: str) -> dict[str, str]:
     for part in filter(None, text.split(",")):
         name, separator, key = (piece.strip() for piece in part.partition("="))
         if not separator or not name or not key:
-            raise DatasetError(f"--image-keys {text}: {part!r} is not CAMERA=KEY; give front=base_rgb,wrist=wrist_rgb")
+            raise DatasetError(
+                f"--format-option image_keys={text}: {part!r} is not CAMERA=KEY; give front=base_rgb,wrist=wrist_rgb"
+            )
         result[name] = key
     return result
 
