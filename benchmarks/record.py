@@ -103,8 +103,8 @@ def with_recorder(scenario: str, options: argparse.Namespace, folder: Path) -> d
 
     def stop() -> tuple[Path, str]:
         answer = operator.stop()
-        if answer is None:
-            raise RuntimeError(f"the recorder did not answer the stop request; it said: {program.said}")
+        if answer is None or not answer.bag_path:
+            raise RuntimeError(f"the recorder answered {answer} to the stop request; it said: {program.said}")
         return Path(answer.bag_path), "" if answer.success else answer.message
 
     try:
