@@ -36,7 +36,14 @@ WAYS = (*_OURS, "lerobot_default", "lerobot_streaming", *_FLOORS)
 
 def modules(way: str) -> list[str]:
     """Return what a way imports; imported before the clock starts, because a run of many episodes pays it once."""
-    reading = ["av", "vla_recorder.bags.frames", "vla_recorder.bags.reader", "vla_core.images_compressed", "cv2"]
+    reading = [
+        "av",
+        "vla_recorder.bags.frames",
+        "vla_recorder.bags.reader",
+        "vla_core.images_compressed",
+        "cv2",
+        "pandas",
+    ]
     if way in _OURS:
         return [*reading, "vla_recorder.convert.command"]
     if way in _FLOORS:
