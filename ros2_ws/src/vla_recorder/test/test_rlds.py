@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from vla_recorder.formats.base import DatasetError
-from vla_recorder.formats.rlds import STATE64_KEY, Rlds, dataset_name
+from vla_recorder.formats.base import STATE64_KEY, DatasetError
+from vla_recorder.formats.rlds import Rlds, dataset_name
 from vla_recorder.formats.tfrecord import read_records
 from vla_recorder.formats.tfrecord_example import parse_example
 from vla_recorder.testing_rows import PROFILE, layout, rows, write_rows

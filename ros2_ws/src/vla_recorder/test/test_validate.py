@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from vla_recorder.formats.base import STATE64_KEY
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.npz import Npz
 from vla_recorder.formats.npz_spec import load_spec
-from vla_recorder.formats.rlds import STATE64_KEY, Rlds
+from vla_recorder.formats.rlds import Rlds
 from vla_recorder.testing import Scene, joint_state, scene_events, small_profile, write_episode
 from vla_recorder.testing_rows import PROFILE, layout, rows, write_rows
 from vla_recorder.tools.validate import main

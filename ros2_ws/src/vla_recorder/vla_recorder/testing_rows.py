@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vla_core.profile import parse_profile
 
-from vla_recorder.formats.base import DatasetFormat, Layout
-from vla_recorder.formats.rlds import STATE64_KEY
+from vla_recorder.formats.base import STATE64_KEY, DatasetFormat, Layout
 from vla_recorder.media.video import VideoSettings
 
 PROFILE = """\

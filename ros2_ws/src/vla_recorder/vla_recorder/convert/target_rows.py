@@ -17,7 +17,7 @@ from vla_recorder.convert.job import AGE_PREFIX, PHASE_KEY, SKEW_KEY, STAMP_KEY,
 from vla_recorder.convert.joints import Robot
 from vla_recorder.convert.result import TargetResult
 from vla_recorder.convert.targets import Row, Target, pipeline, segments
-from vla_recorder.formats.base import EpisodeWriter, Layout
+from vla_recorder.formats.base import STATE64_KEY, EpisodeWriter, ExactState, Layout
 
 MIN_ROWS = 2
 """Fewer rows show no motion, and a policy could not learn a step from them."""
@@ -99,6 +99,8 @@ class TargetRows:
             PHASE_KEY: np.array([row.phase for row in self._rows], np.int64),
             SYNTHETIC_KEY: np.array([row.synthetic for row in self._rows], np.bool_),
         }
+        if isinstance(self._job.format, ExactState) and self._job.format.exact_state:
+            columns[STATE64_KEY] = states
         for key in self._layout.features:
             if key.startswith(AGE_PREFIX):
                 stream = key.removeprefix(AGE_PREFIX)

@@ -32,6 +32,9 @@ from vla_core.profile import Profile
 from vla_recorder.convert.rows import Episode
 from vla_recorder.media.video import VideoSettings
 
+STATE64_KEY = "observation.state64"
+"""Column (N, n) float64 for the formats that ask for it (`ExactState`); it is no feature."""
+
 
 class DatasetError(VlaError):
     """The dataset cannot be written as asked."""
@@ -132,6 +135,15 @@ class DatasetFormat(Protocol):
 
     def dataset_writer(self, root: Path, layout: Layout) -> DatasetWriter:
         """Return the writer of the dataset; `root` is empty or absent."""
+
+
+@runtime_checkable
+class ExactState(Protocol):
+    """A format that takes differences of states, and so may want them before their cast to float32."""
+
+    @property
+    def exact_state(self) -> bool:
+        """Whether the columns of an episode shall also hold `STATE64_KEY`."""
 
 
 @runtime_checkable

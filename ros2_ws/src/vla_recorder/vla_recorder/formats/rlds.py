@@ -22,7 +22,7 @@ from vla_core.frames import STATE_KEY
 
 from vla_recorder.convert.rows import Episode
 from vla_recorder.formats import rlds_schema
-from vla_recorder.formats.base import DatasetError, Layout
+from vla_recorder.formats.base import STATE64_KEY, DatasetError, Layout
 from vla_recorder.formats.columns import check_columns
 from vla_recorder.formats.embedding import Embedder, make_embedder
 from vla_recorder.formats.rlds_episode import MAX_RECORD, SPOOLS, RldsEpisodeWriter
@@ -31,8 +31,6 @@ from vla_recorder.formats.tfrecord_example import Entry, example, floats, ints, 
 
 VERSION = "1.0.0"
 SPLIT = "train"
-STATE64_KEY = "observation.state64"
-"""Optional column: the state in float64. With it the differences of the seed schema are exact before their cast."""
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _MB = 1_000_000
 _UNFINISHED = ".unfinished"
@@ -94,6 +92,11 @@ class Rlds:
             raise DatasetError(
                 f"dataset '{self.dataset}': tensorflow_datasets wants a letter, then letters, digits and _"
             )
+
+    @property
+    def exact_state(self) -> bool:
+        """Whether differences of states are stored, which shall be exact before their cast."""
+        return self.schema == "seed"
 
     def cameras(self, layout: Layout) -> tuple[rlds_schema.Camera, ...]:
         """Return the cameras that are stored.
