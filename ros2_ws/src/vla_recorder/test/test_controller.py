@@ -193,7 +193,11 @@ def test_a_skill_that_fails_waits_for_the_operator_and_goes_on(rig: Rig) -> None
     rig.target = 0.2
     rig.run(1.0)
     assert rig.phase == CORRECTION
-    controller.set_phase(SKILL_RESUME, "button")
+    with pytest.raises(
+        EpisodeError, match="skill 'insert_cpu' cannot go on where 'insert_ram' was interrupted: resume"
+    ):
+        controller.set_phase(SKILL_RESUME, "button", "insert_cpu")
+    controller.set_phase(SKILL_RESUME, "button", "insert_ram")
     rig.run(1.0)
     controller.annotate("slipped", {"grasp_verified": "false", "grasp_actual": "85"})
     controller.annotate("second try", {})

@@ -73,13 +73,17 @@ def test_discarded_episodes_come_back_until_the_next_one_is_saved(bench, tmp_pat
     back = bench.call(LabelEpisode, "label", label=Label.UNDO)
     assert (back.success, back.outcome, back.bag_path) == (True, "unknown", str(bags / aside.name))
     assert len(read_bag(Path(back.bag_path))[1]["/joint_states"]) > 2
-    assert (custom(back.bag_path)["discarded"], custom(back.bag_path)["outcome"]) == ("false", "unknown")
+    assert (custom(back.bag_path)["termination"], custom(back.bag_path)["outcome"]) == ("stopped", "unknown")
     second = record(bench)
     discarded = bench.call(LabelEpisode, "label", label=Label.DISCARD)
     assert not second.exists()
+    assert (custom(discarded.bag_path)["termination"], custom(discarded.bag_path)["outcome"]) == (
+        "discarded",
+        "success",
+    )
     assert Path(discarded.bag_path).is_dir()
     assert bench.call(LabelEpisode, "label", label=Label.UNDO).outcome == "success"
-    assert second.is_dir()
+    assert custom(second)["termination"] == "stopped"
     assert bench.call(LabelEpisode, "label", label=Label.DISCARD).success
     third = record(bench)
     assert not Path(discarded.bag_path).exists(), "gone when the next episode is saved"

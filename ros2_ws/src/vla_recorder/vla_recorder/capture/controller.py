@@ -242,12 +242,13 @@ class Controller:
 
         Raises:
             RecordError: No episode is open.
-            EpisodeError: The phase may not follow the current one.
+            EpisodeError: The phase may not follow the current one, or another skill is to be resumed.
         """
         with self._lock:
             episode = self._require_open()
             if phase == IDLE:
                 raise EpisodeError("IDLE is no phase to set: stop or discard the episode instead")
+            episode.check_skill(phase, skill)
             if phase != episode.phases.phase:
                 self._enter(episode, phase, label, self._now_ns())
             if skill:
@@ -353,7 +354,7 @@ class Controller:
         self._publish_event(episode.enter(IDLE, TERMINATIONS[termination], now))
         episode.log.end(now, episode.session.messages)
         self._open = None
-        session = episode.session
+        session, about = episode.session, episode.about
         path, warnings = None, () if episode.first_ns else unmoved(self._motion.topics)
         try:
             if not episode.first_ns and not session.error:
@@ -376,19 +377,19 @@ class Controller:
                     )
                 )
                 self.disk.learn(session.payload_bytes, path)
-                self.shelf.add(episode.about.uuid, path, OUTCOMES[outcome], episode.notes)
+                self.shelf.add(about.uuid, path, OUTCOMES[outcome], TERMINATIONS[termination], episode.notes)
         except BagError as error:
             termination, reason = Result.TERMINATION_ERROR, str(error)
             path = path or session.folder
         return Closed(
-            uuid=episode.about.uuid,
+            uuid=about.uuid,
             termination=termination,
             outcome=outcome,
             error_code=Result.CANNOT_WRITE if reason else Result.NONE,
             error_msg=reason,
             path=path,
             messages=session.messages,
-            duration_s=(now - episode.about.start_ns) / _NS,
+            duration_s=(now - about.start_ns) / _NS,
             warnings=warnings,
         )
 

@@ -71,6 +71,7 @@ class Saved:
         path: Its folder now.
         label: One of `LABELS`.
         outcome: Its outcome in the metadata, kept while it is discarded.
+        termination: Why it ended; ``discarded`` in the metadata while it is.
         notes: What was written down about it.
     """
 
@@ -78,6 +79,7 @@ class Saved:
     path: Path
     label: str
     outcome: str
+    termination: str
     notes: str
 
 
@@ -105,14 +107,22 @@ class Shelf:
         """Episodes that are not discarded."""
         return sum(saved.label != DISCARDED for saved in self._saved.values())
 
-    def add(self, uuid: str, path: Path, outcome: str, notes: str = "") -> Saved:
+    def add(self, uuid: str, path: Path, outcome: str, termination: str = "stopped", notes: str = "") -> Saved:
         """Take note of an episode that was saved; those that were discarded before are now gone for good.
+
+        Args:
+            uuid: Identifies it.
+            path: Its folder.
+            outcome: One of `OUTCOMES`.
+            termination: Why it ended; an episode that ends discarded is ``stopped`` when it comes back.
+            notes: Of the episode.
 
         Raises:
             BagError: The discarded ones cannot be deleted.
         """
         self.purge()
-        saved = Saved(uuid, path, outcome, outcome, notes)
+        kept = "stopped" if termination == DISCARDED else termination
+        saved = Saved(uuid, path, outcome, outcome, kept, notes)
         self._saved[uuid] = saved
         if outcome != OUTCOMES[0]:
             self._history.append((uuid, OUTCOMES[0]))
@@ -193,10 +203,10 @@ class Shelf:
     def _apply(self, saved: Saved, label: str) -> None:
         changes = {"labelled_at": datetime.now(UTC).isoformat(timespec="seconds")}
         if label == DISCARDED:
-            rewrite_metadata(saved.path, {**changes, "discarded": "true"})
+            rewrite_metadata(saved.path, {**changes, "termination": DISCARDED})
             self._move(saved, self._output_dir / TRASH / saved.path.name)
         else:
-            rewrite_metadata(saved.path, {**changes, "outcome": label, "discarded": "false"})
+            rewrite_metadata(saved.path, {**changes, "outcome": label, "termination": saved.termination})
             if saved.label == DISCARDED:
                 self._move(saved, self._output_dir / saved.path.name)
             saved.outcome = label

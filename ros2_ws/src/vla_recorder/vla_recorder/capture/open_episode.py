@@ -14,11 +14,13 @@ from vla_core.episode import (
     ARMED,
     IDLE,
     PHASES,
+    SKILL_RESUME,
     TERMINATIONS,
     PhaseLog,
     PhaseMachine,
     skill_outcome,
 )
+from vla_core.errors import EpisodeError
 from vla_msgs.msg import EpisodeEvent
 
 from vla_recorder.bags.message_definitions import full_definition
@@ -76,6 +78,18 @@ class OpenEpisode:
         if self.phases.driven:
             self.last_driven = phase
         return self._event(phase, label, now_ns, paused=False)
+
+    def check_skill(self, phase: int, skill: str) -> None:
+        """Check that a skill goes on as the one that was interrupted.
+
+        Raises:
+            EpisodeError: It is another one.
+        """
+        before = self.added.get("skill_name", "")
+        if phase == SKILL_RESUME and skill and before and skill != before:
+            raise EpisodeError(
+                f"skill '{skill}' cannot go on where '{before}' was interrupted: resume '{before}', or end the episode"
+            )
 
     def mark_pause(self, now_ns: int, reason: str) -> EpisodeEvent:
         """Write down that recording pauses: what follows until the next event belongs to no phase."""
