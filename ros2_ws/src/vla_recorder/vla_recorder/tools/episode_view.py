@@ -235,7 +235,10 @@ def bag_view(bag: EpisodeBag, profile_text: str | None = None) -> EpisodeView:
         raise BagError(f"{bag.folder}: the bag carries no robot profile; give one with --profile")
     profile = parse_profile(text, f"profile of {bag.name}")
     frames = BagFrames(bag, profile, profile.fps)
-    states, actions, stamps, phases = [], [], [], []
+    states: list[NDArray[np.float32]] = []
+    actions: list[NDArray[np.float32]] = []
+    stamps: list[int] = []
+    phases: list[int] = []
     kept: dict[str, list[tuple[int, NDArray[np.uint8]]]] = {name: [] for name in profile.camera_names}
     stride, dropped = 1, Counter[str]()
     for frame in frames:
