@@ -2,6 +2,7 @@
 
 """The converter process is killed at random moments; what existed stays whole, and a resumed run gives the same dataset."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -38,10 +39,8 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 def kill(process: subprocess.Popen[str]) -> None:
     """Kill the command with all its workers, as a power cut would."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.communicate(timeout=TIMEOUT_S)
 
 
