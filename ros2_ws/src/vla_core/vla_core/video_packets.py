@@ -3,7 +3,8 @@
 """What the packets of an encoded video stream say of themselves, without decoding them.
 
 Reads the first bytes of each picture: ITU-T H.264 (7.3: NAL units, sequence parameter set, slice header), ITU-T H.265
-(7.3.1.2: NAL unit header), AV1 (5.3: OBUs), VP9 (6.2: uncompressed header). No library is needed.
+(7.3: NAL units, parameter sets, slice segment header), AV1 (5.3: OBUs), VP9 (6.2: uncompressed header). No library is
+needed.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ _ENCODERS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libaom-a
 _START = b"\x00\x00\x01"
 _H264_IDR, _H264_SPS = 5, 7
 _H264_B_SLICES = (1, 6)
-_HEVC_IRAP, _HEVC_LEADING, _HEVC_PARAMETERS = range(16, 22), range(6, 10), (32, 33, 34)
+_HEVC_LEADING, _HEVC_IRAP, _HEVC_IDR = range(6, 10), range(16, 22), (19, 20)
+_HEVC_VPS, _HEVC_SPS, _HEVC_PPS = 32, 33, 34
+# By how much the picture order count grows from picture to picture, where none is sent out of order.
+_USUAL_STEPS = (1, 2)
 _AV1_SEQUENCE, _AV1_FRAME_HEADER, _AV1_FRAME = 1, 3, 6
 # Profiles of H.264 whose sequence parameter set begins with the chroma format (7.3.2.1.1).
 _H264_HIGH = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
-_HEADER_BYTES = 96
+_HEADER_BYTES = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,9 @@ class Packet:
         reordered: Whether it is known to be shown at another place than it is sent (B-frames, leading pictures).
         number: Counter of the sender, which grows by one from picture to picture, or None.
         reference: Of H.264: whether later pictures may refer to this one.
-        slice_bits: Of H.264: the beginning of the first slice header.
-        frame_num_bits: Of H.264: length of ``frame_num``, where the packet has a sequence parameter set.
+        kind: Of H.264 and H.265: type of the NAL unit that holds the picture.
+        slice_bits: Of H.264 and H.265: the beginning of the first slice header.
+        layout: Of H.264 and H.265, where the packet has parameter sets: what it takes to read the counter in slice headers.
     """
 
     codec: str
@@ -50,8 +55,9 @@ class Packet:
     reordered: bool = False
     number: int | None = None
     reference: bool = True
+    kind: int = 0
     slice_bits: bytes = b""
-    frame_num_bits: int | None = None
+    layout: tuple[int, ...] = ()
 
 
 def packet_of(msg: Any) -> Packet:
@@ -78,35 +84,36 @@ class Continuity:
     """Tells whether each packet follows the one before without a loss.
 
     Pictures refer to earlier ones, and decoders paint over what is missing without a word. Exact where the stream counts
-    its pictures: FFMPEGPacket by ``pts``, H.264 by ``frame_num``. The others do not, so there a distance of more than one
-    and a half periods of the stated rate counts as a loss.
+    its pictures: H.264 by ``frame_num``, H.265 by the picture order count, FFMPEGPacket by ``pts``. Where it does not, and
+    for the first H.265 picture after a keyframe, which says by how much the count grows, a distance of more than one and a
+    half periods of the stated rate counts as a loss. Counts come round, so a pause in which they could is a loss as well.
 
     Args:
         period_ns: Period of the camera as the profile states it [ns].
     """
 
     def __init__(self, period_ns: int) -> None:
-        self._longest_ns = period_ns * 3 // 2
+        self._period_ns = period_ns
         self._before: Packet | None = None
         self._before_ns = 0
-        self._bits = 0
-        self._reference_num = 0
+        self._layout: tuple[int, ...] = ()
+        self._count = 0  # frame_num of the last reference picture, or picture order count of the last picture
+        self._step = 0  # of the picture order count; 0: not known yet
 
     def add(self, packet: Packet, t_ns: int) -> str:
         """Take the next packet; return why it does not follow, or an empty string.
 
         A packet that does not follow leaves everything as it was.
         """
-        if not packet.keyframe:
-            why = self._gap(packet, t_ns)
-            if why:
-                return why
-        if packet.codec == "h264":
-            self._bits = packet.frame_num_bits or self._bits
-            if packet.keyframe:
-                self._reference_num = 0
-            elif packet.reference:
-                self._reference_num = self._frame_num(packet)
+        if not packet.keyframe and (why := self._gap(packet, t_ns)):
+            return why
+        self._layout = packet.layout or self._layout
+        if packet.codec == "h264" and packet.reference:
+            self._count = 0 if packet.keyframe else _frame_num(packet, self._layout)
+        elif packet.codec == "hevc":
+            count = _order_count(packet, self._layout)
+            self._step = 0 if packet.keyframe else (count - self._count) % (1 << self._layout[0])
+            self._count = count
         self._before, self._before_ns = packet, t_ns
         return ""
 
@@ -116,33 +123,65 @@ class Continuity:
             return "no keyframe came before it"
         if before.codec != packet.codec:
             return f"the stream turned from {before.codec} to {packet.codec} without a keyframe"
+        if packet.codec == "h264":
+            found, wanted = _frame_num(packet, self._layout), (self._count + 1) % (1 << self._layout[0])
+            if found != wanted:
+                return f"pictures are missing before it (frame_num {found} instead of {wanted})"
+            return self._pause(t_ns, 1 << self._layout[0])
+        if packet.codec == "hevc":
+            step = (_order_count(packet, self._layout) - self._count) % (1 << self._layout[0])
+            if step not in ((self._step,) if self._step else _USUAL_STEPS):
+                return (
+                    f"pictures are missing before it (picture order count grew by {step} instead of {self._step or 1})"
+                )
+            if self._step:
+                return self._pause(t_ns, (1 << self._layout[0]) // self._step)
         if packet.number is not None and before.number is not None:
             lost = packet.number - before.number - 1
             return "" if lost == 0 else f"{lost} pictures are missing before it (pts {before.number}, {packet.number})"
-        if packet.codec == "h264":
-            found, wanted = self._frame_num(packet), (self._reference_num + 1) % (1 << self._bits)
-            return "" if found == wanted else f"pictures are missing before it (frame_num {found} instead of {wanted})"
-        distance = t_ns - self._before_ns
-        if distance > self._longest_ns:
-            return (
-                f"it comes {distance / 1e9:.3g} s after the one before, where rate_hz in the profile says "
-                f"{self._longest_ns / 1.5e9:.3g} s, so one is missing or the camera is slower than stated"
-            )
-        return ""
+        return self._pause(t_ns, 1)
 
-    def _frame_num(self, packet: Packet) -> int:
-        bits = _Bits(packet.slice_bits)
-        for _ in range(3):  # first_mb_in_slice, slice_type, pic_parameter_set_id
-            bits.unsigned()
-        return bits.read(self._bits)
+    def _pause(self, t_ns: int, unseen: int) -> str:
+        """Return why this pause is too long, where the loss of `unseen` pictures would not show otherwise."""
+        distance = t_ns - self._before_ns
+        if distance <= self._period_ns * (2 * unseen + 1) // 2:
+            return ""
+        return (
+            f"it comes {distance / 1e9:.3g} s after the one before, where rate_hz in the profile says "
+            f"{self._period_ns / 1e9:.3g} s, so one is missing or the camera is slower than stated"
+        )
+
+
+def _frame_num(packet: Packet, layout: tuple[int, ...]) -> int:
+    """Return ``frame_num`` of a H.264 slice header (7.3.3)."""
+    bits = _Bits(packet.slice_bits)
+    for _ in range(3):  # first_mb_in_slice, slice_type, pic_parameter_set_id
+        bits.unsigned()
+    return bits.read(layout[0])
+
+
+def _order_count(packet: Packet, layout: tuple[int, ...]) -> int:
+    """Return ``slice_pic_order_cnt_lsb`` of a H.265 slice segment header (7.3.6.1)."""
+    if packet.kind in _HEVC_IDR:
+        return 0
+    length, extra, output_flag = layout
+    bits = _Bits(packet.slice_bits)
+    if not bits.read(1):
+        raise DamagedError("hevc packet does not begin with the first slice of a picture; it is cut at the wrong place")
+    bits.read(1 if packet.kind in _HEVC_IRAP else 0)  # no_output_of_prior_pics_flag
+    bits.unsigned()  # slice_pic_parameter_set_id
+    bits.read(extra)
+    bits.unsigned()  # slice_type
+    bits.read(output_flag)
+    return bits.read(length)
 
 
 def _h264(data: bytes) -> Packet:
-    frame_num_bits = None
+    layout: tuple[int, ...] = ()
     for at in _units(data):
         kind = data[at] & 0x1F
         if kind == _H264_SPS:
-            frame_num_bits = _h264_frame_num_bits(_payload(data, at + 1))
+            layout = (_h264_frame_num_bits(_payload(data, at + 1)),)
         elif 1 <= kind <= _H264_IDR:
             header = _payload(data, at + 1)
             bits = _Bits(header)
@@ -150,11 +189,12 @@ def _h264(data: bytes) -> Packet:
             return Packet(
                 "h264",
                 data,
-                keyframe=kind == _H264_IDR and frame_num_bits is not None,
+                keyframe=kind == _H264_IDR and bool(layout),
                 reordered=bits.unsigned() in _H264_B_SLICES,
                 reference=bool(data[at] & 0x60),
+                kind=kind,
                 slice_bits=header,
-                frame_num_bits=frame_num_bits,
+                layout=layout,
             )
     raise DamagedError(f"h264 packet of {len(data)} bytes holds no picture")
 
@@ -189,14 +229,63 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 def _hevc(data: bytes) -> Packet:
-    parameters = set()
+    found: dict[int, list[bytes]] = {}
     for at in _units(data):
         kind = (data[at] >> 1) & 0x3F
-        parameters.add(kind)
-        if kind < _HEVC_PARAMETERS[0]:
-            keyframe = kind in _HEVC_IRAP and parameters.issuperset(_HEVC_PARAMETERS)
-            return Packet("hevc", data, keyframe, reordered=kind in _HEVC_LEADING)
+        header = _payload(data, at + 2)
+        if kind < _HEVC_VPS:
+            complete = found.keys() >= {_HEVC_VPS, _HEVC_SPS, _HEVC_PPS}
+            return Packet(
+                "hevc",
+                data,
+                keyframe=kind in _HEVC_IRAP and complete,
+                reordered=kind in _HEVC_LEADING,
+                kind=kind,
+                slice_bits=header,
+                layout=(_hevc_order_count_bits(found[_HEVC_SPS][-1]), *_hevc_extra_bits(found[_HEVC_PPS]))
+                if complete
+                else (),
+            )
+        found.setdefault(kind, []).append(header)
     raise DamagedError(f"hevc packet of {len(data)} bytes holds no picture")
+
+
+def _hevc_order_count_bits(sps: bytes) -> int:
+    """Return the length of ``slice_pic_order_cnt_lsb``, from a sequence parameter set (7.3.2.2.1)."""
+    bits = _Bits(sps)
+    bits.read(4)
+    sub_layers = bits.read(3)
+    bits.read(1 + 88 + 8)  # nesting; profile and level (7.3.3)
+    present = [(bits.read(1), bits.read(1)) for _ in range(sub_layers)]
+    bits.read(2 * (8 - sub_layers) if sub_layers else 0)
+    for profile, level in present:
+        bits.read(88 * profile + 8 * level)
+    bits.unsigned()  # id
+    if bits.unsigned() == 3 and bits.read(1):
+        raise DecoderError("hevc with separate colour planes is not supported; encode yuv420p")
+    for _ in range(2):  # size
+        bits.unsigned()
+    if bits.read(1):
+        for _ in range(4):  # conformance window
+            bits.unsigned()
+    for _ in range(2):  # bit depths
+        bits.unsigned()
+    return bits.unsigned() + 4
+
+
+def _hevc_extra_bits(sets: list[bytes]) -> tuple[int, int]:
+    """Return ``num_extra_slice_header_bits`` and ``output_flag_present_flag`` of picture parameter sets (7.3.2.3.1)."""
+    found = set()
+    for data in sets:
+        bits = _Bits(data)
+        for _ in range(2):  # ids
+            bits.unsigned()
+        bits.read(1)
+        output_flag = bits.read(1)
+        found.add((bits.read(3), output_flag))
+    if len(found) > 1:
+        raise DecoderError("hevc with picture parameter sets of different slice headers is not supported")
+    return found.pop()
 
 
 def _av1(data: bytes) -> Packet:
