@@ -413,7 +413,7 @@ def test_a_listed_file_that_is_missing_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"storage_id": "sqlite3"}, "storage 'sqlite3' is not available here; use 'mcap'; .*ros2 bag convert"),
+        ({"storage_id": "sqlite3"}, "storage 'sqlite3' is not available here; use 'mcap'; sqlite3 is read, but not written"),
         ({"snapshot_mode": True}, "snapshot_mode is not available here"),
         ({"max_bagfile_size": 100}, "max_bagfile_size: 100 bytes is too small; use at least 1024"),
         ({"storage_preset_profile": "quick"}, "unknown MCAP profile 'quick'; use one of none, fastwrite, zstd_fast"),
@@ -556,8 +556,8 @@ def test_metadata_of_older_versions_is_read(tmp_path):
         DurabilityPolicy.TRANSIENT_LOCAL,
         Duration(seconds=1, nanoseconds=2),
     )
-    (tmp_path / "metadata.yaml").write_text(OLD.format(version=4, storage="sqlite3", mode='""'))
-    with pytest.raises(RuntimeError, match="storage 'sqlite3' is not available here"):
+    (tmp_path / "metadata.yaml").write_text(OLD.format(version=4, storage="rosbag_v2", mode='""'))
+    with pytest.raises(RuntimeError, match="storage 'rosbag_v2' is not available here; 'mcap' and 'sqlite3' are"):
         open_reader(tmp_path)
     (tmp_path / "metadata.yaml").write_text(OLD.format(version=4, storage="mcap", mode="FILE"))
     with pytest.raises(RuntimeError, match="compression_mode 'FILE' is not available here"):
@@ -595,8 +595,9 @@ def test_writing_images_costs_little(tmp_path):
     assert (time.process_time() - begin) / 60 < 0.01
 
 
-def test_only_mcap_is_registered(caplog):
-    assert rosbag2_py.get_registered_writers() == rosbag2_py.get_registered_readers() == {"mcap"}
+def test_mcap_is_written_and_sqlite3_is_read_too(caplog):
+    assert rosbag2_py.get_registered_writers() == {"mcap"}
+    assert rosbag2_py.get_registered_readers() == {"mcap", "sqlite3"}
     assert rosbag2_py.get_default_storage_id() == "mcap"
     assert rosbag2_py.get_registered_compressors() == rosbag2_py.get_registered_serializers() == set()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

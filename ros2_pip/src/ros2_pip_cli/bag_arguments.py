@@ -24,7 +24,9 @@ _DEFAULT_DEPTH = 10
 
 def add_storage_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--storage``."""
-    parser.add_argument("-s", "--storage", default="", help="Storage of the bag; mcap (the default) is available here")
+    parser.add_argument(
+        "-s", "--storage", default="", help="Storage of the bag: mcap (the default), or sqlite3 where a bag is read"
+    )
 
 
 def add_qos_overrides_argument(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Bags in MCAP files with the Python interface of rosbag2 (Jazzy), for environments without the real package.
+"""Bags in MCAP files, and sqlite3 ones to read, with the Python interface of rosbag2 (Jazzy), where the real one is absent.
 
 Same names, signatures and files as the real `rosbag2_py`; the part that recorders, converters and players use.
-Left out: sqlite3 storage, file compression, snapshots, `Player`, `Recorder` and `bag_rewrite`. What is left out is
+Left out: writing sqlite3, file compression, snapshots, `Player`, `Recorder` and `bag_rewrite`. What is left out is
 refused by name.
 """
 

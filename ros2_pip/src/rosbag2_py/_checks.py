@@ -6,21 +6,28 @@ from __future__ import annotations
 
 from rosbag2_py._storage import ConverterOptions
 
+READABLE = ("", "mcap", "sqlite3")
+
+
+def check_readable(storage_id: str, where: str = "storage_id") -> None:
+    """Accept the storages that can be read, and the empty default.
+
+    Raises:
+        RuntimeError: another storage.
+    """
+    if storage_id not in READABLE:
+        raise RuntimeError(f"{where}: storage '{storage_id}' is not available here; 'mcap' and 'sqlite3' are")
+
 
 def check_storage_id(storage_id: str, where: str = "storage_id") -> None:
-    """Accept `mcap` and the empty default.
+    """Accept `mcap` and the empty default, as a writer does.
 
     Raises:
         RuntimeError: another storage; the text says how to get to mcap.
     """
     if storage_id in ("", "mcap"):
         return
-    remedy = "use 'mcap'"
-    if storage_id == "sqlite3":
-        remedy = (
-            "use 'mcap'; an existing bag is turned into one with 'ros2 bag convert' where the real ROS 2 is installed, "
-            "or with 'rosbags-convert' from PyPI"
-        )
+    remedy = "use 'mcap'; sqlite3 is read, but not written" if storage_id == "sqlite3" else "use 'mcap'"
     raise RuntimeError(f"{where}: storage '{storage_id}' is not available here; {remedy}")
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Metadata of a single MCAP file, from its summary or scan and its metadata record `rosbag2`."""
+"""Metadata of a single file: of MCAP from its summary or scan and its metadata record `rosbag2`, of sqlite3 from its tables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rclpy.time import Time
 from rosbag2_py._mcap_read import McapFile
 from rosbag2_py._metadata import MetadataIo
 from rosbag2_py._qos import to_rclcpp_qos_vector
+from rosbag2_py._sqlite_read import SqliteFile
 from rosbag2_py._storage import (
     METADATA_VERSION,
     NO_TIME_NS,
@@ -20,7 +21,7 @@ from rosbag2_py._storage import (
 )
 
 
-def file_metadata(file: McapFile) -> BagMetadata:
+def file_metadata(file: McapFile | SqliteFile) -> BagMetadata:
     """Return what the file says of itself.
 
     Counts and times are those of the messages in the file; `custom_data` and `ros_distro` come from its record.
@@ -35,7 +36,7 @@ def file_metadata(file: McapFile) -> BagMetadata:
     metadata = BagMetadata(
         version=METADATA_VERSION,
         bag_size=file.size,
-        storage_identifier="mcap",
+        storage_identifier=file.storage,
         relative_file_paths=[str(file.path)],
         starting_time=Time(nanoseconds=start_ns),
         duration=Duration(nanoseconds=file.span_ns[1] - file.span_ns[0]),

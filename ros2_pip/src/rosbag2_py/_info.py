@@ -7,11 +7,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rosbag2_py._checks import check_storage_id
+from rosbag2_py._checks import check_readable, check_storage_id
 from rosbag2_py._file_metadata import file_metadata
-from rosbag2_py._mcap_read import McapFile
 from rosbag2_py._metadata import MetadataIo
 from rosbag2_py._reader import single_file
+from rosbag2_py._sqlite_read import open_file
 from rosbag2_py._storage import NO_TIME_NS, BagMetadata, StorageOptions
 
 _NUMBERED = re.compile(r".+_(\d+)\.mcap")
@@ -26,7 +26,7 @@ class Info:
         Raises:
             RuntimeError: there is no such bag, or it cannot be read here.
         """
-        check_storage_id(storage_id)
+        check_readable(storage_id)
         if MetadataIo().metadata_file_exists(uri):
             return MetadataIo().read_metadata(uri)
         return _metadata_of(single_file(Path(uri)))
@@ -70,7 +70,7 @@ class Reindexer:
 
 
 def _metadata_of(path: Path) -> BagMetadata:
-    file = McapFile(path)
+    file = open_file(path)
     try:
         return file_metadata(file)
     finally:

@@ -74,6 +74,7 @@ class McapFile:
     """Opens a file and gives its topics, counts, metadata records and messages.
 
     Attributes:
+        storage: name of the storage.
         channels: topics by number.
         schemas: types by number.
         counts: messages by channel.
@@ -84,6 +85,8 @@ class McapFile:
     Raises:
         RuntimeError: the file cannot be read at all or is not MCAP.
     """
+
+    storage = "mcap"
 
     def __init__(self, path: Path) -> None:
         self.path = path

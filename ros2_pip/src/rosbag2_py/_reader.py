@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rosbag2_py._checks import check_serialization, check_storage_id
+from rosbag2_py._checks import check_readable, check_serialization
 from rosbag2_py._file_metadata import file_metadata
 from rosbag2_py._mcap_read import McapFile
 from rosbag2_py._merge import Position, StoredMessage
 from rosbag2_py._metadata import MetadataIo
+from rosbag2_py._sqlite_read import SqliteFile, open_file
 from rosbag2_py._storage import (
     BagMetadata,
     ConverterOptions,
@@ -31,7 +32,7 @@ _SERVICE_EVENT = "/_service_event"
 
 def get_registered_readers() -> set[str]:
     """Return the storages that can be read."""
-    return {"mcap"}
+    return {"mcap", "sqlite3"}
 
 
 class SequentialReader:
@@ -45,7 +46,7 @@ class SequentialReader:
         self._reset()
 
     def _reset(self) -> None:
-        self._file: McapFile | None = None
+        self._file: McapFile | SqliteFile | None = None
         self._paths: list[Path] = []
         self._current = 0
         self._order = ReadOrder()
@@ -60,14 +61,14 @@ class SequentialReader:
         self.open(StorageOptions(uri), ConverterOptions())
 
     def open(self, storage_options: StorageOptions, converter_options: ConverterOptions, /) -> None:
-        """Open a folder with `metadata.yaml`, or a single `.mcap` file.
+        """Open a folder with `metadata.yaml`, or a single file.
 
         Raises:
             RuntimeError: there is no such bag, or it is stored in a way that cannot be read here.
         """
         check_serialization(converter_options)
         uri = Path(storage_options.uri)
-        check_storage_id(storage_options.storage_id)
+        check_readable(storage_options.storage_id)
         self._reset()
         if MetadataIo().metadata_file_exists(str(uri)):
             self._metadata = MetadataIo().read_metadata(str(uri))
@@ -77,18 +78,18 @@ class SequentialReader:
             self._paths = [single_file(uri)]
             self._metadata = file_metadata(self._load(0))
 
-    def _load(self, number: int) -> McapFile:
+    def _load(self, number: int) -> McapFile | SqliteFile:
         """Open the file of this number and go to the place that was sought."""
         if self._file is not None:
             self._messages = iter(())
             self._next = None
         self._current = number
-        self._file = McapFile(self._paths[number])
+        self._file = open_file(self._paths[number])
         self._after = None
         self._restart()
         return self._file
 
-    def _opened(self, method: str) -> McapFile:
+    def _opened(self, method: str) -> McapFile | SqliteFile:
         if self._file is None:
             raise RuntimeError(f"{method}: the bag is not open; call open() before")
         return self._file
@@ -221,7 +222,7 @@ def _listed_files(folder: Path, metadata: BagMetadata) -> list[Path]:
         RuntimeError: the bag cannot be read here, or a file is missing.
     """
     where = str(folder / "metadata.yaml")
-    check_storage_id(metadata.storage_identifier, where)
+    check_readable(metadata.storage_identifier, where)
     if metadata.compression_mode.lower() not in ("", "none"):
         raise RuntimeError(
             f"{where}: compression_mode '{metadata.compression_mode}' is not available here; turn the bag into one with "
@@ -237,10 +238,10 @@ def _listed_files(folder: Path, metadata: BagMetadata) -> list[Path]:
 
 
 def single_file(path: Path) -> Path:
-    """Accept a path that may be an MCAP file.
+    """Accept a path that may be a bag file.
 
     Raises:
-        RuntimeError: it is a folder, is not there, or is a file of another storage.
+        RuntimeError: it is a folder or is not there.
     """
     if path.is_dir():
         raise RuntimeError(
@@ -249,8 +250,6 @@ def single_file(path: Path) -> Path:
         )
     if not path.exists():
         raise RuntimeError(f"{path}: there is no such bag")
-    if path.suffix == ".db3":
-        check_storage_id("sqlite3", str(path))
     return path
 
 
