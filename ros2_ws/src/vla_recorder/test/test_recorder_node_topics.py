@@ -4,6 +4,8 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -14,9 +16,11 @@ from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from vla_core.codecs import COMPRESSED_IMAGE
+from vla_core.frames import Frame
 from vla_core.profile import parse_profile
 from vla_msgs.msg import EpisodeEvent, RecorderStatus
 from vla_msgs.srv import StartEpisode, StopEpisode
+from vla_recorder.bags.frames import BagFrames
 from vla_recorder.bags.reader import open_episode
 from vla_recorder.capture.topic_plan import SelectionError
 from vla_recorder.testing import PROFILE, read_bag, wait_for, write_profile
@@ -132,19 +136,29 @@ def test_compressed_images_are_preferred_and_the_profile_in_the_bag_says_so(benc
     refused = bench.call(StartEpisode, "start")
     assert f"camera 'front': nothing received on {name} ({COMPRESSED_IMAGE})" in refused.message
     wait_for(lambda: compressed.get_subscription_count() == 1)
-    compressed.publish(CompressedImage(format="jpeg", data=[1, 2, 3]))
+    red = cv2.imencode(".jpg", np.full((24, 32, 3), (0, 0, 255), np.uint8))[1].tobytes()
+
+    def send() -> None:
+        image = CompressedImage(format="rgb8; jpeg compressed bgr8", data=red)
+        image.header.stamp = bench.driver.get_clock().now().to_msg()
+        compressed.publish(image)
+
+    sending = bench.driver.create_timer(0.04, send)
     wait_for(lambda: taps(bench)[name].messages)
     started = bench.call(StartEpisode, "start")
     assert started.success, started.message
-    compressed.publish(CompressedImage(format="jpeg", data=[1, 2, 3]))
-    wait_for(lambda: taps(bench)[name].messages == 2)
+    before = taps(bench)[name].messages
+    wait_for(lambda: taps(bench)[name].messages > before + 20)
     path = Path(bench.call(StopEpisode, "stop").bag_path)
-    camera = parse_profile(open_episode(path).custom["profile"]).cameras[0]
-    assert (camera.topic, camera.type) == (name.lstrip("/"), COMPRESSED_IMAGE)
-    _, topics = read_bag(path)
-    assert topics[name]
-    assert "/front/image_raw" not in topics
-    bench.driver.destroy_publisher(compressed)
+    bag = open_episode(path)
+    profile = parse_profile(bag.custom["profile"])
+    assert (profile.cameras[0].topic, profile.cameras[0].type) == (name.lstrip("/"), COMPRESSED_IMAGE)
+    assert "/front/image_raw" not in bag.counts
+    frames = [frame for frame in BagFrames(bag, profile, profile.fps) if isinstance(frame, Frame)]
+    assert len(frames) >= 4
+    assert frames[-1].images["front"].mean(axis=(0, 1)) == pytest.approx([254, 0, 0], abs=3)
+    sending.cancel()
+    bench.driver.executor.create_task(bench.driver.destroy_publisher, compressed)
     wait_for(lambda: "/front/image_raw" in taps(bench), what="the raw camera again")
 
 
