@@ -6,10 +6,11 @@ import io
 
 import numpy as np
 import pytest
-from vla_core import codecs
+from vla_core import codecs, testing
 from vla_core.frames import Frame, FrameBuilder
 from vla_core.stamps import stamp_ns
 from vla_core.testing import T0_NS, image, joint_state, synthetic_events, test_pixels
+from vla_core.video_packets import packet_of
 
 HEADER = "std_msgs/Header header\n"
 JOINT_STATE_TEXT = HEADER + "string[] name\nfloat64[] position\nfloat64[] velocity\nfloat64[] effort\n"
@@ -93,3 +94,26 @@ def test_live_objects_and_bag_objects_give_the_same_frames(profile):
         assert a.images["front"].tobytes() == b.images["front"].tobytes()
         assert a.ages_s == b.ages_s
         assert np.isfinite(a.state).all()
+
+
+UPSTREAM = {
+    "foxglove_msgs": ("CompressedVideo", {"timestamp": "builtin_interfaces/Time", "frame_id": "string", "data": "sequence<uint8>", "format": "string"}),
+    "ffmpeg_image_transport_msgs": ("FFMPEGPacket", {"header": "std_msgs/Header", "width": "int32", "height": "int32", "encoding": "string", "pts": "uint64", "flags": "uint8", "is_bigendian": "boolean", "data": "sequence<uint8>"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("package", UPSTREAM)
+def test_video_messages_of_the_real_packages(package):
+    messages = pytest.importorskip(f"{package}.msg", reason=f"{package} is not installed")
+    name, fields = UPSTREAM[package]
+    real, fake = getattr(messages, name)(), getattr(testing, name)()
+    assert real.get_fields_and_field_types() == fields
+    assert list(fake.__slots__) == list(fields)
+    # The header of a keyframe: sequence parameter set, then an IDR slice.
+    real.data = b"\0\0\1\x67\x42\xc0\x1e\xda\0\0\0\1\x65\xb8\x80"
+    stamp = real.header.stamp if "header" in fields else real.timestamp
+    stamp.sec, stamp.nanosec = 7, 5
+    setattr(real, "encoding" if "encoding" in fields else "format", "h264")
+    assert stamp_ns(real) == 7_000_000_005
+    packet = packet_of(real)
+    assert (packet.codec, packet.keyframe, packet.data) == ("h264", True, bytes(real.data))
