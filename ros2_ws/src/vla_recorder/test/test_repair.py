@@ -13,12 +13,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mcap.writer import Writer
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from vla_core.errors import BagError
 from vla_recorder.bags import recover
 from vla_recorder.bags.reader import find_episodes, open_episode
 from vla_recorder.bags.recover import find_broken, repair
 from vla_recorder.bags.writer import BagWriter, TopicInfo
 from vla_recorder.testing import DEFINITIONS, JOINT_STATE, joint_state
+from vla_recorder.testing_bags import by_rosbags, found
+from vla_recorder.testing_bags import expected as expected_of
 from vla_recorder.tools import repair as command
 
 CHUNK = 60
@@ -147,6 +151,66 @@ def test_a_flipped_bit_costs_its_chunk_and_nothing_else(tmp_path: Path, compress
         kept = hashes(open_episode(folder).raw_messages())
         assert all(known[stamp] == digest for stamp, digest in kept), at
         assert len(kept) >= len(expected) - CHUNK, (at, row)
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd", "lz4"])
+def test_behind_a_damage_the_next_chunk_is_found_without_an_index(tmp_path: Path, compression: str) -> None:
+    """The file of a killed recorder has no index, so a wrong length leads nowhere: chunks are recognised by their look."""
+    expected = record(tmp_path / "whole.open", compression=compression, close=False)
+    content = bag_file(tmp_path / "whole.open").read_bytes()
+    known = dict(expected)
+    rng = random.Random(4)
+    for at in rng.sample(range(8, len(content)), 60 if FULL else 20):
+        folder = tmp_path / f"flip_{at}.open"
+        folder.mkdir()
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << rng.randrange(8)
+        (folder / "x_0.mcap").write_bytes(damaged)
+        row = repair(folder)
+        if row.action == "nothing left":
+            # Only the first chunk says what the channels are.
+            assert at < 1500, row
+            continue
+        kept = hashes(open_episode(tmp_path / f"flip_{at}").raw_messages())
+        assert all(known[stamp] == digest for stamp, digest in kept), at
+        assert len(kept) >= len(expected) - 2 * CHUNK, (at, row)
+        assert row.lost > 0 or len(kept) >= len(expected) - CHUNK
+
+
+def test_a_file_without_chunks_is_recovered_too(tmp_path: Path) -> None:
+    path = tmp_path / "loose.mcap"
+    with path.open("wb") as stream:
+        writer = Writer(stream, use_chunking=False)
+        writer.start("ros2")
+        schema = writer.register_schema(JOINT_STATE, "ros2msg", DEFINITIONS[JOINT_STATE].encode())
+        channel = writer.register_channel("/joint_states", "cdr", schema)
+        for number in range(100):
+            writer.add_message(channel, 1000 + number, payload(number), 900 + number)
+        end = stream.tell()
+        writer.finish()
+    expected = [(1000 + n, hashlib.sha256(payload(n)).hexdigest()) for n in range(100)]
+    assert hashes(open_episode(path).raw_messages()) == expected
+    assert open_episode(path).damage == ""
+    path.write_bytes(path.read_bytes()[: end - 50])
+    assert hashes(open_episode(path).raw_messages()) == expected[:-1]
+    row = repair(path)
+    assert (row.action, row.messages) == ("repaired", 99)
+    assert hashes(open_episode(tmp_path / "loose").raw_messages()) == expected[:-1]
+    assert (tmp_path / "loose.broken").is_file()
+
+
+def test_a_broken_sqlite3_bag_becomes_an_mcap_bag(tmp_path: Path) -> None:
+    events = [joint_state("/joint_states", 1000 + n, 1000 + n, ["a"], [float(n)]) for n in range(500)]
+    folder = by_rosbags(tmp_path / "bag", StoragePlugin.SQLITE3, CompressionMode.NONE, events)
+    file = next(folder.glob("*.db3"))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    row = repair(folder)
+    assert row.action == "repaired"
+    bag = open_episode(folder)
+    kept = found(bag)
+    assert kept == expected_of(events)[: len(kept)]
+    assert len(kept) == row.messages > 50
+    assert bag.files[0].suffix == ".mcap"
 
 
 def test_zeros_that_a_power_cut_left_are_no_messages(tmp_path: Path) -> None:
