@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from pathlib import Path
 
 import pytest
 from mcap.reader import NonSeekingReader, make_reader
+from rclpy.duration import Duration
+from sensor_msgs.msg import JointState
+from vla_msgs.srv import StartEpisode, StopEpisode
 from vla_recorder.bags.recover import repair
 from vla_recorder.testing import read_bag, wait_for
 from vla_recorder.testing_load import Kept, Load, Publisher, Sent, Stream, compare, kept_messages
@@ -57,6 +61,11 @@ class Site:
         log = self.folder / f"log_{len(self.publishers)}"
         self.publishers.append(Publisher(Load(streams=streams, log=str(log), digests=True, first=first)))
         return self.publishers[-1]
+
+    def publish_all(self, first: int = 0) -> None:
+        """One process per camera and one for the rest, as drivers run."""
+        for streams in (*((camera,) for camera in CAMERAS), SMALL):
+            self.publish(*streams, first=first)
 
     def record(self, **parameters: object) -> RecorderProgram:
         self.recorders.append(RecorderProgram(self.folder, self.profile, **parameters))
@@ -186,9 +195,7 @@ def check_killed(kill: Kill, sent: list[Sent]) -> str:
 
 
 def test_a_killed_recorder_loses_less_than_a_second_and_no_saved_episode(site: Site) -> None:
-    for camera in CAMERAS:
-        site.publish(camera)
-    site.publish(*SMALL)
+    site.publish_all()
     done = kills()
     saved = []
     for number, kill in enumerate(done):
@@ -218,9 +225,7 @@ def test_a_killed_recorder_loses_less_than_a_second_and_no_saved_episode(site: S
 
 
 def test_the_open_episode_is_marked_and_can_be_repaired(site: Site) -> None:
-    for camera in CAMERAS:
-        site.publish(camera)
-    site.publish(*SMALL)
+    site.publish_all()
     program = site.record(task="carry the cup")
     folder = site.operator.start(30.0)
     wait_for(growing(folder, 300_000), what="data on the disk")
@@ -243,9 +248,7 @@ def test_the_open_episode_is_marked_and_can_be_repaired(site: Site) -> None:
 
 
 def test_a_file_that_may_not_grow_ends_the_episode_and_the_next_one_works(site: Site) -> None:
-    for camera in CAMERAS:
-        site.publish(camera)
-    site.publish(*SMALL)
+    site.publish_all()
     program = site.record()
     folder = site.operator.start(30.0)
     wait_for(growing(folder, 100_000), what="data on the disk")
@@ -293,22 +296,21 @@ def fill(folder: Path) -> Path:
 
 @pytest.mark.parametrize("moment", ["recording", "finishing"])
 def test_a_full_disk_keeps_everything_before_and_the_recorder(site: Site, tmp_path: Path, moment: str) -> None:
-    for camera in CAMERAS:
-        site.publish(camera)
-    site.publish(*SMALL)
+    site.publish_all()
     with small_disk(tmp_path / "disk", 200 if FULL else 20) as disk:
-        program = site.record(output_dir=disk / "bags")
+        program = site.record(output_dir=disk / "bags", max_duration_s=0.0)
         first = site.operator.start(30.0)
         wait_for(growing(first, 200_000), what="a first episode")
         saved = Path(site.operator.stop().bag_path)
         folder = site.operator.start()
         wait_for(growing(folder, 200_000), what="data on the disk")
+        sent = site.sent() if moment == "finishing" else []
         ballast = fill(disk)
         if moment == "finishing":
             answer = site.operator.stop()
-            assert "the disk is full; free space or choose another output_dir" in (
-                answer.message if answer else program.said
-            )
+            assert not answer.success
+            assert "the disk is full; free space or choose another output_dir" in answer.message
+            site.publish_all(first=100_000)
         wait_for(lambda: "No space left on device" in program.said, 20.0, "the error")
         assert program.process.poll() is None, program.said
         assert "the disk is full; free space or choose another output_dir" in program.said
@@ -318,11 +320,44 @@ def test_a_full_disk_keeps_everything_before_and_the_recorder(site: Site, tmp_pa
         wait_for(growing(again, 200_000), what="data of the next episode")
         answer = site.operator.stop()
         assert answer.success, answer.message
-        sent = site.sent()
+        sent += site.sent()
         for kept_in in (saved, folder, Path(answer.bag_path)):
             counts = exact(kept_messages(file_of(kept_in), STREAMS, digests=True), sent)
             assert min(counts.values()) > 0, (kept_in, counts)
         program.interrupt()
+
+
+# ---------------------------------------------------------------------------------------------------- busy machine
+
+
+def test_messages_wait_while_the_executor_stands_still(make_bench) -> None:
+    bench = make_bench(record_from="start")
+    bench.ready()
+    publisher = bench.driver.create_publisher(JointState, "joint_states", 1000)
+    wait_for(lambda: publisher.get_subscription_count() == 1, what="the recorder listens")
+    assert bench.call(StartEpisode, "start").success
+    blocked, release = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocked.set()
+        release.wait(10)
+
+    bench.recorder.executor.create_task(block)
+    assert blocked.wait(5)
+    for number in range(600):  # more than a second at 500 Hz
+        publisher.publish(JointState(name=["elbow_joint", "wrist_joint"], position=[0.0, 0.0], effort=[number, 0.0]))
+    assert publisher.wait_for_all_acked(Duration(seconds=5))
+    tap = bench.recorder._controller.taps.taps["/joint_states"]
+    before = tap.messages
+    release.set()
+    wait_for(lambda: tap.messages >= before + 600, what="what has waited")
+    answer = bench.call(StopEpisode, "stop")
+    _, topics = read_bag(Path(answer.bag_path))
+    numbers = [state.effort[0] for _, state in topics["/joint_states"] if state.effort]
+    assert numbers == list(range(600))
+    received = [message.log_time for message, state in topics["/joint_states"] if state.effort]
+    assert received == sorted(received)
+    assert received[-1] - received[0] > 0, "the time of reception is the middleware's, not the executor's"
 
 
 # ------------------------------------------------------------------------------------------------ strange publishers
