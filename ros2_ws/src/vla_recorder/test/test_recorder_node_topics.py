@@ -10,6 +10,7 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, JointState
@@ -177,6 +178,23 @@ def test_a_topic_of_another_type_is_explained(make_bench, tmp_path: Path) -> Non
     finally:
         stranger.destroy_node()
         context.try_shutdown()
+
+
+def test_encoded_video_keeps_its_own_stamp(make_bench) -> None:
+    video = pytest.importorskip("foxglove_msgs.msg").CompressedVideo
+    bench = make_bench(include=["/video"])
+    packets = bench.driver.create_publisher(video, "video", 10)
+    wait_for(lambda: "/video" in taps(bench), what="the video")
+    wait_for(lambda: packets.get_subscription_count() == 1)
+    bench.ready()
+    assert bench.call(StartEpisode, "start").success
+    packet = video(format="h264", data=[0, 0, 0, 1, 9])
+    packet.timestamp = (bench.driver.get_clock().now() - Duration(seconds=0.04)).to_msg()
+    packets.publish(packet)
+    wait_for(lambda: taps(bench)["/video"].messages == 1)
+    ((message, decoded),) = stop(bench)["/video"]
+    assert message.publish_time == packet.timestamp.sec * 10**9 + packet.timestamp.nanosec < message.log_time
+    assert bytes(decoded.data) == b"\0\0\0\1\x09"
 
 
 def test_exclude_may_not_take_a_stream(make_bench) -> None:
