@@ -341,6 +341,8 @@ def test_colours_are_those_that_the_stream_states(matrix, stated, full_range):
 
 
 def test_what_is_no_packet_is_named():
+    with pytest.raises(DecoderError, match=r"a JointState is no packet of a video: .*; correct the type in the robot"):
+        packet_of(joint_state(T0_NS, ["a"], [0.0]))
     with pytest.raises(
         DecoderError, match="video format 'mpeg4' is not supported; supported: h264, h265, hevc, av1, vp9"
     ):

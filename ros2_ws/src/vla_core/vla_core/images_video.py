@@ -135,10 +135,10 @@ class VideoDecoder:
         if item.unreadable is not None:
             raise item.unreadable
         assert packet is not None
-        if why := self._continuity.add(packet, item.t_ns):
-            raise self._lost(why)
         if packet.reordered:
             raise DecoderError(f"the {packet.codec} stream sends pictures out of order (B-frames); {_NO_B_FRAMES}")
+        if why := self._continuity.add(packet, item.t_ns):
+            raise self._lost(why)
         if self._context is None or self._codec != packet.codec:
             self._context, self._codec = _open(packet.codec), packet.codec
         elif self._at is None:
@@ -163,7 +163,10 @@ class VideoDecoder:
 
 
 def _rgb(picture: Any) -> NDArray[np.uint8]:
-    """Return a decoded picture as ``(H, W, 3)`` uint8 RGB, by the colour matrix and range that the stream states (BT.601, limited)."""
+    """Return a decoded picture as ``(H, W, 3)`` uint8 RGB, by the matrix and range that the stream states.
+
+    A stream that states none is BT.601 in limited range, as libav's encoders take it.
+    """
     if picture.colorspace not in _MATRICES:
         raise DecoderError(
             f"the video's colour matrix {picture.colorspace} (ITU-T H.273) is not supported; let the camera send BT.601 or BT.709"

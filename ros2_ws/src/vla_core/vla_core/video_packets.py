@@ -67,15 +67,20 @@ def packet_of(msg: Any) -> Packet:
         DecoderError: the codec is not supported.
         DamagedError: the data are no picture of that codec.
     """
-    ffmpeg = hasattr(msg, "encoding")
-    stated = str(msg.encoding).split(";")[0].strip() if ffmpeg else str(msg.format)
-    # Hardware encoders are called after the codec: h264_nvenc, hevc_vaapi.
-    codec = FORMATS.get(_ENCODERS.get(stated, stated).lower().split("_")[0])
+    ffmpeg = hasattr(msg, "pts")
+    try:
+        stated, data = str(msg.encoding if ffmpeg else msg.format), as_bytes(msg.data).tobytes()
+    except AttributeError as error:
+        raise DecoderError(
+            f"a {type(msg).__name__} is no packet of a video: {error}; correct the type in the robot profile"
+        ) from None
+    # Pixel formats follow the codec after semicolons; hardware encoders are called after it: h264_nvenc, hevc_vaapi.
+    word = stated.partition(";")[0].strip().lower()
+    codec = FORMATS.get(_ENCODERS.get(word, word).partition("_")[0])
     if codec is None:
         raise DecoderError(
-            f"video format '{stated}' is not supported; supported: {listing(FORMATS)}{nearest_name(stated, FORMATS)}"
+            f"video format '{stated}' is not supported; supported: {listing(FORMATS)}{nearest_name(word, FORMATS)}"
         )
-    data = as_bytes(msg.data).tobytes()
     read = {"h264": _h264, "hevc": _hevc, "av1": _av1, "vp9": _vp9}[codec]
     return replace(read(data), number=int(msg.pts)) if ffmpeg else read(data)
 
