@@ -7,6 +7,7 @@ Bags and output must lie on a file system that all nodes share: what travels is 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
@@ -16,6 +17,9 @@ from vla_core.errors import VlaError
 from vla_recorder.convert.job import Job
 from vla_recorder.convert.store import is_finished
 from vla_recorder.convert.worker import Kept, WorkerError, attempt
+
+_ANSWER_S = 5.0
+"""How long a cluster may take to answer at all [s]."""
 
 
 class ClusterError(VlaError):
@@ -59,14 +63,30 @@ def _connect(address: str) -> Any:
         raise ClusterError(
             f"--ray {address}: Ray is not installed ({error}); `pip install ray`, or use --workers on this machine"
         ) from error
+    _check_answers(address)
     try:
         ray.init(address=address, logging_level="warning", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise ClusterError(
-            f"--ray {address}: no cluster answers ({str(error).strip().splitlines()[0]}). Is it running? `ray status "
-            "--address ADDRESS` says so; `ray start --head` starts one here"
-        ) from error
+        raise _no_cluster(address, error) from error
     return ray
+
+
+def _check_answers(address: str) -> None:
+    """Knock at the address; Ray itself keeps trying for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"--ray {address}: no cluster answers ({str(error).strip().splitlines()[0]}). Is it running? `ray status --address "
+        "ADDRESS` says so; `ray start --head` starts one here"
+    )
 
 
 def _result(ray: Any, reference: Any, job: Job) -> Kept | VlaError:

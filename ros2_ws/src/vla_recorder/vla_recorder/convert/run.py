@@ -22,7 +22,7 @@ from vla_recorder.convert.options import Options
 from vla_recorder.convert.plan import Plan, make_plan, roots_of
 from vla_recorder.convert.pool import results
 from vla_recorder.convert.report import Report, Tally, make_report
-from vla_recorder.convert.staging import APPEND, Workspace, check_settings, read_json
+from vla_recorder.convert.staging import APPEND, OutputError, Workspace, check_settings, read_json
 from vla_recorder.convert.store import load, write_json
 from vla_recorder.convert.worker import Kept
 from vla_recorder.formats.base import Layout
@@ -119,7 +119,7 @@ def _check_finished(plan: Plan, options: Options, settings: dict[str, object]) -
         if path.is_file():
             check_settings(read_json(path).get("settings", {}), settings, root)
             return
-    raise BagError(
+    raise OutputError(
         f"{options.output}: --resume finds no {META}/{REPORT_FILE} in it, so it is no dataset of this command with the target "
         f"{options.target}; give another --output, or --overwrite to replace it"
     )
