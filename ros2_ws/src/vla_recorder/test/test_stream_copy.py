@@ -151,6 +151,18 @@ def test_a_picture_that_was_lost_before_the_bag_is_noticed(tmp_path: Path) -> No
         copy(tmp_path / "v.mp4", packets[:3] + packets[4:], list(range(11)))
 
 
+def test_packets_of_ffmpeg_image_transport(tmp_path: Path) -> None:
+    packets = [
+        SimpleNamespace(encoding="libx264", data=packet.data, pts=40 + number)
+        for number, packet in enumerate(messages("h264"))
+    ]
+    assert copy(tmp_path / "v.mp4", packets).frames == 12
+    for later in packets[6:]:
+        later.pts += 1
+    with pytest.raises(CopyRefusedError, match="row 6: 1 pictures are missing before it"):
+        copy(tmp_path / "v.mp4", packets)
+
+
 def test_numbers_of_messages() -> None:
     numbers = PacketNumbers()
     sent = messages("h264", 3)

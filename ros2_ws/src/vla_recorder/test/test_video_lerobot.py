@@ -77,8 +77,10 @@ def test_random_access(tmp_path: Path, codec: str, settings: VideoSettings) -> N
         stored += list(decode(finished.videos[KEY]))
         writer.add(finished)
     writer.finish()
-    dataset = LeRobotDataset("local/video", root=tmp_path / "data", video_backend="pyav")
-    assert len(dataset) == len(stored) == sum(lengths)
-    for index in np.random.default_rng(0).permutation(len(stored)):
-        picture = (dataset[int(index)][KEY].numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
-        assert np.array_equal(picture, stored[index]), index
+    # torchcodec finds pictures by number and PyAV by stamp, and they round colours differently.
+    for backend, tolerance in (("pyav", 0.0), ("torchcodec", 2.0)):
+        dataset = LeRobotDataset("local/video", root=tmp_path / "data", video_backend=backend)
+        assert len(dataset) == len(stored) == sum(lengths)
+        for index in np.random.default_rng(0).permutation(len(stored)):
+            picture = (dataset[int(index)][KEY].numpy().transpose(1, 2, 0) * 255).round()
+            assert np.abs(picture - stored[index]).mean() <= tolerance, (backend, index)

@@ -33,7 +33,8 @@ def attempt(settings: VideoSettings) -> str:
                     encoder.add(image)
             decoded = list(decode(path))
         except VideoError as error:
-            return str(error).removeprefix(f"{path}: ")
+            # What follows the semicolon is advice to somebody who asked for this encoder.
+            return str(error).removeprefix(f"{path}: ").partition(";")[0]
     if len(decoded) != len(images):
         return f"{len(decoded)} of {len(images)} images came back"
     worst = max(float(np.abs(a.astype(int) - b).mean()) for a, b in zip(images, decoded, strict=True))
