@@ -16,6 +16,7 @@ from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 from vla_core.errors import BagError
+from vla_recorder.bags import mcap_file
 from vla_recorder.bags.reader import find_episodes, open_episode
 from vla_recorder.bags.source import Connection
 from vla_recorder.bags.types import definition_of
@@ -165,6 +166,7 @@ def test_ros1_bags_come_out_in_ros2_types(tmp_path: Path) -> None:
 def test_topics_that_were_written_one_after_the_other_come_by_time_in_bounded_memory(
     tmp_path: Path, monkeypatch
 ) -> None:
+    monkeypatch.setattr(mcap_file, "LIBRARY", "another tool")
     order = sorted(range(len(EVENTS)), key=lambda i: (EVENTS[i].topic, i))
     folder = by_recorder(tmp_path / "sorted", [EVENTS[i] for i in order], compression="zstd", chunk_bytes=3000)
     assert found(open_episode(folder)) == expected(EVENTS)

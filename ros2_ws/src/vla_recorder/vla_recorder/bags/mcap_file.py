@@ -38,11 +38,12 @@ from mcap.records import (
     SummaryOffset,
 )
 
+from vla_recorder.bags.mcap_records import LIBRARY
+
 COMPRESSIONS = ("auto", "none", "lz4", "zstd")
 """``auto``: zstd for chunks that it makes a quarter smaller, none for the others (JPEG, noisy pixels)."""
 
 _MAGIC = b"\x89MCAP0\r\n"
-_LIBRARY = "vla_recorder"
 _MESSAGE = struct.Struct("<BQHIQQ")
 _MESSAGE_FIELDS = 22  # bytes of a message record besides its length and its payload
 _CHUNK = struct.Struct("<BQQQQI")
@@ -146,7 +147,7 @@ class McapFile:
         self._last_ns = 0
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            self._put([_MAGIC, record_bytes(Header(profile="ros2", library=_LIBRARY))])
+            self._put([_MAGIC, record_bytes(Header(profile="ros2", library=LIBRARY))])
         except OSError:
             self.close()
             raise

@@ -23,6 +23,8 @@ from mcap.records import Channel, Metadata, Schema
 from vla_recorder.bags.source import Attachment, Connection, DamagedError
 
 MAGIC = b"\x89MCAP0\r\n"
+LIBRARY = "vla_recorder"
+"""Library in the header of the recorder's own files."""
 RECORD = struct.Struct("<BQ")
 FOOTER = struct.Struct("<BQQQI")
 _MESSAGE = struct.Struct("<HIQQ")
@@ -47,6 +49,18 @@ class Located(NamedTuple):
     channel: int
     start: int
     end: int
+
+
+def library(start: bytes) -> str:
+    """Return which library wrote a file, from its first bytes; empty where they do not tell."""
+    at = len(MAGIC) + RECORD.size
+    try:
+        (profile,) = _U32.unpack_from(start, at)
+        (length,) = _U32.unpack_from(start, at + _U32.size + profile)
+    except struct.error:
+        return ""
+    begin = at + 2 * _U32.size + profile
+    return start[begin : begin + length].decode(errors="replace")
 
 
 class ChunkHeader(NamedTuple):
@@ -172,6 +186,7 @@ def locate(
     define: Callable[[int, bytes], None] | None = None,
     *,
     partial: bool = False,
+    as_written: bool = False,
 ) -> list[Located]:
     """Return the messages of some channels (None: all) by time of reception, in the order of the file where equal.
 
@@ -182,6 +197,7 @@ def locate(
         chosen: Numbers of channels.
         define: Called with opcode and content of every other record.
         partial: The last record may be cut off.
+        as_written: Keep the order of the file.
 
     Raises:
         DamagedError: A record is cut off.
@@ -200,7 +216,7 @@ def locate(
             ordered = ordered and log_ns >= newest
             newest = log_ns
             found.append(Located(log_ns, publish_ns, channel, content + _MESSAGE.size, stop))
-    if not ordered:
+    if not ordered and not as_written:
         found.sort(key=lambda message: message.log_ns)
     return found
 

@@ -32,10 +32,11 @@ from mcap.stream_reader import StreamReader
 
 from vla_recorder.bags import mcap_records as records
 from vla_recorder.bags.mcap_records import MAGIC, RECORD, Located
-from vla_recorder.bags.merge import Block, merged
+from vla_recorder.bags.merge import Block, in_turn, merged
 from vla_recorder.bags.source import Attachment, Connection, DamagedError, RawMessage
 
 _RUN_MAX = 4 << 20
+_HEADER_MAX = 1 << 10
 _DAMAGE = (McapError, struct.error, ValueError, KeyError)
 
 
@@ -110,6 +111,9 @@ class McapSource:
         self.metadata: dict[str, dict[str, str]] = {}
         self.holes: list[tuple[int, int, str]] = []
         self.complete = True
+        # The recorder writes in the order of reception. There, time that runs backwards is a clock that was set, and
+        # sorting would put what came after the jump first.
+        self._as_written = records.library(self._at(0, _HEADER_MAX)) == records.LIBRARY
         self._damage = ""
         self._blocks: list[_Stored] = []
         self._attachments: list[tuple[int, int]] = []
@@ -293,7 +297,8 @@ class McapSource:
             return
         for message in messages:
             self._check_known(message.channel)
-        stored.first_ns, stored.last_ns = messages[0].log_ns, messages[-1].log_ns
+        times = [message.log_ns for message in messages]
+        stored.first_ns, stored.last_ns = min(times), max(times)
         stored.channels = frozenset(message.channel for message in messages)
         self._tally(messages)
         self._blocks.append(stored)
@@ -347,7 +352,10 @@ class McapSource:
             buffer, start, end = records.unpack(content)
         else:
             buffer, start, end = content, 0, len(content)
-        return records.locate(buffer, start, end, chosen, define, partial=stored.partial), buffer
+        located = records.locate(
+            buffer, start, end, chosen, define, partial=stored.partial, as_written=self._as_written
+        )
+        return located, buffer
 
     def _load_or_note(self, stored: _Stored, chosen: frozenset[int]) -> tuple[list[Located], bytes]:
         try:
@@ -363,7 +371,10 @@ class McapSource:
             return [], b""
 
     def read(self, chosen: frozenset[int]) -> Iterator[RawMessage]:
-        """Yield the messages of some channels by time of reception, up to the first damage (see `damage`)."""
+        """Yield the messages of some channels, up to the first damage (see `damage`).
+
+        They come by time of reception, those of the recorder's own files in the order in which they were received.
+        """
         blocks = [
             Block(stored.first_ns, partial(self._load_or_note, stored, chosen))
             for stored in self._blocks
@@ -371,7 +382,9 @@ class McapSource:
         ]
         connections = self.connections
         try:
-            for (log_ns, publish_ns, channel, start, end), buffer in merged(blocks):
+            for (log_ns, publish_ns, channel, start, end), buffer in (
+                in_turn(blocks) if self._as_written else merged(blocks)
+            ):
                 yield RawMessage(connections[channel], log_ns, publish_ns, buffer[start:end])
         except DamagedError:
             return

@@ -44,6 +44,14 @@ class _Run:
         return self.messages[self.position].log_ns
 
 
+def in_turn(blocks: Sequence[Block]) -> Iterator[tuple[Located, bytes]]:
+    """Yield the messages of all blocks, one block after the other."""
+    for block in blocks:
+        messages, buffer = block.load()
+        for message in messages:
+            yield message, buffer
+
+
 def merged(blocks: Sequence[Block], *, budget: int = BUDGET_BYTES) -> Iterator[tuple[Located, bytes]]:
     """Yield the messages of all blocks by time; those of equal time in the order of the blocks.
 
