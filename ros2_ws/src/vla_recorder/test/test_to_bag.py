@@ -16,11 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from vla_core.episode import EpisodeMeta
-from vla_core.frames import ACTION_KEY, STATE_KEY
+from vla_core.errors import BagError
+from vla_core.frames import ACTION_KEY, STATE_KEY, Frame
+from vla_core.profile import parse_profile
+from vla_recorder.bags.frames import BagFrames
 from vla_recorder.bags.reader import find_episodes, open_episode
+from vla_recorder.bags.source import Connection
+from vla_recorder.bags.types import Decoders
+from vla_recorder.bags.writer import BagWriter
 from vla_recorder.convert import command as convert
 from vla_recorder.testing import PROFILE, Scene, scene_events, small_profile, write_episode, write_profile
 from vla_recorder.tools import to_bag
+from vla_recorder.tools.dataset_messages import Encoder, bag_profile, grid_ns, image_message, vectors
 from vla_recorder.tools.dataset_rows import DatasetRows
 
 SCALED = PROFILE.replace(
@@ -241,3 +248,95 @@ def test_ros2_bag_play_plays_it(tmp_path: Path, storage: str) -> None:
     finally:
         heard.kill()
         heard.wait()
+
+
+OTHER_TYPES = """\
+robot: other
+fps: 10
+base_frame: base_link
+tool_frame: tool0
+task: wave
+cameras: {}
+state:
+  - topic: joints
+    fields: [position.a, velocity.a, position.b]
+    rate_hz: 10
+    max_age_s: 0.2
+  - topic: tool_pose
+    type: geometry_msgs/msg/PoseStamped
+    fields: [pose.position.x, pose.position.z, pose.orientation.w]
+    rate_hz: 10
+    max_age_s: 0.2
+  - topic: forces
+    type: std_msgs/msg/Float64MultiArray
+    fields: ["data[2]", "data[0]"]
+    stamp: receive
+    rate_hz: 10
+    max_age_s: 0.2
+action:
+  - name: arm
+    record: {topic: plan, type: trajectory_msgs/msg/JointTrajectory, rate_hz: 10, max_age_s: 0.5}
+    command: {interface: none}
+    joints: [a, b]
+    limits: {lower: [-3.0, -3.0], upper: [3.0, 3.0]}
+"""
+
+
+def test_every_message_type_carries_its_numbers(tmp_path: Path) -> None:
+    profile = bag_profile(parse_profile(OTHER_TYPES), 10, raw=True)
+    rng = np.random.default_rng(0)
+    columns = {
+        STATE_KEY: rng.normal(size=(20, len(profile.state_names))).astype(np.float32),
+        ACTION_KEY: rng.normal(size=(20, 2)).astype(np.float32),
+    }
+    made = vectors(profile, columns)
+    assert (made.state_error, made.action_error) == (0.0, 0.0)
+    assert [(topic.topic, sorted(topic.fields)) for topic in made.topics] == [
+        ("joints", ["position.a", "position.b", "velocity.a"]),
+        ("tool_pose", ["pose.orientation.w", "pose.position.x", "pose.position.z"]),
+        ("forces", ["data[0]", "data[2]"]),
+        ("plan", ["position.a", "position.b"]),
+    ]
+    writer = BagWriter(tmp_path / "bag", "bag")
+    encoders = {topic.topic: Encoder(f"/{topic.topic}", topic.type) for topic in made.topics}
+    for row in range(20):
+        for topic in made.topics:
+            encoder = encoders[topic.topic]
+            writer.add_topic(encoder.info)
+            t_ns = 1_000_000_000 + row * 100_000_000
+            writer.write(encoder.info.name, encoder(topic.message(row, t_ns)), t_ns, t_ns)
+    writer.close({})
+    frames = [frame for frame in BagFrames(open_episode(tmp_path / "bag"), profile, 10) if isinstance(frame, Frame)]
+    np.testing.assert_array_equal(np.stack([frame.state for frame in frames]), columns[STATE_KEY])
+    np.testing.assert_array_equal(np.stack([frame.action for frame in frames]), columns[ACTION_KEY])
+
+
+def test_two_meanings_of_one_field_are_refused() -> None:
+    text = OTHER_TYPES.replace(
+        "record: {topic: plan, type: trajectory_msgs/msg/JointTrajectory,",
+        "record: {topic: joints, type: sensor_msgs/msg/JointState,",
+    )
+    profile = bag_profile(parse_profile(text), 10, raw=True)
+    columns = {STATE_KEY: np.zeros((3, len(profile.state_names))), ACTION_KEY: np.zeros((3, 2))}
+    vectors(profile, columns)
+    with pytest.raises(
+        BagError, match=r"topic 'joints' would have to carry two different values of 'position.a' at once"
+    ):
+        vectors(profile, {**columns, ACTION_KEY: np.ones((3, 2))})
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_depth_pictures_keep_their_values(dtype) -> None:
+    depth = (np.arange(12).reshape(3, 4) * 100).astype(dtype)
+    encoder = Encoder("/depth", "sensor_msgs/msg/Image")
+    data = encoder(image_message(depth, 5, "wrist", None))
+    connection = Connection(topic="/depth", type="sensor_msgs/msg/Image")
+    message = Decoders(Path("x")).decode(connection, data)
+    assert (message.encoding, message.step) == ("16UC1" if dtype == np.uint16 else "32FC1", 4 * dtype().itemsize)
+    np.testing.assert_array_equal(np.frombuffer(message.data, dtype).reshape(3, 4), depth)
+
+
+def test_rows_out_of_order_are_refused() -> None:
+    assert list(grid_ns(np.array([5, 100_000_004, 300_000_006]), 10)) == [5, 100_000_005, 300_000_005]
+    with pytest.raises(BagError, match="lies on or before the instant of the row before"):
+        list(grid_ns(np.array([5, 100_000_004, 100_000_006]), 10))
