@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError
+from vla_recorder.formats.histogram_log import HISTOGRAMS_PATH, counted_episodes, read_histograms
 from vla_recorder.formats.image_episode import is_depth
 from vla_recorder.formats.lerobot_meta import (
     CODEBASE_VERSION,
@@ -32,10 +33,8 @@ from vla_recorder.formats.lerobot_meta import (
 from vla_recorder.formats.lerobot_tables import (
     DEFAULT_FEATURES,
     DEPTH_UNIT_METADATA,
-    HISTOGRAMS_PATH,
     IMAGE_TYPE,
     IMAGES_FILE,
-    read_histograms,
 )
 from vla_recorder.formats.stats import ImageHistogram
 
@@ -64,13 +63,13 @@ class DatasetSource:
                 f"{root}: info.json counts {self.info['total_episodes']} episodes, the table of episodes "
                 f"{len(self.episodes)}; convert it again"
             )
-        self._histograms = read_histograms(root / HISTOGRAMS_PATH)
+        self._counted = counted_episodes(root / HISTOGRAMS_PATH)
 
     @property
     def counted(self) -> bool:
         """Whether the pixels of every episode are known; otherwise `read` decodes the pictures to count them."""
         return all(
-            (episode, name) in self._histograms
+            (episode, name) in self._counted
             for episode in range(len(self.episodes))
             for name, spec in self.features.items()
             if spec["dtype"] in ("video", "image")
@@ -102,7 +101,9 @@ class DatasetSource:
         if images:
             files[IMAGES_FILE] = work_dir / "images.parquet"
             self._write_images(table.select(images), files[IMAGES_FILE])
-        histograms = {name: self._histogram(index, name, table, videos) for name in (*videos, *images)}
+        path = self.root / HISTOGRAMS_PATH
+        known = {name: histogram for _, name, histogram in read_histograms(path, index)} if self._counted else {}
+        histograms = {name: known.get(name) or self._count(index, name, videos) for name in (*videos, *images)}
         return Episode(
             task=self.tasks[tasks[0]], columns=columns, videos=videos, histograms=histograms, files=files, about={}
         )
@@ -143,14 +144,11 @@ class DatasetSource:
         schema = pa.schema([pa.field(name, IMAGE_TYPE) for name in table.column_names], metadata=units)
         pq.write_table(table.cast(schema), path, compression="none")
 
-    def _histogram(self, index: int, name: str, table: pa.Table, videos: Mapping[str, Path]) -> ImageHistogram:
-        known = self._histograms.get((index, name))
-        if known is not None:
-            return known
+    def _count(self, index: int, name: str, videos: Mapping[str, Path]) -> ImageHistogram:
         if name not in videos or is_depth(self.features[name]):
             raise DatasetError(
-                f"{self.root}: {HISTOGRAMS_PATH} lacks the pixels of {name!r} in episode {index}; only RGB videos can be "
-                f"counted again, {len(table)} pictures of this feature cannot. Convert the bags again"
+                f"{self.root}: {HISTOGRAMS_PATH} lacks the pixels of {name!r} in episode {index}, and only those of RGB "
+                "videos can be counted again; convert the bags again"
             )
         histogram = ImageHistogram()
         with av.open(str(videos[name])) as container:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError
-from vla_recorder.formats.stats import ImageHistogram, Statistics, vector_statistics
+from vla_recorder.formats.stats import Statistics, vector_statistics
 from vla_recorder.media.video import count_frames
 
 DEFAULT_FEATURES: dict[str, dict[str, Any]] = {
@@ -34,22 +34,6 @@ IMAGES_FILE = "images"
 
 IMAGE_TYPE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 """How Hugging Face ``datasets`` stores an image that is embedded in a table."""
-
-HISTOGRAMS_PATH = "meta/vla/image_histograms.parquet"
-"""Where a dataset keeps the image histograms of its episodes."""
-
-_HISTOGRAM_SCHEMA = pa.schema(
-    {
-        "episode_index": pa.int64(),
-        "feature": pa.string(),
-        "frames": pa.int64(),
-        "scale": pa.float64(),
-        "channels": pa.int32(),
-        "levels": pa.int32(),
-        "index": pa.list_(pa.int32()),
-        "count": pa.list_(pa.int64()),
-    }
-)
 
 DEPTH_UNIT_METADATA = b"vla_depth_unit:"
 """Prefix of the schema metadata key that holds the unit of a depth column of ``IMAGES_FILE``."""
@@ -222,57 +206,6 @@ def stored_statistics(paths: Sequence[Path], schema: pa.Schema) -> dict[str, Sta
     return {
         field.name: vector_statistics(read_column(paths, field.name)) for field in schema if field.type != IMAGE_TYPE
     }
-
-
-def whole_statistics(
-    histograms: Sequence[Mapping[str, ImageHistogram]], cameras: Sequence[str]
-) -> dict[str, Statistics]:
-    """Return camera -> statistics of all its pixels, from the histograms of the episodes."""
-    result = {}
-    for key in cameras:
-        total = histograms[0][key].copy()
-        for episode in histograms[1:]:
-            total.merge(episode[key])
-        result[key] = total.statistics()
-    return result
-
-
-def write_histograms(path: Path, histograms: Sequence[Mapping[str, ImageHistogram]]) -> None:
-    """Write the image histograms of every episode, levels without a pixel left out.
-
-    They make the statistics of a dataset exact again when episodes are added or taken away, without decoding a picture.
-    """
-    rows = []
-    for episode, features in enumerate(histograms):
-        for name, histogram in features.items():
-            flat = histogram.counts.reshape(-1)
-            used = np.flatnonzero(flat)
-            rows.append(
-                {
-                    "episode_index": episode,
-                    "feature": name,
-                    "frames": histogram.frames,
-                    "scale": histogram.scale,
-                    "channels": histogram.counts.shape[0],
-                    "levels": histogram.counts.shape[1],
-                    "index": used.tolist(),
-                    "count": flat[used].tolist(),
-                }
-            )
-    with replacing(path) as new:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_HISTOGRAM_SCHEMA), new, compression="zstd")
-
-
-def read_histograms(path: Path) -> dict[tuple[int, str], ImageHistogram]:
-    """Return (episode, feature) -> histogram as `write_histograms` stored them; empty if there is no such file."""
-    if not path.exists():
-        return {}
-    result = {}
-    for row in pq.read_table(path).to_pylist():
-        counts = np.zeros((row["channels"], row["levels"]), np.int64)
-        counts.reshape(-1)[row["index"]] = row["count"]
-        result[row["episode_index"], row["feature"]] = ImageHistogram(counts, row["frames"], row["scale"])
-    return result
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError, Layout
+from vla_recorder.formats.histogram_log import HISTOGRAMS_PATH, HistogramLog
 from vla_recorder.formats.image_episode import is_depth
 from vla_recorder.formats.lerobot_tables import (
-    HISTOGRAMS_PATH,
     IMAGES_FILE,
     automatic_columns,
     check_episode,
@@ -28,12 +28,10 @@ from vla_recorder.formats.lerobot_tables import (
     row_schema,
     row_tables,
     stored_statistics,
-    whole_statistics,
-    write_histograms,
     write_json,
     write_json_lines,
 )
-from vla_recorder.formats.stats import ImageHistogram, Statistics, vector_statistics
+from vla_recorder.formats.stats import Statistics, vector_statistics
 from vla_recorder.formats.video_episode import VideoEpisodeWriter
 from vla_recorder.media.video import VideoSettings, video_info
 
@@ -124,7 +122,7 @@ class DatasetWriter:
         self._tasks: dict[str, int] = {}
         self._episodes: list[dict[str, Any]] = []
         self._statistics: list[dict[str, Any]] = []
-        self._histograms: list[Mapping[str, ImageHistogram]] = []
+        self._histograms = HistogramLog(root / HISTOGRAMS_PATH)
         self._frames = 0
 
     def add(self, episode: Episode) -> int:
@@ -156,7 +154,7 @@ class DatasetWriter:
         statistics.update({key: histogram.statistics() for key, histogram in histograms.items()})
         kept = {name: {key: values[key] for key in _STATISTICS} for name, values in statistics.items()}
         self._statistics.append({"episode_index": index, "stats": kept})
-        self._histograms.append(histograms)
+        self._histograms.add(index, histograms)
         self._episodes.append({"episode_index": index, "tasks": [episode.task], "length": episode.length})
         self._frames += episode.length
         return index
@@ -174,7 +172,7 @@ class DatasetWriter:
         write_json_lines(meta / "episodes_stats.jsonl", self._statistics)
         tasks = [{"task_index": index, "task": task} for task, index in self._tasks.items()]
         write_json_lines(meta / "tasks.jsonl", tasks)
-        write_histograms(self._root / HISTOGRAMS_PATH, self._histograms)
+        self._histograms.close()
         write_json(meta / "vla/stats.json", self._exact_statistics())
         # Written last: a folder with info.json is a complete dataset.
         write_json(meta / "info.json", self._info())
@@ -189,7 +187,7 @@ class DatasetWriter:
     def _exact_statistics(self) -> dict[str, Statistics]:
         files = [self._path(DATA_PATH, index) for index in range(len(self._episodes))]
         result = stored_statistics(files, self._schema)
-        result.update(whole_statistics(self._histograms, (*self._video_keys, *self._image_keys)))
+        result.update(self._histograms.statistics())
         return result
 
     def _info(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError, EpisodeWriter, Layout
+from vla_recorder.formats.histogram_log import HISTOGRAMS_PATH, HistogramLog, counted_episodes, read_histograms
 from vla_recorder.formats.image_episode import ImageEpisodeWriter, JointEpisodeWriter, encode_png, is_depth
 from vla_recorder.formats.lerobot_meta import (
     CHUNK_FILES,
@@ -42,22 +43,18 @@ from vla_recorder.formats.lerobot_meta import (
     write_tasks,
 )
 from vla_recorder.formats.lerobot_tables import (
-    HISTOGRAMS_PATH,
     IMAGES_FILE,
     automatic_columns,
     check_episode,
     complete_features,
     depth_units,
-    read_histograms,
     replacing,
     row_schema,
     row_tables,
     stored_statistics,
-    whole_statistics,
-    write_histograms,
     write_json,
 )
-from vla_recorder.formats.stats import ImageHistogram, Statistics, vector_statistics
+from vla_recorder.formats.stats import Statistics, vector_statistics
 from vla_recorder.formats.video_episode import VideoEpisodeWriter
 from vla_recorder.media.video import VideoSettings, header, join, video_info
 
@@ -142,7 +139,7 @@ class DatasetWriter:
         self._schema = row_schema(self._features)
         self._tasks: dict[str, int] = {}
         self._episodes: list[dict[str, Any]] = []
-        self._histograms: list[Mapping[str, ImageHistogram]] = []
+        self._histograms = HistogramLog(root / HISTOGRAMS_PATH)
         self._parts: dict[str, list[tuple[int, Path]]] = {key: [] for key in self.video_keys}
         self._video_places = {key: Place() for key in self.video_keys}
         self._frames = 0
@@ -169,7 +166,7 @@ class DatasetWriter:
         self._tasks = read_tasks(self._root / TASKS_PATH)
         self._episodes = read_episodes(self._root)
         self._frames = int(info["total_frames"])
-        known = read_histograms(self._root / HISTOGRAMS_PATH)
+        known = counted_episodes(self._root / HISTOGRAMS_PATH)
         cameras = (*self.video_keys, *self._image_keys)
         missing = sorted({e for e in range(len(self._episodes)) for key in cameras if (e, key) not in known})
         if missing:
@@ -177,7 +174,9 @@ class DatasetWriter:
                 f"{self._root}: {HISTOGRAMS_PATH} lacks the pixels of episodes {missing[:5]}, so statistics over the whole "
                 "cannot be exact; make a dataset of your own from it with `ros2 run vla_recorder merge`, and append to that"
             )
-        self._histograms = [{key: known[e, key] for key in cameras} for e in range(len(self._episodes))]
+        for episode, name, histogram in read_histograms(self._root / HISTOGRAMS_PATH):
+            if name in cameras and episode < len(self._episodes):
+                self._histograms.add(episode, {name: histogram})
         self._place = Place.after((row["data/chunk_index"], row["data/file_index"]) for row in self._episodes)
         for key in self.video_keys:
             self._video_places[key] = Place.after(
@@ -206,7 +205,7 @@ class DatasetWriter:
         statistics = {name: vector_statistics(columns[name]) for name in columns}
         histograms = {key: episode.histograms[key] for key in (*self.video_keys, *self._image_keys)}
         statistics.update({key: histogram.statistics() for key, histogram in histograms.items()})
-        self._histograms.append(histograms)
+        self._histograms.add(index, histograms)
         for key in self.video_keys:
             if self._stored_video:
                 self._check_encoding(key, episode.videos[key])
@@ -244,7 +243,7 @@ class DatasetWriter:
         with replacing(self._root / EPISODES_PATH) as new:
             pq.write_table(pa.Table.from_pylist(self._episodes), new, compression="snappy")
         write_tasks(self._root / TASKS_PATH, self._tasks)
-        write_histograms(self._root / HISTOGRAMS_PATH, self._histograms)
+        self._histograms.close()
         write_json(self._root / STATS_PATH, self._statistics())
         # Written last: a folder with info.json is a complete dataset.
         write_json(self._root / INFO_PATH, self._info())
@@ -318,7 +317,7 @@ class DatasetWriter:
         paths = sorted({(row["data/chunk_index"], row["data/file_index"]) for row in self._episodes})
         files = [self._root / DATA_PATH.format(chunk_index=chunk, file_index=file) for chunk, file in paths]
         result = stored_statistics(files, self._schema)
-        result.update(whole_statistics(self._histograms, (*self.video_keys, *self._image_keys)))
+        result.update(self._histograms.statistics())
         return result
 
     def _info(self) -> dict[str, Any]:

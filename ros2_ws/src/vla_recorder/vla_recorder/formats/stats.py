@@ -159,20 +159,18 @@ def vector_statistics(values: NDArray[np.generic]) -> Statistics:
     Raises:
         ValueError: There is no row.
     """
-    rows = np.asarray(values, dtype=np.float64)
-    if rows.ndim == 1:
-        rows = rows[:, None]
+    rows = values[:, None] if values.ndim == 1 else values
     if rows.shape[0] == 0:
         raise ValueError("no row was given: an empty column has no statistics")
-    result: Statistics = {
-        "min": rows.min(axis=0).tolist(),
-        "max": rows.max(axis=0).tolist(),
-        "mean": rows.mean(axis=0).tolist(),
-        "std": rows.std(axis=0).tolist(),
-        "count": [rows.shape[0]],
-    }
-    for q, row in zip(QUANTILES, np.quantile(rows, QUANTILES, axis=0), strict=True):
-        result[quantile_key(q)] = row.tolist()
+    names = ("min", "max", "mean", "std", *map(quantile_key, QUANTILES))
+    result: Statistics = {name: [] for name in names}
+    for index in range(rows.shape[1]):
+        # One dimension at a time: the copy in float64 is the largest thing in memory.
+        column = rows[:, index].astype(np.float64)
+        numbers = (column.min(), column.max(), column.mean(), column.std(), *np.quantile(column, QUANTILES))
+        for name, number in zip(names, numbers, strict=True):
+            result[name].append(float(number))
+    result["count"] = [rows.shape[0]]
     return result
 
 

@@ -17,9 +17,10 @@ from typing import Any
 from vla_core.profile import load_profile, mapping_differences
 
 from vla_recorder.formats.base import DatasetError
+from vla_recorder.formats.histogram_log import HISTOGRAMS_PATH
 from vla_recorder.formats.lerobot_meta import INFO_PATH, OWN_META, VIDEO_IDENTITY, info_differences
 from vla_recorder.formats.lerobot_source import DatasetSource
-from vla_recorder.formats.lerobot_tables import HISTOGRAMS_PATH, complete_features, write_json
+from vla_recorder.formats.lerobot_tables import complete_features, write_json
 from vla_recorder.formats.lerobot_v3 import DatasetWriter
 from vla_recorder.media.video import VideoSettings
 
