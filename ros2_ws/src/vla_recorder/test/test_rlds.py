@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from vla_recorder.formats.base import STATE64_KEY, DatasetError
+from vla_recorder.formats.base import STATE64_KEY, DatasetError, PacketReference
 from vla_recorder.formats.rlds import Rlds, dataset_name
 from vla_recorder.formats.tfrecord import read_records
 from vla_recorder.formats.tfrecord_example import parse_example
+from vla_recorder.media.stream_copy import CopyRefusedError
 from vla_recorder.testing_rows import PROFILE, layout, rows, write_rows
 
 ROOT = next(p for p in Path(__file__).resolve().parents if (p / "setup" / "bootstrap.py").is_file())
@@ -275,6 +276,13 @@ def test_an_image_of_another_size_is_refused(tmp_path):
         one.add(rows(1, size=32)[1][0])
     one.discard()
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_packets_of_a_video_are_sent_back_to_be_decoded(tmp_path):
+    packet = PacketReference(object(), 0)
+    with pytest.raises(CopyRefusedError, match="RLDS holds single pictures") as caught:
+        Rlds().episode_writer(layout(), tmp_path / "work").add(dict.fromkeys(layout().image_keys, packet))
+    assert caught.value.key == "observation.images.front"
 
 
 def test_no_episode_is_no_dataset(tmp_path):

@@ -124,6 +124,26 @@ def test_observations_that_lack_rows_or_hold_nan_are_named(tmp_path, capsys):
     assert "obs.state: 8 rows hold NaN" in text
 
 
+def test_npz_with_a_profile_is_measured_like_a_robot(tmp_path, capsys):
+    data = npz(tmp_path / "data")
+    path = data / "episodes/episode_000000.npz"
+    with np.load(path) as found:
+        arrays = dict(found)
+    arrays["obs.state"][4:, 2] += 0.8
+    arrays["obs.front"][:] = 90
+    np.savez(path, **arrays)
+    code, text, report = run(capsys, data, "--frozen-motion", "10")
+    assert report["broken_rules"] == {"frozen_image": 1}  # nobody knows whether the robot moves
+    assert "not measured, joint_jump: no robot profile says" in text
+    (data / "meta/vla").mkdir(parents=True)
+    (data / "meta/vla/profile.yaml").write_text(PROFILE)
+    code, text, report = run(capsys, data)
+    assert code == 0
+    assert report["broken_rules"] == {"joint_jump": 1, "frozen_image": 1}
+    assert "while the robot moves" in text
+    assert run(capsys, data, "--frozen-motion", "10")[2]["broken_rules"] == {"joint_jump": 1}
+
+
 def test_a_file_that_is_no_npz_is_one_bad_episode(tmp_path, capsys):
     data = npz(tmp_path / "data")
     (data / "episodes/episode_000000.npz").write_bytes(b"PK but not really")

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from vla_core.errors import VlaError
+from vla_core.profile import load_profile
 
 from vla_recorder.bags.reader import find_episodes
-from vla_recorder.formats.lerobot_meta import INFO_PATH
+from vla_recorder.formats.lerobot_meta import INFO_PATH, OWN_META
 from vla_recorder.formats.npz_reader import find_npz
 from vla_recorder.formats.npz_spec import SPEC_FILE, load_spec
 from vla_recorder.tools.validate_bag import validate_bag
@@ -86,8 +87,11 @@ def reports(request: Request) -> Iterator[EpisodeReport]:
     """
     if request.kind == "npz":
         spec = load_spec(request.spec or request.root / SPEC_FILE)
+        own = request.root / OWN_META / "profile.yaml"
+        given = request.profile or (own if own.is_file() else None)
+        profile = load_profile(given) if given else None
         for path in find_npz(request.root)[: request.max_episodes]:
-            yield validate_npz(path, spec, request.thresholds)
+            yield validate_npz(path, spec, request.thresholds, profile)
     elif request.kind == "lerobot":
         yield from validate_lerobot(
             request.root, request.thresholds, max_episodes=request.max_episodes, images=request.images
@@ -128,7 +132,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("path", nargs="?", type=Path, help="folder of recordings, or of a dataset")
     result.add_argument("--data-root", type=Path, help="the same as PATH")
     result.add_argument("--spec", type=Path, help=f"spec of npz episodes; default {SPEC_FILE} in the folder")
-    result.add_argument("--profile", type=Path, help="robot profile to read bags with; default each bag's own")
+    result.add_argument(
+        "--profile", type=Path, help="robot profile of bags or npz; default: the one that travels with them"
+    )
     result.add_argument("--report", type=Path, help="write everything that was found as JSON")
     result.add_argument("--max-episodes", type=int, help="look at the first ones only; default all")
     result.add_argument("--strict", action="store_true", help="exit code 1 for warnings too")

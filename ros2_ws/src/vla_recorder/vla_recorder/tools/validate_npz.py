@@ -7,6 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from vla_core.profile import Profile
 
 from vla_recorder.formats.npz import ACTIONS, OBSERVATION, TIMESTAMPS
 from vla_recorder.formats.npz_reader import NpzEpisode, NpzError
@@ -16,6 +18,7 @@ from vla_recorder.tools.validate_rules import (
     EpisodeReport,
     Finding,
     ImageWatch,
+    RobotRules,
     Thresholds,
     check_finite,
     check_frequency,
@@ -23,19 +26,51 @@ from vla_recorder.tools.validate_rules import (
     check_times,
 )
 
+_STATE = f"{OBSERVATION}state"
 
-def validate_npz(path: Path, spec: Spec, thresholds: Thresholds) -> EpisodeReport:
-    """Return what breaks the specification in one file."""
+
+def validate_npz(path: Path, spec: Spec, thresholds: Thresholds, profile: Profile | None = None) -> EpisodeReport:
+    """Return what breaks the specification in one file.
+
+    Args:
+        path: The file.
+        spec: What it must hold.
+        thresholds: What is still all right.
+        profile: What the numbers of ``obs.state`` mean; without it, joints cannot be looked at.
+    """
     report = EpisodeReport(path.stem)
     try:
         episode = NpzEpisode.open(path)
-        _check(episode, spec, thresholds, report)
+        joints = _check_robot(episode, profile, thresholds, report)
+        _check(episode, spec, thresholds, report, joints)
     except NpzError as error:
         report.add([Finding("readable", ERROR, str(error))])
     return report
 
 
-def _check(episode: NpzEpisode, spec: Spec, thresholds: Thresholds, report: EpisodeReport) -> None:
+def _check_robot(
+    episode: NpzEpisode, profile: Profile | None, thresholds: Thresholds, report: EpisodeReport
+) -> NDArray[np.float64] | None:
+    """Check the joints and return those of the arm (T, k), where somebody says what the numbers mean."""
+    shape = episode.arrays.get(_STATE, ((), None))[0]
+    if profile is None or len(shape) != 2 or shape[1] != len(profile.state_names):
+        why = "no robot profile says what the numbers mean"
+        report.unchecked |= dict.fromkeys(("joint_jump", "tcp_jump"), why)
+        return None
+    rules = RobotRules(profile)
+    states = episode.array(_STATE)
+    report.unchecked |= rules.unchecked
+    report.add(rules.check(states, thresholds))
+    return rules.positions(states)
+
+
+def _check(
+    episode: NpzEpisode,
+    spec: Spec,
+    thresholds: Thresholds,
+    report: EpisodeReport,
+    joints: NDArray[np.float64] | None,
+) -> None:
     observations = [OBSERVATION + key for key in (*spec.required_obs_keys, *spec.required_proprio_keys)]
     absent = [name for name in (ACTIONS, TIMESTAMPS, *observations) if name not in episode.arrays]
     report.add([Finding("missing_key", ERROR, f"'{name}' is not there; the spec requires it") for name in absent])
@@ -56,7 +91,7 @@ def _check(episode: NpzEpisode, spec: Spec, thresholds: Thresholds, report: Epis
         _check_timestamps(episode, spec, thresholds, report)
     for name in observations:
         if name not in absent:
-            _check_observation(episode, name, spec, thresholds, report)
+            _check_observation(episode, name, spec, thresholds, report, joints)
 
 
 def _check_actions(episode: NpzEpisode, spec: Spec, report: EpisodeReport) -> None:
@@ -84,7 +119,12 @@ def _check_timestamps(episode: NpzEpisode, spec: Spec, thresholds: Thresholds, r
 
 
 def _check_observation(
-    episode: NpzEpisode, name: str, spec: Spec, thresholds: Thresholds, report: EpisodeReport
+    episode: NpzEpisode,
+    name: str,
+    spec: Spec,
+    thresholds: Thresholds,
+    report: EpisodeReport,
+    joints: NDArray[np.float64] | None,
 ) -> None:
     shape, dtype = episode.arrays[name]
     if not shape or shape[0] != report.rows:
@@ -96,6 +136,6 @@ def _check_observation(
         for piece in episode.pieces(name):
             for image in piece:
                 watch.add(image)
-        report.add(watch.findings())
+        report.add(watch.findings(joints if joints is not None and len(joints) == report.rows else None))
     elif np.issubdtype(dtype, np.floating) and not spec.allow_nan:
         report.add(check_finite(name, episode.array(name)))
