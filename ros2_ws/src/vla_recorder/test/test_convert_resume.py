@@ -113,6 +113,19 @@ def test_a_bag_that_changed_is_converted_again(tmp_path: Path, monkeypatch, caps
     assert "episode 1/2 episode_a: 30 frames, 0 dropped" in capsys.readouterr().err
 
 
+def test_a_label_that_changed_is_seen(tmp_path: Path, monkeypatch, capsys) -> None:
+    write_bags(tmp_path / "bags", "ab")
+    with monkeypatch.context() as patch:
+        break_off(patch, after=1)
+        assert run(tmp_path) == 130
+    metadata = tmp_path / "bags/episode_a/metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("outcome: success", "outcome: unknown"))
+    assert run(tmp_path, "--resume") == 0
+    assert "finished by an earlier run" not in capsys.readouterr().err
+    about = json.loads((tmp_path / "data/meta/vla/episodes/episode_000000.json").read_text())
+    assert about["outcome"] == "unknown"
+
+
 def test_new_bags_are_added_to_a_finished_dataset(tmp_path: Path, capsys) -> None:
     write_bags(tmp_path / "bags", "ab")
     assert run(tmp_path) == 0

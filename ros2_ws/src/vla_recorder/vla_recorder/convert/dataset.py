@@ -20,7 +20,14 @@ META = "meta/vla"
 """Where our files lie in a dataset; LeRobot keeps files that it does not know, but not keys in its own files."""
 REPORT_FILE = "report.json"
 _EPISODES = "episodes"
-_STRUCTURED = ("topics", "warnings", "versions")
+_STRUCTURED = {
+    "topics": "topics",
+    "warnings": "recorder_warnings",
+    "versions": "versions",
+    "lost": "lost",
+    "phase_seconds": "phase_seconds",
+}
+"""Metadata of a bag that are JSON -> what our file calls them."""
 
 
 class Dataset:
@@ -78,9 +85,7 @@ class Dataset:
         provenance = {
             "episode_index": index,
             **about,
-            "topics": bag.structured("topics"),
-            "recorder_warnings": bag.structured("warnings"),
-            "versions": bag.structured("versions"),
+            **{name: bag.structured(key) for key, name in _STRUCTURED.items()},
             **result.report(self._layout.target),
         }
         write_json(self.root / META / _EPISODES / f"episode_{index:06d}.json", provenance)

@@ -9,6 +9,7 @@ import json
 import logging
 import shutil
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def keep_episode(job: Job) -> Kept:
     """
     bag = open_episode(job.folder)
     bag_sha256 = bag.content_hash()
-    finished = job.work_dir / f"{bag.name}-{episode_key(job, bag_sha256)}"
+    finished = job.work_dir / f"{bag.name}-{episode_key(job, bag_sha256, bag.custom)}"
     if is_finished(finished):
         return Kept(folder=finished, reused=True, frames=stored_frames(finished), dropped=0, seconds=0.0)
     unfinished = finished.with_name(finished.name + UNFINISHED)
@@ -87,8 +88,14 @@ def keep_episode(job: Job) -> Kept:
     )
 
 
-def episode_key(job: Job, bag_sha256: str) -> str:
-    """Return what tells whether a finished episode can be used again: the content of the bag and all that matters."""
+def episode_key(job: Job, bag_sha256: str, metadata: Mapping[str, str]) -> str:
+    """Return what tells whether a finished episode can be used again.
+
+    Args:
+        job: What was to be done; where and in which process does not matter.
+        bag_sha256: Hash of the bag's content.
+        metadata: Metadata of the episode, which lie beside it and can be edited.
+    """
     matters = {
         **{key: value for key, value in asdict(job).items() if key not in ("folder", "work_dir", "targets", "format")},
         "targets": [
@@ -96,6 +103,7 @@ def episode_key(job: Job, bag_sha256: str) -> str:
         ],
         "format": [job.format.name, repr(job.format)],
         "bag": bag_sha256,
+        "metadata": dict(metadata),
     }
     text = json.dumps(matters, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
