@@ -157,10 +157,8 @@ def test_packets_of_ffmpeg_image_transport(tmp_path: Path) -> None:
         for number, packet in enumerate(messages("h264"))
     ]
     assert copy(tmp_path / "v.mp4", packets).frames == 12
-    for later in packets[6:]:
-        later.pts += 1
-    with pytest.raises(CopyRefusedError, match="row 6: 1 pictures are missing before it"):
-        copy(tmp_path / "v.mp4", packets)
+    with pytest.raises(CopyRefusedError, match="row 6: pictures are missing before it"):
+        copy(tmp_path / "v.mp4", packets[:6] + packets[7:], list(range(11)))
 
 
 def test_numbers_of_messages() -> None:
