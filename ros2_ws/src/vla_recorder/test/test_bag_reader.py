@@ -218,6 +218,13 @@ def test_episodes_are_found_one_level_deeper_and_open_ones_are_not(tmp_path: Pat
     for file in files:
         shutil.copy(next(two.glob("*.mcap")), file)
     assert find_episodes(tmp_path) == sorted([one, two, *files])
+    loose = tmp_path / "loose.mcap"
+    shutil.copy(next(two.glob("*.mcap")), loose)
+    assert find_episodes(tmp_path) == sorted([one, two, loose, *files])
+    files[1].unlink()
+    assert find_episodes(tmp_path / "single") == files[:1]
+    assert find_episodes(two) == [two]
+    (two / "metadata.yaml").unlink()
     assert find_episodes(two) == [two]
     assert find_episodes(files[0]) == files[:1]
     assert open_episode(files[0]).name == "a"

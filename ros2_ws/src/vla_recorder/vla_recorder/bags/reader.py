@@ -346,11 +346,18 @@ def _episodes(folder: Path, depth: int) -> list[Path]:
         return [folder]
     files = bag_files(folder)
     inner = sorted(path for path in folder.iterdir() if path.is_dir() and not _is_passed(path))
-    if files and len({split_key(path)[0] for path in files}) == 1 and not any(path.suffix == ".bag" for path in files):
-        # The parts of one bag that lost its metadata.yaml.
-        return [folder]
     nested = [episode for path in inner for episode in _episodes(path, depth - 1)] if depth else []
+    if files and not nested and _is_one_bag(folder, files):
+        return [folder]
     return sorted([*files, *nested])
+
+
+def _is_one_bag(folder: Path, files: list[Path]) -> bool:
+    """Whether the files are the parts of one bag that lost its ``metadata.yaml``, rather than bags of their own."""
+    names = {split_key(path)[0] for path in files}
+    if len(names) != 1 or any(path.suffix == ".bag" for path in files):
+        return False
+    return len(files) > 1 or stem(files[0]) != names.pop() or stem(files[0]) == folder.name
 
 
 def _is_passed(folder: Path) -> bool:
