@@ -4,6 +4,7 @@
 
 import json
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -276,6 +277,26 @@ def test_an_image_of_another_size_is_refused(tmp_path):
         one.add(rows(1, size=32)[1][0])
     one.discard()
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_memory_does_not_grow_with_the_episode(tmp_path):
+    shape, rng = layout(128), np.random.default_rng(0)
+    image = {key: rng.integers(0, 256, (128, 128, 3), np.uint8) for key in shape.image_keys}
+    form = Rlds(jpeg_quality=100)
+    one = form.episode_writer(shape, tmp_path / "work")
+    one.add(image)
+    dataset = form.dataset_writer(tmp_path / "out", shape)
+    columns = rows(300, size=2)[0]
+    tracemalloc.start()
+    for _ in range(299):
+        one.add(image)
+    dataset.add(one.finish(columns, "t", {}))
+    dataset.finish()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    (file,) = dataset.folder.glob("*.tfrecord-*")
+    assert file.stat().st_size > 25e6
+    assert peak < 12e6
 
 
 def test_packets_of_a_video_are_sent_back_to_be_decoded(tmp_path):

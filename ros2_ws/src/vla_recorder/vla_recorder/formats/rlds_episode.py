@@ -28,6 +28,10 @@ MAX_RECORD = (1 << 31) - (1 << 24)
 """Protobuf refuses a message of 2 GiB; what is left is for the numbers."""
 
 
+_PIECE = 1 << 20
+"""Checksums of a megabyte take little longer than those of one picture."""
+
+
 class _Spool:
     """One camera's file."""
 
@@ -37,6 +41,7 @@ class _Spool:
         self.size = self.crc = 0
         self.stored = ""
         self.histogram = ImageHistogram()
+        self._waiting = bytearray()
         self._quality = quality
         self._stream = stream
 
@@ -51,9 +56,10 @@ class _Spool:
             if self.camera.depth:
                 self.histogram = ImageHistogram.of_depth(depth_unit(image))
         data = self._encoded(image)
-        self._stream.write(data)
-        self.crc = crc32c(data, self.crc)
+        self._waiting += data
         self.size += len(data)
+        if len(self._waiting) >= _PIECE:
+            self.flush()
         if self.size > MAX_RECORD:
             raise DatasetError(
                 f"{self.camera.feature}: the images of this episode take more than 2 GiB, and an RLDS episode is one "
@@ -61,6 +67,12 @@ class _Spool:
                 "jpeg_quality, or shorter episodes"
             )
         self.histogram.add(image)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._stream.write(self._waiting)
+        self.crc = crc32c(self._waiting, self.crc)
+        self._waiting = bytearray()
 
     def _encoded(self, image: NDArray[Any]) -> bytes:
         if self.stored == RAW:
@@ -121,6 +133,8 @@ class RldsEpisodeWriter:
         Raises:
             DatasetError: Together they are too large for one record.
         """
+        for spool in self._spools:
+            spool.flush()
         self._open.close()
         total = sum(spool.size for spool in self._spools)
         if total > MAX_RECORD:
