@@ -9,10 +9,10 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from vla_core.errors import BagError
 from vla_recorder.bags.writer import TopicCount
-from vla_recorder.capture import disk
+from vla_recorder.capture import disk, live_audit
 from vla_recorder.capture.audit import audit, unmoved
 from vla_recorder.capture.disk import DiskBudget
-from vla_recorder.capture.live_audit import MISSING, SLOW, StreamAudit, problems
+from vla_recorder.capture.live_audit import MISSING, SLOW, AuditBoard, StreamAudit
 from vla_recorder.capture.topic_plan import TopicPlan
 
 NS = 1_000_000_000
@@ -106,11 +106,29 @@ def test_gaps_in_stamps_are_counted_and_a_clock_that_jumps_is_not() -> None:
 
 def test_commands_count_only_while_somebody_drives_and_only_when_silent() -> None:
     arm = StreamAudit(COMMAND, "/command")
-    assert problems([arm], 5 * NS, commands=False) == []
-    assert [problem.kind for problem in problems([arm], 5 * NS, commands=True)] == [MISSING]
+    board = AuditBoard({"/command": arm})
+    assert board.problems(5 * NS, commands=False) == []
+    assert [problem.kind for problem in board.problems(5 * NS, commands=True)] == [MISSING]
     last = feed(arm, 5, 5.0, 4.0)
     assert seen(arm, last).kind == SLOW
-    assert problems([arm], int(last * NS), commands=True) == []
+    assert board.problems(int(last * NS), commands=True) == []
+
+
+def test_silence_while_nobody_looked_is_no_fault_of_the_stream(monkeypatch) -> None:
+    wall = {"s": 100.0}
+    monkeypatch.setattr(live_audit.time, "monotonic", lambda: wall["s"])
+    camera, dead = StreamAudit(CAMERA, "/front"), StreamAudit(CAMERA, "/dead")
+    board = AuditBoard({"/front": camera, "/dead": dead})
+    last = feed(camera, 30, 10.0, 2.0)
+    wall["s"] += 0.8  # an episode was saved meanwhile
+    now = int((last + 0.8) * NS)
+    assert [problem.topic for problem in board.problems(now, commands=False)] == ["/dead"], "it never sent anything"
+    for _ in range(6):
+        wall["s"] += 0.1
+        now += NS // 10
+        board.look(now)
+    texts = [problem.text for problem in board.problems(now, commands=False)]
+    assert texts[0] == "camera 'front': /front silent for 1.4 s (limit 0.5 s)", "but it does not come back either"
 
 
 def test_a_closed_episode_says_what_it_lacks() -> None:

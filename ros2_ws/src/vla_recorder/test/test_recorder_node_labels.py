@@ -174,11 +174,13 @@ def test_the_status_says_it_all_in_one_line(make_bench, tmp_path: Path) -> None:
     assert "! camera 'front': /front/image_raw silent for" in latest[-1].line
 
 
-def test_what_a_killed_recorder_left_discarded_goes_with_the_next_episode(make_bench, tmp_path: Path) -> None:
+def test_what_another_recorder_discarded_is_named_and_left_alone(make_bench, tmp_path: Path, capfd) -> None:
     old = tmp_path / "bags" / ".discarded" / "episode_old"
     old.mkdir(parents=True)
     bench = make_bench()
     bench.ready()
-    assert old.is_dir(), "a start deletes nothing"
     record(bench)
-    assert not old.parent.exists()
+    assert bench.call(LabelEpisode, "label", label=Label.DISCARD).success
+    bench.recorder.close()
+    assert [path.name for path in old.parent.iterdir()] == ["episode_old"]
+    assert f"{old.parent}: episodes that were discarded before their recorder was killed" in capfd.readouterr().err

@@ -30,7 +30,7 @@ from vla_recorder.capture.about import (
 from vla_recorder.capture.audit import audit, unmoved
 from vla_recorder.capture.disk import DiskBudget
 from vla_recorder.capture.labels import DISCARDED, Shelf, joined
-from vla_recorder.capture.live_audit import MISSING, Problem, StreamAudit, problems
+from vla_recorder.capture.live_audit import MISSING, AuditBoard, Problem, StreamAudit
 from vla_recorder.capture.motion import MotionDetector
 from vla_recorder.capture.open_episode import OpenEpisode, event_topic, last_commands, start_episode
 from vla_recorder.capture.session import FINISH_TIMEOUT_S, SHUTDOWN_TIMEOUT_S
@@ -67,7 +67,7 @@ class Controller:
         self.taps: Taps
         self.shelf = Shelf(settings.output_dir)
         self.disk = DiskBudget(settings.output_dir, settings.min_free_bytes)
-        self.audits: dict[str, StreamAudit] = {}
+        self.board = AuditBoard({})
         self._profile: Profile
         self._motion: MotionDetector
         self._settings = settings
@@ -92,7 +92,7 @@ class Controller:
     def observe(self, profile: Profile, motion: MotionDetector, audits: Mapping[str, StreamAudit]) -> None:
         """Set the profile that the next episodes are recorded with, and what watches its streams."""
         with self._lock:
-            self._profile, self._motion, self.audits = profile, motion, dict(audits)
+            self._profile, self._motion, self.board = profile, motion, AuditBoard(audits)
 
     def snapshot(self) -> dict[str, Any]:
         """Return what the open episode is like; {} while none is open."""
@@ -121,7 +121,7 @@ class Controller:
         """Return what is wrong with the profile's streams now."""
         with self._lock:
             driven = self._open is not None and self._open.phases.driven
-            return problems(self.audits.values(), self._now_ns(), commands=driven)
+            return self.board.problems(self._now_ns(), commands=driven)
 
     def open(self, request: Request) -> str:
         """Open an episode and return its uuid. Nothing is written before the first motion.
@@ -147,8 +147,7 @@ class Controller:
                 raise RecordError(Result.CANNOT_WRITE, str(error)) from error
             self._open = episode
             self._motion.reset(last_commands(self.taps, self._motion.topics, episode.about.start_ns))
-            for stream in self.audits.values():
-                stream.begin()
+            self.board.begin()
             self._publish_event(episode.enter(ARMED, "episode opened", episode.about.start_ns))
             if self._settings.from_start:
                 episode.begin(self.taps, episode.about.start_ns, 0)
@@ -162,7 +161,7 @@ class Controller:
             )
 
     def _policy(self, problem: Problem) -> str:
-        if self.audits[problem.topic].plan.role == "command":
+        if self.board.streams[problem.topic].plan.role == "command":
             return "warn"
         return self._settings.on_missing if problem.kind == MISSING else self._settings.on_slow
 
@@ -197,9 +196,8 @@ class Controller:
             # On a simulated clock the message of an instant may arrive before the clock shows that instant.
             log_ns = stamp_ns
         tap.last_ns = log_ns
-        stream = self.audits.get(tap.name)
-        if stream is not None:
-            stream.tick(log_ns, stamp_ns)
+        self.board.look(log_ns)
+        self.board.tick(tap.name, log_ns, stamp_ns)
         if tap.plan.topic == POLICY_STATUS:
             self._policy_drives = deserialize_message(data, PolicyStatus).state == PolicyStatus.RUNNING
         message = Waiting(log_ns, stamp_ns or log_ns, data)
@@ -273,10 +271,10 @@ class Controller:
     def guard(self) -> None:
         """Pause, resume or close the open episode as streams, disk and time demand; call it a few times a second."""
         with self._lock:
-            episode = self._open
+            episode, now = self._open, self._now_ns()
+            self.board.look(now)
             if episode is None:
                 return
-            now = self._now_ns()
             if episode.session.error:
                 self.close(Result.OUTCOME_UNKNOWN, Result.TERMINATION_ERROR)
                 return

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from vla_core.errors import BagError
@@ -53,7 +54,9 @@ class DiskBudget:
 
     def learn(self, payload_bytes: int, folder: Path) -> None:
         """Learn from a closed episode how much compression saves."""
-        if payload_bytes > 0 and folder.is_dir():
+        if payload_bytes <= 0:
+            return
+        with suppress(FileNotFoundError):  # somebody took the episode away already; the next one tells
             stored = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
             self._shrinkage = min(1.0, stored / payload_bytes)
 

@@ -175,19 +175,22 @@ class Shelf:
         return saved
 
     def purge(self) -> list[str]:
-        """Delete what was discarded; returns the names.
+        """Delete what this recorder discarded; returns the names.
 
         Raises:
             BagError: The disk refuses it.
         """
         trash = self._output_dir / TRASH
         gone = [saved for saved in self._saved.values() if saved.label == DISCARDED]
-        if trash.is_dir():
-            with writing(trash):
-                shutil.rmtree(trash)
         for saved in gone:
+            with writing(saved.path):
+                shutil.rmtree(saved.path)
             del self._saved[saved.uuid]
             self._history = [entry for entry in self._history if entry[0] != saved.uuid]
+        # Another recorder may keep its own there.
+        if trash.is_dir() and not any(trash.iterdir()):
+            with writing(trash):
+                trash.rmdir()
         return [saved.path.name for saved in gone]
 
     def _find(self, uuid: str) -> Saved:

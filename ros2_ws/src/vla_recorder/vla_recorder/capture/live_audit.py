@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -19,6 +20,7 @@ _WINDOW_MESSAGES = 8  # fewer say nothing about a rate
 _LOW_RATE = 0.8
 _SLOW_AFTER_NS = 150_000_000  # a machine that stumbles delivers late, but everything
 _SILENT_S = 0.5  # at least this much is called missing; what is shorter costs frames and shows as a gap
+_STALL_S = 0.3  # without a look at anything
 _GAP = 1.5  # periods between two stamps after which a message is missing
 
 
@@ -50,6 +52,7 @@ class StreamAudit:
         self.conflict = ""
         self._last_ns = 0
         self._last_stamp_ns = 0
+        self._forgiven_ns = 0
         self._steady_since_ns = 0
         self._times: deque[int] = deque()
         rate_hz = plan.rate_hz or 1.0
@@ -81,6 +84,11 @@ class StreamAudit:
         self._last_ns, self._last_stamp_ns = t_ns, max(stamp_ns, self._last_stamp_ns if step > -_NS else 0)
         self.messages += 1
 
+    def forgive(self, now_ns: int) -> None:
+        """Count silence from now on: what was sent before could not be received."""
+        if self._last_ns:
+            self._forgiven_ns = now_ns
+
     def begin(self) -> None:
         """Begin counting gaps anew; called when an episode begins."""
         self.max_gap_ns = self.stamp_gaps = 0
@@ -102,7 +110,7 @@ class StreamAudit:
         if age is None:
             detail = self.conflict or f"nothing received on {self.name} ({self.plan.type})"
             return Problem(MISSING, self.name, f"{self.plan.label}: {detail}")
-        if age > self._limit_s:
+        if min(age, (now_ns - self._forgiven_ns) / _NS) > self._limit_s:
             text = f"{self.plan.label}: {self.name} silent for {age:.1f} s (limit {self._limit_s:g} s)"
             return Problem(MISSING, self.name, text)
         rate = self.rate_hz(now_ns)
@@ -145,19 +153,52 @@ class StreamAudit:
         )
 
 
-def problems(audits: Iterable[StreamAudit], now_ns: int, *, commands: bool) -> list[Problem]:
-    """Return what is wrong with the streams now.
+class AuditBoard:
+    """The streams of a profile together. Knows when nobody looked: then silence is no fault of the streams."""
 
-    Args:
-        audits: The streams.
-        now_ns: Node clock.
-        commands: Whether somebody drives, so that commands must flow too; how often is the driver's business.
-    """
-    found = []
-    for audit in audits:
-        if audit.plan.role == "command" and not commands:
-            continue
-        problem = audit.problem(now_ns)
-        if problem is not None and not (audit.plan.role == "command" and problem.kind == SLOW):
-            found.append(problem)
-    return found
+    def __init__(self, streams: Mapping[str, StreamAudit]) -> None:
+        """Args: streams: by fully resolved name of the topic."""
+        self.streams = dict(streams)
+        self._looked_s = time.monotonic()
+
+    def look(self, now_ns: int) -> None:
+        """Say that messages are being served; call it with every message and a few times a second besides.
+
+        While an episode is saved, messages wait. What was silent only because it waited is not missing.
+
+        Args:
+            now_ns: Node clock.
+        """
+        now_s = time.monotonic()
+        if now_s - self._looked_s > _STALL_S:
+            for stream in self.streams.values():
+                stream.forgive(now_ns)
+        self._looked_s = now_s
+
+    def tick(self, name: str, t_ns: int, stamp_ns: int) -> None:
+        """Take note of a message (see `StreamAudit.tick`); topics that are not audited are ignored."""
+        stream = self.streams.get(name)
+        if stream is not None:
+            stream.tick(t_ns, stamp_ns)
+
+    def begin(self) -> None:
+        """Begin counting gaps anew."""
+        for stream in self.streams.values():
+            stream.begin()
+
+    def problems(self, now_ns: int, *, commands: bool) -> list[Problem]:
+        """Return what is wrong with the streams now.
+
+        Args:
+            now_ns: Node clock.
+            commands: Whether somebody drives, so that commands must flow too; how often is the driver's business.
+        """
+        self.look(now_ns)
+        found = []
+        for stream in self.streams.values():
+            if stream.plan.role == "command" and not commands:
+                continue
+            problem = stream.problem(now_ns)
+            if problem is not None and not (stream.plan.role == "command" and problem.kind == SLOW):
+                found.append(problem)
+        return found

@@ -200,8 +200,8 @@ class RecorderNode(ManagedNode):
             )
         if (output_dir / TRASH).is_dir():
             self.get_logger().warning(
-                f"{output_dir / TRASH}: episodes that were discarded before the last recorder was killed; they are "
-                "deleted when the next episode is saved. Move them out now to keep them"
+                f"{output_dir / TRASH}: episodes that were discarded before their recorder was killed. Delete the folder, "
+                "or move out of it what you want to keep"
             )
 
 

@@ -95,7 +95,7 @@ class Streams:
             if tap.stamped:
                 self._ticker.watch(tap.name)
         conflicts = self.taps.conflicts()
-        for name, audit in self._controller.audits.items():
+        for name, audit in self._controller.board.streams.items():
             audit.conflict = conflicts.get(name, "")
 
     def report(self) -> None:
@@ -103,7 +103,7 @@ class Streams:
         now = time.monotonic()
         current = {(problem.topic, problem.kind): problem for problem in self._controller.problems()}
         for key, problem in current.items():
-            heard = self._controller.recording or self._controller.audits[problem.topic].messages
+            heard = self._controller.recording or self._controller.board.streams[problem.topic].messages
             if key not in self._known and heard and now - self._named.get(problem.topic, 0.0) > _LOG_PERIOD_S:
                 self._node.get_logger().warning(problem.text)
                 self._named[problem.topic] = now
@@ -153,7 +153,7 @@ class Streams:
             if tap.stamped:
                 self._ticker.watch(name)
             if plan.max_age_s is not None:
-                old = self._controller.audits.get(name)
+                old = self._controller.board.streams.get(name)
                 audits[name] = old if old is not None and old.plan == plan else StreamAudit(plan, name)
                 self._diagnostics.part(plan.label, partial(self._diagnose, audits[name], tap))
         resolve: Callable[[str], str] = self._node.resolve_topic_name
