@@ -206,6 +206,7 @@ def test_images_become_square_and_the_profile_says_so(tmp_path: Path) -> None:
     assert ticks(tmp_path / "data") == [2, 4, 6, 8, 10, 12, 14, 16]
     profile = parse_profile((tmp_path / "data/meta/vla/profile.yaml").read_text(), "profile")
     assert profile.cameras[0].frame_size == (16, 16)
+    assert profile.fps == 5, "a policy takes the distance of its steps from here"
 
 
 def test_episodes_of_fewer_than_two_rows_are_skipped_and_counted(tmp_path: Path, capsys) -> None:
@@ -243,6 +244,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, capsys) 
         (["--image-size", 0], "give the number of pixels of one side"),
         (["--format-option", "colour"], "give it as KEY=VALUE"),
         (["--format-option", "colour=red"], "format 'lerobot-v3' has no option 'colour'"),
+        (["--format", "rlds"], "the RLDS schema 'seed' is six measured joints and one gripper"),
         (["--workers", 0], "--workers 0: at least one is needed"),
         (["--resume", "--overwrite"], "give one of them"),
         (["--work-dir", tmp_path], "--work-dir is for an --output that is a URL"),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +72,11 @@ def make_plan(options: Options) -> Plan:
         raise BagError(f"{options.bags}: no episode can be read; the first says: {bad[0][1]}")
     first = next(iter(profiles.values()))
     warnings = _compare(profiles)
-    fps = _whole_fps(options.fps if options.fps is not None else first.fps)
+    fps = _whole_fps(first.fps)
     for camera in first.cameras:
         options.video.pixel_format(*camera.frame_size)
     _check_targets(first, targets, options)
+    _check_format(_job(chosen[0], first, fps, targets, options), first)
     present = _present(chosen, options.output.absolute(), targets) if begin.mode == APPEND else ()
     jobs = tuple(
         (bag, _job(bag, profiles[bag.name], fps, targets, options))
@@ -205,17 +207,20 @@ def _own_profile(bag: EpisodeBag) -> Profile:
 
 
 def dataset_profile(profile: Profile, options: Options) -> Profile:
-    """Return the profile of the dataset: the robot's, with the image size and the codec that were asked for.
+    """Return the profile of the dataset: the robot's, with the rate, image size and codec that were asked for.
 
-    It travels with the dataset, so that a policy sees its images as the training did.
+    It travels with the dataset, so that a policy sees its images as the training did and takes its steps as far apart.
     """
-    if options.image_size is not None:
-        if options.image_size < 1:
-            raise VlaError(f"--image-size {options.image_size}: give the number of pixels of one side")
-        tree = yaml.safe_load(profile.text)
-        for camera in tree.get("cameras", {}).values():
-            camera["resize"] = [options.image_size, options.image_size]
-        profile = parse_profile(yaml.safe_dump(tree, sort_keys=False, width=120, allow_unicode=True), profile.source)
+    if options.image_size is not None and options.image_size < 1:
+        raise VlaError(f"--image-size {options.image_size}: give the number of pixels of one side")
+    tree = yaml.safe_load(profile.text)
+    if options.fps is not None and options.fps != profile.fps:
+        tree["fps"] = _whole_fps(options.fps)
+    for camera in tree.get("cameras", {}).values() if options.image_size is not None else ():
+        camera["resize"] = [options.image_size, options.image_size]
+    text = yaml.safe_dump(tree, sort_keys=False, width=120, allow_unicode=True)
+    if text != profile.text:
+        profile = parse_profile(text, profile.source)
     codec = dataset_codec(profile, options)
     return profile if codec is None else with_codec(profile, codec, options.rotation or "rotvec")
 
@@ -246,6 +251,13 @@ def _check_targets(profile: Profile, targets: tuple[Target, ...], options: Optio
         robot.check_closed()
     if options.action != "commanded":
         robot.check_measured()
+
+
+def _check_format(job: Job, profile: Profile) -> None:
+    """Refuse a profile that does not fit the format before the first bag is read."""
+    with tempfile.TemporaryDirectory() as folder:
+        for target in job.targets:
+            job.format.episode_writer(job.layout(profile, target), Path(folder) / target.name).discard()
 
 
 def _compare(profiles: dict[str, Profile]) -> list[str]:
