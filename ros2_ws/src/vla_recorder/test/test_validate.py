@@ -12,8 +12,10 @@ import pytest
 import yaml
 from vla_recorder.formats.base import STATE64_KEY
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
+from vla_recorder.formats.lerobot_v21 import LeRobotV21
 from vla_recorder.formats.npz import Npz
 from vla_recorder.formats.npz_spec import load_spec
+from vla_recorder.formats.openpi import OpenPi
 from vla_recorder.formats.rlds import Rlds
 from vla_recorder.testing import Scene, joint_state, scene_events, small_profile, write_episode
 from vla_recorder.testing_rows import PROFILE, layout, rows, write_rows
@@ -44,7 +46,7 @@ def npz(folder, lengths=(8, 5), **changes):
     return folder
 
 
-def lerobot(folder, work, lengths=(8, 5), change=lambda columns, images: None):
+def lerobot(folder, work, lengths=(8, 5), change=lambda columns, images: None, form=None):
     """A LeRobot dataset; `change` alters the first episode before it is written."""
     shape = layout()
     episodes = []
@@ -54,7 +56,7 @@ def lerobot(folder, work, lengths=(8, 5), change=lambda columns, images: None):
         if number == 0:
             change(columns, images)
         episodes.append((columns, images, "lift", {}))
-    write_rows(folder, LeRobotV3(), shape, episodes, work)
+    write_rows(folder, form or LeRobotV3(), shape, episodes, work)
     (folder / "meta/vla").mkdir(exist_ok=True)
     (folder / "meta/vla/profile.yaml").write_text(PROFILE)
     return folder
@@ -234,8 +236,43 @@ def test_a_column_that_was_edited_does_not_fit_its_statistics(tmp_path, capsys):
     edit_rows(data, edit)
     code, text, report = run(capsys, data)
     assert code == 1
-    assert set(found_rules(report)) == {("dataset", "statistics", "error")}
+    assert set(found_rules(report)) == {("dataset", "statistics", "error"), ("episode 0", "statistics", "error")}
     assert "action: the stored mean is [" in text
+
+
+@pytest.mark.parametrize("form", [LeRobotV21(), OpenPi(image_keys="front=base_rgb,wrist=wrist_rgb")])
+def test_version_2_1_passes_and_its_damage_is_named(tmp_path, capsys, form):
+    data = lerobot(tmp_path / "data", tmp_path / "work", form=form)
+    code, text, report = run(capsys, data, "--strict")
+    assert code == 0, text
+    assert [(r["name"], r["rows"]) for r in report["reports"]] == [("episode 0", 8), ("episode 1", 5), ("dataset", 13)]
+    path = data / "data/chunk-000/episode_000001.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, 4), path)
+    code, text, report = run(capsys, data)
+    assert code == 1
+    assert ("episode 1", "shape", "error") in found_rules(report)
+    assert ("episode 1", "statistics", "error") in found_rules(report)
+    assert "info.json says total_frames 13, there are 12" in text
+    path.write_bytes(b"PAR1")
+    code, text, report = run(capsys, data)
+    assert code == 1
+    assert ("episode 1", "readable", "error") in found_rules(report)
+
+
+def test_ages_tell_how_far_camera_and_robot_are_apart(tmp_path, capsys):
+    shape = layout()
+    streams = ("observation.images.front", "observation.images.wrist", "observation.state.0")
+    feature = {"dtype": "float32", "shape": (1,), "names": None}
+    shape = dataclasses.replace(shape, features={**shape.features, **{f"age.{key}": feature for key in streams}})
+    columns, images = smooth(6)
+    del columns[STATE64_KEY]
+    columns |= {f"age.{key}": np.full(6, 0.001, np.float32) for key in streams}
+    columns["age.observation.images.front"][3] = 0.031
+    write_rows(tmp_path / "data", LeRobotV3(), shape, [(columns, images, "t", {})], tmp_path / "work")
+    _, text, report = run(capsys, tmp_path / "data")
+    assert found_rules(report) == [("episode 0", "camera_offset", "warning")]
+    assert "front: in 1 of 6 rows the picture is more than 12 ms from the joints" in text
 
 
 def test_rlds_is_measured_by_checksums_and_counts(tmp_path, capsys):

@@ -42,6 +42,7 @@ _AUTOMATIC = ("timestamp", "frame_index", "episode_index", "index", "task_index"
 _AGE = "age."
 _PICTURES = ("video", "image")
 _PROFILE = "profile.yaml"
+_EPISODE_STATISTICS = "meta/episodes_stats.jsonl"
 
 
 class LeRobotDataset:
@@ -63,6 +64,10 @@ class LeRobotDataset:
         profile = root / OWN_META / _PROFILE
         self.profile: Profile | None = load_profile(profile) if profile.is_file() else None
         self.episodes = read_episodes(root) if self.version == "v3.0" else _json_lines(root / "meta/episodes.jsonl")
+        self._statistics: dict[int, dict[str, Any]] = {}
+        if self.version == "v2.1" and (root / _EPISODE_STATISTICS).is_file():
+            lines = _json_lines(root / _EPISODE_STATISTICS)
+            self._statistics = {int(line["episode_index"]): line["stats"] for line in lines}
 
     @property
     def picture_keys(self) -> tuple[str, ...]:
@@ -107,6 +112,14 @@ class LeRobotDataset:
             if picture is None:
                 raise ValueError(f"a picture of {key} is damaged")
             yield picture
+
+    def statistics(self, episode: Mapping[str, Any], column: str) -> dict[str, Any]:
+        """Return the stored statistics of a column of an episode; empty where there are none."""
+        if self.version == "v2.1":
+            found: dict[str, Any] = self._statistics.get(int(episode["episode_index"]), {}).get(column, {})
+            return found
+        prefix = f"stats/{column}/"
+        return {key.removeprefix(prefix): value for key, value in episode.items() if key.startswith(prefix)}
 
     def about(self, episode: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the converter knew of an episode; nothing for a dataset of another program."""
@@ -210,6 +223,8 @@ class _Whole:
 
     def _check_statistics(self, thresholds: Thresholds, report: EpisodeReport) -> None:
         path = self.dataset.root / STATS_PATH
+        if self.dataset.version == "v2.1":
+            return  # v2.1 keeps statistics per episode only
         if not path.is_file():
             report.unchecked["statistics"] = f"there is no {STATS_PATH}"
             return
@@ -262,6 +277,9 @@ def _check_episode(
         width = tuple(dataset.features[name]["shape"])
         if values.shape[1:] != width and (values.shape[1:], width) != ((), (1,)):
             report.add([Finding("shape", ERROR, f"'{name}' is {values.shape[1:]} wide, info.json says {width}")])
+        stored = dataset.statistics(episode, name)
+        if stored and name not in _AUTOMATIC:
+            report.add(check_statistics(name, stored, values, thresholds))
     _check_clock(dataset, episode, columns, thresholds, report)
     joints = _check_robot(dataset, columns, thresholds, report)
     if images:
@@ -303,7 +321,7 @@ def _check_robot(
 ) -> NDArray[np.float64] | None:
     """Check the joints and return those of the arm (N, k), where the dataset says what its numbers are."""
     if dataset.profile is None or STATE_KEY not in columns:
-        why = f"no {OWN_META}/{_PROFILE} says what the numbers mean"
+        why = f"no column {STATE_KEY}" if dataset.profile else f"no {OWN_META}/{_PROFILE} says what the numbers mean"
         report.unchecked |= dict.fromkeys(("range", "joint_jump", "tcp_jump"), why)
         return None
     rules = RobotRules(dataset.profile)
