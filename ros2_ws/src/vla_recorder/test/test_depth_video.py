@@ -4,18 +4,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from lerobot.datasets.depth_utils import dequantize_depth, quantize_depth
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from vla_recorder.convert import command
 from vla_recorder.formats.base import Layout
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.video_episode import ABOUT_VIDEO
 from vla_recorder.media.depth import DepthEncoder, depth_codes, depth_error, depth_metres
 from vla_recorder.media.settings import VideoError, VideoSettings
 from vla_recorder.testing import small_profile
+from vla_recorder.testing_recordings import Recording, expected_depth, write_recording
 
 FPS = 10
 KEY = "observation.images.depth"
@@ -128,6 +131,28 @@ def test_depth_images_come_back_exactly(tmp_path: Path, dtype: type) -> None:
             assert np.array_equal(back, image)
         else:
             assert np.allclose(back, image * 1000, rtol=1e-6)  # metres, returned as millimetres
+
+
+@pytest.mark.parametrize("mode", ["video", "image"])
+def test_a_depth_camera_from_bag_to_dataset(tmp_path: Path, mode: str) -> None:
+    recording = Recording(kind="jpeg", seconds=0.8, height=48, width=64, fps=FPS, depth=True)
+    write_recording(tmp_path / "bags" / "one", recording)
+    output = tmp_path / "data"
+    arguments = ["--bags", str(tmp_path / "bags"), "--output", str(output), "--workers", "1", "--depth", mode]
+    assert command.main(arguments) == 0
+    read = LeRobotDataset("local/depth", root=output, depth_output_unit="mm", video_backend="pyav")
+    assert read.meta.features[KEY]["dtype"] == mode
+    assert len(read) == recording.frames
+    for number in range(len(read)):
+        truth = expected_depth(number, 48, 64)
+        back = read[number][KEY].numpy()[0]
+        if mode == "image":
+            assert np.array_equal(back, truth)
+        else:
+            assert np.abs(back - truth)[truth > 0].max() < 2
+    about = json.loads(next(output.glob("meta/vla/episodes/*.json")).read_text())
+    if mode == "video":
+        assert 0 < about["video"][KEY]["depth_error"]["max_mm"] < 1.5
 
 
 def test_error_of_the_scale_at_known_distances() -> None:

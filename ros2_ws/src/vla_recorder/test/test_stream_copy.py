@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +12,16 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from vla_recorder.convert import command
 from vla_recorder.formats.base import Layout, PacketReference
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.video_episode import ABOUT_VIDEO
+from vla_recorder.media.probe import psnr_db
 from vla_recorder.media.settings import VideoSettings
 from vla_recorder.media.stream_copy import SAMPLED_KEY_FRAMES, CopyRefusedError, PacketCopier, PacketNumbers
 from vla_recorder.media.video import ORIGIN_TAG, count_frames, decode, video_info
 from vla_recorder.testing import small_profile
-from vla_recorder.testing_recordings import PacketEncoder, Pictures
+from vla_recorder.testing_recordings import PacketEncoder, Pictures, Recording, write_recording
 
 HEIGHT, WIDTH, FPS = 64, 96, 10
 KEY = "observation.images.front"
@@ -227,3 +230,32 @@ def test_copied_and_encoded_episodes_share_a_dataset(tmp_path: Path) -> None:
     assert [count_frames(file) for file in files] == [12, 5]
     with av.open(str(files[0])) as container:
         assert ORIGIN_TAG in container.metadata
+
+
+def converted(tmp_path: Path, name: str, *arguments: str) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Convert the bag; return what the dataset says of its episode, and its pictures."""
+    output = tmp_path / name
+    common = ["--bags", str(tmp_path / "bags"), "--output", str(output), "--workers", "1"]
+    assert command.main([*common, *arguments]) == 0
+    about = json.loads(next(output.glob("meta/vla/episodes/*.json")).read_text())
+    return about, list(decode(next(output.glob(f"videos/{KEY}/**/*.mp4"))))
+
+
+def test_a_camera_that_sends_video_from_bag_to_dataset(tmp_path: Path) -> None:
+    recording = Recording(kind="h264", seconds=2.0, height=HEIGHT, width=WIDTH, fps=FPS, gop=10)
+    write_recording(tmp_path / "bags" / "one", recording)
+    pictures = Pictures(HEIGHT, WIDTH, 0)
+    drawn = [pictures.draw(number / FPS, number) for number in range(20)]
+
+    about, copied = converted(tmp_path, "copied")
+    assert about[ABOUT_VIDEO][KEY]["copied"]
+    assert len(copied) == 20
+    assert np.mean([psnr_db(a, b) for a, b in zip(drawn, copied, strict=True)]) > 25
+
+    # Every second picture: the packets depend on one another, so they are decoded and encoded again, and it is said why.
+    about, encoded = converted(tmp_path, "slower", "--fps", "5")
+    assert ABOUT_VIDEO not in about
+    assert any("1 pictures between the rows 0 and 1 belong to no row" in warning for warning in about["warnings"])
+    assert len(encoded) == 10
+    # The same pictures as the copied ones, but for the loss of the second encoding.
+    assert np.mean([psnr_db(a, b) for a, b in zip(copied[::2], encoded, strict=True)]) > 32

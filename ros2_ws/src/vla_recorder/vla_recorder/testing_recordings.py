@@ -78,6 +78,7 @@ class Recording:
         command_hz: Rate of each of the two command topics.
         jitter_s: Standard deviation of the stamps of the joints and commands.
         gop: Pictures per key frame of video packets.
+        depth: Whether there is a depth camera, too (16UC1, `expected_depth`).
         seed: Of texture, noise and jitter.
     """
 
@@ -90,6 +91,7 @@ class Recording:
     command_hz: float = 100.0
     jitter_s: float = 0.0004
     gop: int = 30
+    depth: bool = False
     seed: int = 0
 
     @property
@@ -115,6 +117,11 @@ def recording_profile(recording: Recording) -> Profile:
         f"rate_hz: {rate}, max_age_s: 0.2}}"
         for name in CAMERAS
     )
+    if recording.depth:
+        cameras += (
+            f"\n  depth: {{topic: depth/image, depth: true, size: [{recording.height}, {recording.width}], "
+            f"rate_hz: {rate}, max_age_s: 0.2}}"
+        )
     fields = [f"position.{name}" for name in JOINTS]
     parts = "\n".join(
         f"  - {{name: {name}, record: {{topic: command/{name}, type: {JOINT_STATE}, rate_hz: {recording.command_hz:g}, "
@@ -182,6 +189,8 @@ def write_recording(folder: Path, recording: Recording) -> Path:
     )
     writer = BagWriter(folder, folder.name)
     streams = [_pictures(recording, name, order) for order, name in enumerate(CAMERAS)]
+    if recording.depth:
+        streams.append(_depth(recording, len(streams)))
     names = {"joint_states": JOINTS, **{f"command/{name}": joints for name, joints in _COMMANDS.items()}}
     for order, (topic, joints) in enumerate(names.items(), start=len(streams)):
         streams.append(_joints(recording, topic, joints, order, rng))
@@ -198,6 +207,14 @@ def expected_joints(t_s: NDArray[np.float64], *, lead_s: float = 0.0) -> NDArray
     return values
 
 
+def expected_depth(number: int, height: int, width: int) -> NDArray[np.uint16]:
+    """Return depth picture `number`, (H, W) uint16 [mm]: a slope that moves away, with a corner without a return."""
+    y, x = np.mgrid[0:height, 0:width]
+    millimetres: NDArray[np.uint16] = (500 + 20 * number + 3 * y + 2 * x).astype(np.uint16)
+    millimetres[: height // 8, : width // 8] = 0
+    return millimetres
+
+
 START_NS = 1_000 * _NS
 
 
@@ -210,6 +227,14 @@ def _pictures(recording: Recording, camera: str, order: int) -> Iterator[_Sent]:
         stamp = START_NS + round(t * _NS)
         data = pack(f"/{camera}/image", stamp, pictures.draw(t, number))
         yield _Sent(stamp + _LATENCY_NS, order, f"/{camera}/image", kind, stamp, data)
+
+
+def _depth(recording: Recording, order: int) -> Iterator[_Sent]:
+    height, width = recording.height, recording.width
+    for number in range(recording.frames):
+        stamp = START_NS + round(number / recording.fps * _NS)
+        data = depth_image(stamp, expected_depth(number, height, width))
+        yield _Sent(stamp + _LATENCY_NS, order, "/depth/image", IMAGE, stamp, data)
 
 
 def _joints(
@@ -287,6 +312,14 @@ def compressed_video(stamp_ns: int, form: str, data: bytes) -> bytes:
     body = _padded(_time(stamp_ns) + _string("camera"), _sequence(data))
     word = "h265" if form == "hevc" else form
     return _ENCAPSULATION + _padded(body, struct.pack("<I", len(word) + 1) + word.encode() + b"\0")
+
+
+def depth_image(stamp_ns: int, millimetres: NDArray[np.uint16]) -> bytes:
+    """Return a serialized 16UC1 sensor_msgs/Image of (H, W) uint16."""
+    height, width = millimetres.shape
+    head = _time(stamp_ns) + _string("camera") + struct.pack("<II", height, width)
+    body = _padded(head, struct.pack("<I", len("16UC1") + 1) + b"16UC1\0\0")  # the last byte: is_bigendian
+    return _ENCAPSULATION + _padded(body, struct.pack("<I", 2 * width)) + _sequence(millimetres.astype("<u2").tobytes())
 
 
 _ENCAPSULATION = b"\0\1\0\0"
