@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,7 +201,7 @@ def test_a_file_without_chunks_is_recovered_too(tmp_path: Path) -> None:
 
 
 def test_a_broken_sqlite3_bag_becomes_an_mcap_bag(tmp_path: Path) -> None:
-    events = [joint_state("/joint_states", 1000 + n, 1000 + n, ["a"], [float(n)]) for n in range(500)]
+    events = [joint_state("/joint_states", 1000 + n, 1000 + n, ["a"], [float(n)]) for n in range(3000)]
     folder = by_rosbags(tmp_path / "bag", StoragePlugin.SQLITE3, CompressionMode.NONE, events)
     file = next(folder.glob("*.db3"))
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -209,7 +210,7 @@ def test_a_broken_sqlite3_bag_becomes_an_mcap_bag(tmp_path: Path) -> None:
     bag = open_episode(folder)
     kept = found(bag)
     assert kept == expected_of(events)[: len(kept)]
-    assert len(kept) == row.messages > 50
+    assert len(kept) == row.messages > 1000
     assert bag.files[0].suffix == ".mcap"
 
 
@@ -274,6 +275,20 @@ def test_a_kill_between_any_two_steps_loses_nothing(tmp_path: Path, monkeypatch)
             assert step > 5
             return
     pytest.fail("repair has more steps than this test kills it at")
+
+
+def test_the_remains_of_a_killed_repair_are_removed(tmp_path: Path, capsys) -> None:
+    expected = record(tmp_path / "episode.open", close=False)
+    shutil.copytree(tmp_path / "episode.open", tmp_path / "episode.repair")
+    assert command.main([str(tmp_path)]) == 0
+    assert "1 cleaned, 1 repaired" in capsys.readouterr().out
+    kept = hashes(open_episode(tmp_path / "episode").raw_messages())
+    assert kept == expected[: len(kept)]
+    shutil.copytree(tmp_path / "episode.broken", tmp_path / "other.repair")
+    assert command.main([str(tmp_path)]) == 1
+    assert (
+        "an interrupted repair whose original is gone; open the .mcap file in it by itself" in capsys.readouterr().out
+    )
 
 
 def test_a_killed_repair_is_repeated(tmp_path: Path) -> None:

@@ -114,7 +114,9 @@ def find_broken(folder: Path) -> list[Path]:
         closed = [path for path in find_episodes(folder) if path.suffix != REPAIR]
     except BagError:
         closed = []
-    return sorted([*left, *(path for path in closed if not any(parent in left for parent in path.parents))])
+    whole = [path for path in closed if not any(parent in left for parent in path.parents)]
+    # Interrupted repairs first: what becomes of them decides whether their original is repaired again.
+    return sorted([*left, *whole], key=lambda path: (path.suffix != REPAIR, path))
 
 
 def repair(folder: Path, *, dry_run: bool = False, delete_original: bool = False, verify: bool = False) -> Repaired:

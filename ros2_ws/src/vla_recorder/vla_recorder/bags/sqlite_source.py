@@ -16,6 +16,7 @@ from typing import Any, Self
 import yaml
 
 from vla_recorder.bags.source import Attachment, Connection, DamagedError, RawMessage
+from vla_recorder.bags.sqlite_pages import Pages
 
 MAGIC = b"SQLite format 3\0"
 _CUSTOM = "rosbag2_bagfile_information"
@@ -39,15 +40,18 @@ class SqliteSource:
         # A log that its writer left behind holds the newest messages; without one nothing beside the file is touched.
         wal = file.with_name(f"{file.name}-wal")
         mode = "mode=ro" if wal.is_file() and wal.stat().st_size else "immutable=1"
-        self._cut = _is_cut(file)
-        opened = _shortened(file) if self._cut else file
+        # Kept open, because a temporary file loses its name as soon as it is open.
+        self._stream = file.open("rb")
+        self._pages = Pages(self._stream)
+        self._broken = cut = self._pages.present < self._pages.stated
+        opened = _shortened(file, self._pages) if cut else file
         try:
             self._database = sqlite3.connect(f"{opened.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False)
             self.connections = self._read_topics()
         except sqlite3.Error as error:
             raise DamagedError(f"it is no readable sqlite3 bag ({error})") from error
         finally:
-            if self._cut:
+            if cut:
                 opened.unlink()
         self.metadata: Mapping[str, Mapping[str, str]] = {}
         self.counts: dict[int, int] = {}
@@ -73,6 +77,7 @@ class SqliteSource:
     def close(self) -> None:
         """Release the file."""
         self._database.close()
+        self._stream.close()
 
     def _columns(self, table: str) -> set[str]:
         return {row[1] for row in self._database.execute(f"PRAGMA table_info({table})")}
@@ -103,26 +108,24 @@ class SqliteSource:
         return found
 
     def _count(self) -> None:
-        if not self._cut:
+        if not self._broken:
             query = "SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages GROUP BY topic_id"
             try:
                 rows = self._database.execute(query).fetchall()
-            except sqlite3.DatabaseError:
-                self._cut = True
-            else:
                 self.counts = {topic: count for topic, count, _, _ in rows}
                 self.span_ns = (min(r[2] for r in rows), max(r[3] for r in rows)) if rows else (0, 0)
-                return
-        first, last = 1 << 63, 0
-        for topic, stamp, _ in self._rows(""):
+            except (sqlite3.DatabaseError, TypeError):
+                self._broken = True
+        if not self._broken:
+            return
+        self.counts = {}
+        stamps = [0]
+        for topic, stamp, _ in self._whole_rows(frozenset(self.connections)):
             self.counts[topic] = self.counts.get(topic, 0) + 1
-            first, last = min(first, stamp), max(last, stamp)
-        total = sum(self.counts.values())
-        self.span_ns = (first, last) if total else (0, 0)
+            stamps.append(stamp)
+        self.span_ns = (min(stamps[1:], default=0), stamps[-1])
         span_s = (self.span_ns[1] - self.span_ns[0]) * 1e-9
-        # It says more than what the rows told on the way.
-        self._damage = ""
-        self.note(f"the database is damaged or cut off; {total} messages over {span_s:.3f} s are readable")
+        self.note(f"the database is damaged or cut off; {len(stamps) - 1} messages over {span_s:.3f} s are readable")
 
     def _read_metadata(self) -> None:
         """Read what newer versions of rosbag2 keep of ``metadata.yaml`` inside the database."""
@@ -136,15 +139,14 @@ class SqliteSource:
         if isinstance(custom, dict):
             self.metadata = {_CUSTOM: {str(key): _text(value) for key, value in custom.items()}}
 
-    def _rows(self, where: str) -> Iterator[tuple[int, int, bytes]]:
-        """Yield rows by time, or of a damaged database in the order of writing up to the damage."""
-        order = "id" if self._cut else "timestamp, id"
-        hint = "NOT INDEXED" if self._cut else ""
-        query = f"SELECT topic_id, timestamp, data FROM messages {hint} {where} ORDER BY {order}"
+    def _rows(self, chosen: frozenset[int]) -> Iterator[tuple[int, int, bytes]]:
+        """Yield topic, time and data by time, up to the first damage."""
+        numbers = ",".join(str(number) for number in sorted(chosen))
+        query = f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({numbers}) ORDER BY timestamp, id"
         cursor = self._database.cursor()
         try:
             for topic, stamp, data in cursor.execute(query):
-                if not (isinstance(stamp, int) and isinstance(data, bytes) and topic in self.connections):
+                if not (isinstance(stamp, int) and isinstance(data, bytes)):
                     self.note("the database is damaged (a row makes no sense); messages before it are read")
                     return
                 yield topic, stamp, data
@@ -153,10 +155,18 @@ class SqliteSource:
         finally:
             cursor.close()
 
+    def _whole_rows(self, chosen: frozenset[int]) -> Iterator[tuple[int, int, bytes]]:
+        """Yield the same from the pages of a damaged database, up to the first message that is not whole."""
+        for row in self._pages.messages(chosen):
+            data = self._pages.data(row)
+            if data is None:
+                return
+            yield row.topic, row.stamp, data
+
     def read(self, chosen: frozenset[int]) -> Iterator[RawMessage]:
         """Yield the messages of some topics by time of reception, up to the first damage (see `damage`)."""
-        numbers = ",".join(str(number) for number in sorted(chosen))
-        for topic, stamp, data in self._rows(f"WHERE topic_id IN ({numbers})"):
+        rows = self._whole_rows(chosen) if self._broken else self._rows(chosen)
+        for topic, stamp, data in rows:
             yield RawMessage(self.connections[topic], stamp, stamp, data)
 
     def attachments(self) -> Iterator[Attachment]:
@@ -168,33 +178,18 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _page_size(header: bytes) -> int:
-    size = int.from_bytes(header[16:18], "big")
-    # The field has two bytes, and 1 stands for the size that does not fit.
-    return 65536 if size == 1 else max(size, 512)
-
-
-def _is_cut(file: Path) -> bool:
-    """Whether the file is shorter than its header says; tables are then read in their own order, not by index."""
-    with file.open("rb") as stream:
-        header = stream.read(100)
-    return file.stat().st_size < int.from_bytes(header[28:32], "big") * _page_size(header)
-
-
-def _shortened(file: Path) -> Path:
+def _shortened(file: Path, pages: Pages) -> Path:
     """Return a temporary copy of a cut file whose header states its true size.
 
-    SQLite refuses a file that is shorter than its header says, or else reads zeros behind its end; of a copy with the true
-    size it reads every row that is whole and reports the first that is not.
+    SQLite refuses every page of a file that is shorter than its header says. The copy still gives the tables of topics and
+    types, which lie at the beginning.
     """
     descriptor, name = tempfile.mkstemp(prefix="vla_bag_", suffix=".db3")
     os.close(descriptor)
     copy = Path(name)
     shutil.copyfile(file, copy)
     with copy.open("r+b") as stream:
-        size = _page_size(stream.read(100))
-        pages = copy.stat().st_size // size
-        stream.truncate(pages * size)
+        stream.truncate(pages.present * pages.page_size)
         stream.seek(28)
-        stream.write(pages.to_bytes(4, "big"))
+        stream.write(pages.present.to_bytes(4, "big"))
     return copy
