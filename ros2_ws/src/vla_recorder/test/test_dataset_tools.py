@@ -92,6 +92,19 @@ def test_merge_is_the_dataset_that_one_conversion_would_give(tmp_path: Path) -> 
     assert edit["datasets"] == [str(a), str(b)]
 
 
+@pytest.mark.parametrize("depth", ["image", "video"])
+def test_merged_depth_keeps_its_unit_and_can_be_extended(tmp_path: Path, depth: str) -> None:
+    exact = layout({**FEATURES, DEPTH: DEPTH_FEATURE}, VideoSettings(depth=depth))
+    write_dataset(V3, tmp_path / "a", (3,), layout_=exact)
+    info = DatasetSource(tmp_path / "a").features[DEPTH]["info"]
+    assert info["depth_unit"] == "mm"
+    merge([tmp_path / "a"], tmp_path / "m")
+    write_dataset(V3, tmp_path / "m", (2,), layout_=exact, start=3, append=True)
+    assert DatasetSource(tmp_path / "m").features[DEPTH]["info"] == info
+    write_dataset(V3, tmp_path / "whole", (3, 2), layout_=exact)
+    assert statistics(tmp_path / "m")[DEPTH] == statistics(tmp_path / "whole")[DEPTH]
+
+
 def test_split_by_seed_keeps_whole_episodes(tmp_path: Path) -> None:
     root, out = tmp_path / "data", tmp_path / "parts"
     lengths = (3, 4, 5, 2, 6)
@@ -140,9 +153,7 @@ def test_merge_refuses_what_does_not_fit(tmp_path: Path) -> None:
     write_dataset(V3, a, (3,))
     write_dataset(V3, b, (3,), layout_=layout(video=VideoSettings(crf=30)))
     write_dataset(V3, c, (3,))
-    with pytest.raises(
-        DatasetError, match=rf"b \(here\) does not fit to .*: video.crf of '{FRONT}' is 18 there, 30 here"
-    ):
+    with pytest.raises(DatasetError, match=rf"b \(here\) does not fit to .*: {FRONT}: video.crf is 18 there, 30 here"):
         merge([a, b], tmp_path / "out")
     for root, joints in ((a, "elbow_joint"), (c, "shoulder_joint")):
         (root / "meta/vla/profile.yaml").write_text(PROFILE.replace("position.elbow_joint", f"position.{joints}"))

@@ -203,7 +203,7 @@ def test_the_command_pushes_every_byte(dataset: Path, hub: Hub) -> None:
     assert hub.objects, "no file went by the protocol for large files"
     assert "- LeRobot" in card
     assert "2 episodes, 7 frames at 10 Hz" in card
-    assert hub.created[0]["visibility" if "visibility" in hub.created[0] else "private"] in (True, "private")
+    assert hub.created[0]["visibility"] == "private"
     assert hub.tags == ["v3.0"]
 
     hub.files["data/chunk-000/file-007.parquet"] = b"old"
@@ -216,6 +216,15 @@ def test_the_command_pushes_every_byte(dataset: Path, hub: Hub) -> None:
     assert again.returncode == 0, again.stderr
     assert {name: data for name, data in hub.files.items() if name != "README.md"} == contents(dataset)
     assert hub.tags == ["v3.0"]
+
+
+def test_an_url_of_the_hub_makes_a_private_repository(dataset: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vla_recorder.tools.push.HfApi", lambda: HfApi(endpoint=hub.url, token=TOKEN))
+    publish(dataset, "hf://alice/lift", overwrite=False)
+    assert {name: data for name, data in hub.files.items() if name != "README.md"} == contents(dataset)
+    assert hub.created[0]["visibility"] == "private"
+    with pytest.raises(PushError, match="alice/lift: holds a dataset already"):
+        publish(dataset, "hf://alice/lift", overwrite=False)
 
 
 def test_push_says_what_is_wrong_with_the_token(dataset: Path, hub: Hub) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vla_recorder.formats.stats import ImageHistogram, Statistics
+from vla_recorder.formats.base import DatasetError
+from vla_recorder.formats.stats import DEPTH_UNITS, ImageHistogram, Statistics
 
 HISTOGRAMS_PATH = "meta/vla/image_histograms.parquet"
 """Where a dataset keeps them."""
@@ -47,13 +48,19 @@ class HistogramLog:
         self._totals: dict[str, ImageHistogram] = {}
 
     def add(self, episode: int, histograms: Mapping[str, ImageHistogram]) -> None:
-        """Append the histograms of one episode, feature -> histogram."""
+        """Append the histograms of one episode, feature -> histogram.
+
+        Raises:
+            DatasetError: The pixels mean something else than those before, such as depth in another unit.
+        """
         for name, histogram in histograms.items():
-            total = self._totals.get(name)
-            if total is None:
-                self._totals[name] = histogram.copy()
-            else:
-                total.merge(histogram)
+            total = self._totals.setdefault(name, ImageHistogram(np.zeros_like(histogram.counts), 0, histogram.scale))
+            if (total.scale, total.counts.shape) != (histogram.scale, histogram.counts.shape):
+                raise DatasetError(
+                    f"{name}: episode {episode} holds {_kind(histogram)}, the ones before it hold {_kind(total)}; convert "
+                    "them apart"
+                )
+            total.merge(histogram)
             self._rows.append(_row(episode, name, histogram))
         if len(self._rows) >= _BATCH_ROWS:
             self._flush()
@@ -108,6 +115,11 @@ def counted_episodes(path: Path) -> set[tuple[int, str]]:
         return set()
     table = pq.read_table(path, columns=["episode_index", "feature"])
     return set(zip(table["episode_index"].to_pylist(), table["feature"].to_pylist(), strict=True))
+
+
+def _kind(histogram: ImageHistogram) -> str:
+    units = {scale: unit for unit, scale in DEPTH_UNITS.items()}
+    return f"depth in {units[histogram.scale]}" if histogram.scale in units else "colour"
 
 
 def _row(episode: int, name: str, histogram: ImageHistogram) -> dict[str, Any]:

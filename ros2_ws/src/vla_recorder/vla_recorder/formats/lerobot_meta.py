@@ -30,8 +30,16 @@ INFO_PATH = "meta/info.json"
 OWN_META = "meta/vla"
 """Folder of what LeRobot does not know: provenance, profile, image histograms."""
 
-VIDEO_IDENTITY = ("video.codec", "video.pix_fmt", "video.height", "video.width", "video.g", "video.crf", "video.preset")
-"""Entries of ``info`` of a video feature that are the same for every video of a dataset."""
+_VIDEO_IDENTITY = (
+    "video.codec",
+    "video.pix_fmt",
+    "video.height",
+    "video.width",
+    "video.g",
+    "video.crf",
+    "video.preset",
+    "depth_unit",
+)
 
 
 @dataclass(slots=True)
@@ -97,6 +105,23 @@ def info_differences(
             if old != new:
                 found.append(f"{key} of {name!r} is {old} there, {new} here")
     return found
+
+
+def encoding_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Return how the videos of two datasets differ, for people.
+
+    Args:
+        there: ``info`` of a video feature.
+        here: The same of the other dataset. Videos copied from a camera name no encoder settings and go with all others,
+            as an episode that could not be copied is encoded.
+    """
+    if "video.g" not in there or "video.g" not in here:
+        return []
+    return [
+        f"{name} is {there.get(name)!r} there, {here.get(name)!r} here"
+        for name in _VIDEO_IDENTITY
+        if there.get(name) != here.get(name)
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -37,6 +37,7 @@ from vla_recorder.formats.lerobot_tables import (
     IMAGES_FILE,
 )
 from vla_recorder.formats.stats import ImageHistogram
+from vla_recorder.media.video import ORIGIN_TAG
 
 
 class DatasetSource:
@@ -175,6 +176,8 @@ def cut_video(source: Path, first: int, count: int, output: Path, fps: int) -> N
         template: Any = reader.streams.video[0]
         stream: Any = writer.add_stream_from_template(template, opaque=True)
         stream.time_base = Fraction(1, fps)
+        if ORIGIN_TAG in reader.metadata:
+            writer.metadata[ORIGIN_TAG] = reader.metadata[ORIGIN_TAG]
         reader.seek(round(first / fps / template.time_base), stream=template)
         for packet in reader.demux(template):
             if packet.size == 0 or packet.pts is None:

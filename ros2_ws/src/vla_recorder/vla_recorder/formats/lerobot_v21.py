@@ -141,6 +141,8 @@ class DatasetWriter:
                 episode.length, fps=self._fps, episode=index, first_index=self._frames, task_index=task_index
             ),
         }
+        histograms = {key: episode.histograms[key] for key in (*self._video_keys, *self._image_keys)}
+        self._histograms.add(index, histograms)
         path = self._path(DATA_PATH, index)
         with pq.ParquetWriter(path, self._schema, compression="snappy") as writer:
             for table in row_tables(
@@ -149,12 +151,10 @@ class DatasetWriter:
                 writer.write_table(table)
         for key in self._video_keys:
             shutil.move(episode.videos[key], self._path(VIDEO_PATH, index, key))
-        histograms = {key: episode.histograms[key] for key in (*self._video_keys, *self._image_keys)}
         statistics = {name: vector_statistics(values) for name, values in columns.items()}
         statistics.update({key: histogram.statistics() for key, histogram in histograms.items()})
         kept = {name: {key: values[key] for key in _STATISTICS} for name, values in statistics.items()}
         self._statistics.append({"episode_index": index, "stats": kept})
-        self._histograms.add(index, histograms)
         self._episodes.append({"episode_index": index, "tasks": [episode.task], "length": episode.length})
         self._frames += episode.length
         return index

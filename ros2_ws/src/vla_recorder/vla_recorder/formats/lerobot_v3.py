@@ -33,9 +33,9 @@ from vla_recorder.formats.lerobot_meta import (
     STATS_PATH,
     TASKS_PATH,
     VIDEO_FILE_MB,
-    VIDEO_IDENTITY,
     VIDEO_PATH,
     Place,
+    encoding_differences,
     info_differences,
     read_episodes,
     read_info,
@@ -163,6 +163,8 @@ class DatasetWriter:
         if differences:
             raise DatasetError(f"{self._root}: cannot be appended to: {'; '.join(differences)}")
         self._stored_video = {key: info["features"][key].get("info") or {} for key in self.video_keys}
+        for key in self._image_keys:
+            self._features[key] = info["features"][key]
         self._tasks = read_tasks(self._root / TASKS_PATH)
         self._episodes = read_episodes(self._root)
         self._frames = int(info["total_frames"])
@@ -198,14 +200,14 @@ class DatasetWriter:
             **episode.columns,
             **automatic_columns(length, fps=self._fps, episode=index, first_index=self._frames, task_index=task_index),
         }
+        histograms = {key: episode.histograms[key] for key in (*self.video_keys, *self._image_keys)}
+        self._histograms.add(index, histograms)
         images = episode.files.get(IMAGES_FILE) if self._image_keys else None
         if images is not None:
             self._note_depth_units(images)
         self._write_rows(columns, images)
         statistics = {name: vector_statistics(columns[name]) for name in columns}
-        histograms = {key: episode.histograms[key] for key in (*self.video_keys, *self._image_keys)}
         statistics.update({key: histogram.statistics() for key, histogram in histograms.items()})
-        self._histograms.add(index, histograms)
         for key in self.video_keys:
             if self._stored_video:
                 self._check_encoding(key, episode.videos[key])
@@ -250,13 +252,7 @@ class DatasetWriter:
 
     def _check_encoding(self, key: str, path: Path) -> None:
         """Refuse a video that decodes otherwise than what the dataset holds; ``info.json`` describes all of them."""
-        known = self._stored_video[key]
-        found = video_info(path, self._video, self._fps)
-        differences = [
-            f"{name} is {known.get(name)!r} there, {found.get(name)!r} here"
-            for name in VIDEO_IDENTITY
-            if known.get(name) != found.get(name)
-        ]
+        differences = encoding_differences(self._stored_video[key], video_info(path, self._video, self._fps))
         if differences:
             raise DatasetError(
                 f"{self._root}: {key} was encoded otherwise: {'; '.join(differences)}; append with the same encoder "
@@ -265,10 +261,8 @@ class DatasetWriter:
 
     def _note_depth_units(self, images: Path) -> None:
         for key, unit in depth_units(images).items():
-            info = self._features[key].setdefault("info", {"is_depth_map": True})
-            known = info.setdefault("depth_unit", unit)
-            if known != unit:
-                raise DatasetError(f"{key}: this episode holds depth in {unit}, the ones before it in {known}")
+            info = self._features[key].get("info") or {}
+            self._features[key]["info"] = {"depth_unit": unit, **info}
 
     def _data_path(self) -> Path:
         return self._root / DATA_PATH.format(chunk_index=self._place.chunk, file_index=self._place.file)
@@ -323,6 +317,9 @@ class DatasetWriter:
     def _info(self) -> dict[str, Any]:
         features = {name: dict(spec) for name, spec in self._features.items()}
         for key in self.video_keys:
+            if self._stored_video:
+                features[key]["info"] = self._stored_video[key]
+                continue
             chunk, file = (self._episodes[0][f"videos/{key}/{part}_index"] for part in ("chunk", "file"))
             first = self._root / VIDEO_PATH.format(video_key=key, chunk_index=chunk, file_index=file)
             features[key]["info"] = {

@@ -175,11 +175,12 @@ def vector_statistics(values: NDArray[np.generic]) -> Statistics:
 
 
 def summary(values: Sequence[float] | NDArray[np.floating]) -> dict[str, float]:
-    """Return mean, median, p95 and maximum for a report; empty input gives an empty dict."""
+    """Return minimum, mean, median, p95 and maximum for a report; empty input gives an empty dict."""
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:
         return {}
     return {
+        "min": float(array.min()),
         "mean": float(array.mean()),
         "p50": float(np.quantile(array, 0.50)),
         "p95": float(np.quantile(array, 0.95)),

@@ -18,7 +18,7 @@ from vla_core.profile import load_profile, mapping_differences
 
 from vla_recorder.formats.base import DatasetError
 from vla_recorder.formats.histogram_log import HISTOGRAMS_PATH
-from vla_recorder.formats.lerobot_meta import INFO_PATH, OWN_META, VIDEO_IDENTITY, info_differences
+from vla_recorder.formats.lerobot_meta import INFO_PATH, OWN_META, encoding_differences, info_differences
 from vla_recorder.formats.lerobot_source import DatasetSource
 from vla_recorder.formats.lerobot_tables import complete_features, write_json
 from vla_recorder.formats.lerobot_v3 import DatasetWriter
@@ -47,13 +47,9 @@ def check_alike(sources: Sequence[DatasetSource]) -> None:
             robot_type=other.info["robot_type"],
         )
         for name, spec in first.features.items():
-            there, here = (spec.get("info") or {}), (other.features.get(name, {}).get("info") or {})
-            keys = (*VIDEO_IDENTITY, "depth_unit") if not differences else ()
-            differences += [
-                f"{key} of {name!r} is {there.get(key)!r} there, {here.get(key)!r} here"
-                for key in keys
-                if there.get(key) != here.get(key)
-            ]
+            if spec["dtype"] == "video" and name in other.features:
+                infos = ((source.features[name].get("info") or {}) for source in (first, other))
+                differences += [f"{name}: {difference}" for difference in encoding_differences(*infos)]
         profiles = [source.root / PROFILE_PATH for source in (first, other)]
         if not differences and all(path.exists() for path in profiles):
             differences = list(mapping_differences(*(load_profile(path) for path in profiles)))

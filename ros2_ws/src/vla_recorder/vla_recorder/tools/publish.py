@@ -33,7 +33,7 @@ _EXAMPLE = """examples:
   AWS_ENDPOINT_URL=http://minio.lab:9000 ros2 run vla_recorder publish outputs/demo/dataset s3://datasets/ur5e_lift
 
 s3:// takes AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL, and the profile
-files of AWS. hf:// takes the token of `hf auth login` or HF_TOKEN.
+files of AWS. hf:// takes the token of `hf auth login` or HF_TOKEN; a repository that does not exist is made private.
 """
 
 
@@ -46,7 +46,8 @@ def publish(root: Path, url: str, *, overwrite: bool) -> None:
 
     Args:
         root: Folder of the dataset, or of several.
-        url: Path, ``file://``, ``s3://bucket/prefix``, ``hf://user/name`` or what an installed fsspec driver knows.
+        url: Path, ``file://``, ``s3://bucket/prefix``, ``hf://user/name`` or what an installed fsspec driver knows. A
+            repository of the Hub that does not exist is made private.
         overwrite: Replace what is there; files that the dataset does not have are deleted.
 
     Raises:
@@ -60,7 +61,7 @@ def publish(root: Path, url: str, *, overwrite: bool) -> None:
     if not names:
         raise PublishError(f"{root}: is empty, there is nothing to publish")
     if urlsplit(url).scheme == HUB:
-        push(root, url.removeprefix(f"{HUB}://").strip("/"), overwrite=overwrite)
+        push(root, url.removeprefix(f"{HUB}://").strip("/"), private=True, overwrite=overwrite)
         return
     filesystem, base = _filesystem(url)
     _Upload(root, names, filesystem, base, url).run(overwrite=overwrite)
