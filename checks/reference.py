@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Make docs/reference/launch.md and docs/reference/parameters.md from the code: `python checks/reference.py`."""
+"""Make the pages of docs/reference that follow from the code: `python checks/reference.py`."""
 
+import argparse
 import dataclasses
 import importlib
 import pkgutil
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import yaml
 from vla_common.params import table
+from vla_recorder.convert.command import parser
+from vla_recorder.formats import FORMATS, format_options
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -73,7 +76,65 @@ def parameter_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"launch.md": launch_page, "parameters.md": parameter_page}
+def convert_page() -> str:
+    """The page of the converter's options."""
+    command = parser()
+    lines = [
+        "# Options of `convert`",
+        "",
+        "Made from the command line; `ros2 run vla_recorder convert --help` shows the same. How to use them:",
+        "[convert recordings](../how-to/convert.md).",
+    ]
+    for group in command._action_groups:
+        actions = [action for action in group._group_actions if action.dest != "help"]
+        if actions:
+            title = "input and output" if group.title == "options" else group.title
+            lines += ["", f"## {title}", "", "| option | default | meaning |", "|---|---|---|"]
+            lines += [_option_row(action) for action in actions]
+    lines += ["", "## Options of the formats", "", "Given as `--format-option KEY=VALUE`."]
+    for name in FORMATS:
+        options = format_options(name)
+        lines += ["", f"### {name}", ""]
+        if not options:
+            lines.append("None.")
+            continue
+        lines += ["| key | default | meaning |", "|---|---|---|"]
+        for field in options:
+            choices = ", ".join(f"`{choice}`" for choice in field.metadata.get("choices", ()))
+            text = _plain(field.metadata.get("help", "")) + (f". One of {choices}" if choices else "")
+            default = field.default if field.default is not dataclasses.MISSING else ""
+            lines.append(f"| `{field.name}` | {_cell(default)} | {text} |")
+    lines += [
+        "",
+        "## Exit codes",
+        "",
+        "```",
+        *str(command.epilog).partition("exit codes:\n")[2].rstrip().splitlines(),
+        "```",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _option_row(action: argparse.Action) -> str:
+    names = ", ".join(f"`{name}`" for name in action.option_strings)
+    choices = ", ".join(f"`{choice}`" for choice in action.choices or ())
+    text = _plain(str(action.help)) + (f". One of {choices}" if choices else "")
+    flag = action.nargs == 0
+    default = "*required*" if action.required else ("" if flag else _cell(action.default))
+    return f"| {names} | {default} | {text} |"
+
+
+def _plain(text: str) -> str:
+    """Return a help text that Markdown leaves as it is."""
+    return text.replace("|", "\\|").replace("<", "\\<").replace("%%", "%")
+
+
+def _cell(value: object) -> str:
+    empty = value is None or value in ("", [], ())
+    return "" if empty else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+PAGES = {"launch.md": launch_page, "parameters.md": parameter_page, "convert.md": convert_page}
 
 
 if __name__ == "__main__":

@@ -245,6 +245,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, capsys) 
         (["--format-option", "colour"], "give it as KEY=VALUE"),
         (["--format-option", "colour=red"], "format 'lerobot-v3' has no option 'colour'"),
         (["--format", "rlds"], "the RLDS schema 'seed' is six measured joints and one gripper"),
+        (["--noop-threshold", "nan"], "--noop-threshold nan: give a distance of zero or more"),
         (["--workers", 0], "--workers 0: at least one is needed"),
         (["--resume", "--overwrite"], "give one of them"),
         (["--work-dir", tmp_path], "--work-dir is for an --output that is a URL"),

@@ -141,7 +141,7 @@ def _add_content(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_run(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--workers", type=int, default=available_cores(), help="episodes converted at the same time")
+    group.add_argument("--workers", type=int, help="episodes converted at the same time; default: one for every core")
     group.add_argument(
         "--ray",
         metavar="ADDRESS",
@@ -200,7 +200,7 @@ def options(arguments: argparse.Namespace) -> Options:
         overwrite=arguments.overwrite,
         resume=arguments.resume,
         ray=arguments.ray,
-        workers=arguments.workers,
+        workers=available_cores() if arguments.workers is None else arguments.workers,
         report=arguments.report,
     )
 

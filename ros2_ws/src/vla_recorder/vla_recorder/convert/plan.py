@@ -62,6 +62,8 @@ def make_plan(options: Options) -> Plan:
     """
     if options.workers < 1:
         raise VlaError(f"--workers {options.workers}: at least one is needed")
+    if not 0 <= options.noop_threshold < float("inf"):
+        raise VlaError(f"--noop-threshold {options.noop_threshold:g}: give a distance of zero or more")
     begin = how_to_begin(options.output.absolute(), resume=options.resume, overwrite=options.overwrite)
     targets = targets_of(options.target, keep_noops=options.keep_noops)
     bags, bad = _open_all(options)
