@@ -108,8 +108,11 @@ def test_commands_count_only_while_somebody_drives_and_only_when_silent() -> Non
     arm = StreamAudit(COMMAND, "/command")
     board = AuditBoard({"/command": arm})
     assert board.problems(5 * NS, commands=False) == []
+    (unheard,) = board.problems(5 * NS, commands=False, armed=True)
+    assert unheard.text == "action 'arm': nothing received on /command (sensor_msgs/msg/JointState)"
     assert [problem.kind for problem in board.problems(5 * NS, commands=True)] == [MISSING]
     last = feed(arm, 5, 5.0, 4.0)
+    assert board.problems(int((last + 5) * NS), commands=False, armed=True) == [], "it may be silent at rest"
     assert seen(arm, last).kind == SLOW
     assert board.problems(int(last * NS), commands=True) == []
 

@@ -72,7 +72,7 @@ def test_discarded_episodes_come_back_until_the_next_one_is_saved(bench, tmp_pat
     assert custom(aside)["termination"] == "discarded"
     back = bench.call(LabelEpisode, "label", label=Label.UNDO)
     assert (back.success, back.outcome, back.bag_path) == (True, "unknown", str(bags / aside.name))
-    assert len(read_bag(Path(back.bag_path))[1]["/joint_states"]) > 2
+    assert len(read_bag(Path(back.bag_path))[1]["/joint_states"]) > 0
     assert (custom(back.bag_path)["termination"], custom(back.bag_path)["outcome"]) == ("stopped", "unknown")
     second = record(bench)
     discarded = bench.call(LabelEpisode, "label", label=Label.DISCARD)

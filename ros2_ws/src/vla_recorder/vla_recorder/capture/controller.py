@@ -120,8 +120,9 @@ class Controller:
     def problems(self) -> list[Problem]:
         """Return what is wrong with the profile's streams now."""
         with self._lock:
-            driven = self._open is not None and self._open.phases.driven
-            return self.board.problems(self._now_ns(), commands=driven)
+            phases = None if self._open is None else self._open.phases
+            armed = phases is not None and phases.phase == ARMED
+            return self.board.problems(self._now_ns(), commands=phases is not None and phases.driven, armed=armed)
 
     def open(self, request: Request) -> str:
         """Open an episode and return its uuid. Nothing is written before the first motion.

@@ -186,17 +186,18 @@ class AuditBoard:
         for stream in self.streams.values():
             stream.begin()
 
-    def problems(self, now_ns: int, *, commands: bool) -> list[Problem]:
+    def problems(self, now_ns: int, *, commands: bool, armed: bool = False) -> list[Problem]:
         """Return what is wrong with the streams now.
 
         Args:
             now_ns: Node clock.
             commands: Whether somebody drives, so that commands must flow too; how often is the driver's business.
+            armed: Whether motion is waited for: a command topic that never said anything may be the wrong one.
         """
         self.look(now_ns)
         found = []
         for stream in self.streams.values():
-            if stream.plan.role == "command" and not commands:
+            if stream.plan.role == "command" and not (commands or (armed and stream.messages == 0)):
                 continue
             problem = stream.problem(now_ns)
             if problem is not None and not (stream.plan.role == "command" and problem.kind == SLOW):

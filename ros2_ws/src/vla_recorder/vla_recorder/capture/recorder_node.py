@@ -158,7 +158,10 @@ class RecorderNode(ManagedNode):
 
     def _on_closed(self, closed: Closed) -> None:
         where = f" -> {closed.path}" if closed.path else ""
-        summary = f"episode {closed.uuid}: {closed.messages} messages, {closed.duration_s:.1f} s{where}"
+        what = f"{closed.messages} messages"
+        if closed.termination == Result.TERMINATION_DISCARDED:
+            what = "discarded; the key u (service label, UNDO) brings it back until the next one is saved"
+        summary = f"episode {closed.uuid}: {what}, {closed.duration_s:.1f} s{where}"
         if closed.error_msg:
             self.get_logger().error(f"{summary}: {closed.error_msg}")
         else:

@@ -110,7 +110,9 @@ class Streams:
                 self._known[key] = problem
         for key in [key for key in self._known if key not in current]:
             del self._known[key]
-            self._node.get_logger().info(f"{key[0]}: as expected again")
+            stream = self._controller.board.streams.get(key[0])
+            if stream is not None and stream.problem(self._node.get_clock().now().nanoseconds) is None:
+                self._node.get_logger().info(f"{key[0]}: as expected again")
 
     def _planned(self, profile: Profile) -> list[TopicPlan]:
         resolve = self._node.resolve_topic_name
