@@ -285,6 +285,7 @@ class BagWriter:
                     stream.flush()
                     os.fsync(stream.fileno())
                 temporary.rename(target)
+                os.fsync(self._lock)
             except OSError:
                 temporary.unlink(missing_ok=True)
                 raise
