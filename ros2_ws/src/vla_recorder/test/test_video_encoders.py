@@ -161,6 +161,24 @@ def test_files_of_other_settings_are_not_joined(tmp_path: Path) -> None:
         join([one, two], tmp_path / "all.mp4", FPS)
 
 
+@pytest.mark.parametrize("crf", [5, 40])  # the disk is full at once, or when the file is closed
+def test_a_full_disk_is_named_and_leaves_no_file(tmp_path: Path, crf: int) -> None:
+    path = tmp_path / "v.mp4"
+    path.symlink_to("/dev/full")
+    images = synthetic_images(6, 240, 320) if crf == 5 else synthetic_images(1, HEIGHT, WIDTH)
+    with pytest.raises(VideoError, match=r"v\.mp4: cannot be written \(No space left on device\); free some space"):
+        write(path, images, VideoSettings(crf=crf))
+    assert not path.is_symlink()
+
+
+def test_a_full_disk_stops_a_join(tmp_path: Path) -> None:
+    part = write(tmp_path / "1.mp4", synthetic_images(3, HEIGHT, WIDTH), VideoSettings())
+    output = tmp_path / "all.mp4"
+    output.symlink_to("/dev/full")
+    with pytest.raises(VideoError, match=r"all\.mp4: cannot be written \(No space left on device\); free some space"):
+        join([part, part], output, FPS)
+
+
 def test_an_encoder_without_frames_is_no_accident(tmp_path: Path) -> None:
     encoder = VideoEncoder(tmp_path / "v.mp4", height=HEIGHT, width=WIDTH, fps=FPS, settings=VideoSettings())
     encoder.close()

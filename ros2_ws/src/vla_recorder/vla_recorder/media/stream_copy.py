@@ -28,7 +28,7 @@ from vla_core.errors import CodecError
 from vla_core.video_packets import Continuity, Packet, packet_of
 
 from vla_recorder.media.settings import VideoError
-from vla_recorder.media.video import COPIED, ORIGIN_TAG
+from vla_recorder.media.video import COPIED, ORIGIN_TAG, writing
 
 PACKET_TYPES = (COMPRESSED_VIDEO, FFMPEG_PACKET)
 """Message types whose packets can be copied."""
@@ -138,7 +138,8 @@ class PacketCopier:
         out.pts = out.dts = self._frames
         out.duration = 1
         out.is_keyframe = packet.keyframe
-        self._container.mux(out)
+        with writing(self.path):
+            self._container.mux(out)
         self._number = number
         self._frames += 1
 
@@ -207,11 +208,12 @@ class PacketCopier:
 
         Raises:
             CopyRefusedError: A key frame cannot be decoded.
-            VideoError: The file holds another number of pictures than were put in.
+            VideoError: The file holds another number of pictures than were put in, or the disk is full.
         """
         if self._container is None:
             return []
-        self._container.close()
+        with writing(self.path):
+            self._container.close()
         pick = np.linspace(0, len(self._keys) - 1, min(SAMPLED_KEY_FRAMES, len(self._keys))).round().astype(int)
         try:
             stored, pictures = _read_back(self.path, {self._keys[index] for index in pick})
@@ -234,9 +236,13 @@ class PacketCopier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
+        try:
+            if kind is None:
+                self.close()
+        except VideoError:
+            self.discard()
+            raise
+        if kind is not None:
             self.discard()
 
 

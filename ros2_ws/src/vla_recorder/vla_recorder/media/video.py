@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +47,7 @@ __all__ = [
     "join",
     "rgb_frame",
     "video_info",
+    "writing",
 ]
 
 ORIGIN_TAG, COPIED, DEPTH_IN = "comment", "packets copied", "depth in "
@@ -107,29 +109,32 @@ class FrameEncoder:
         """Encode one frame of the file's size; it is converted to the file's pixel format.
 
         Raises:
-            VideoError: The encoder cannot be opened or fails.
+            VideoError: The encoder cannot be opened or fails, or the disk is full.
         """
         frame = self._reformat.reformat(frame, format=self._pix_fmt)
         frame.pts = self._frames
         frame.time_base = self._time_base
         try:
-            self._container.mux(self._stream.encode(frame))
+            packets = self._stream.encode(frame)
         except av.FFmpegError as error:
             raise VideoError(
                 f"{self.path}: the encoder {self._encoder!r} failed at frame {self._frames} ({error}); is it supported on "
                 f"this machine and for this size? Use another --vcodec ({', '.join(SOFTWARE_CODECS)})"
             ) from error
+        with writing(self.path):
+            self._container.mux(packets)
         self._frames += 1
 
     def close(self) -> None:
         """Finish the file and prove that it holds every frame.
 
         Raises:
-            VideoError: The number of packets differs from the number of frames put in.
+            VideoError: The number of packets differs from the number of frames put in, or the disk is full.
         """
-        if self._frames:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
+        with writing(self.path):
+            if self._frames:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
         stored = count_frames(self.path) if self._frames else 0
         if stored != self._frames:
             raise VideoError(f"{self.path}: {self._frames} frames were encoded, but the file holds {stored}")
@@ -147,9 +152,13 @@ class FrameEncoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
+        try:
+            if kind is None:
+                self.close()
+        except VideoError:
+            self.discard()
+            raise
+        if kind is not None:
             self.discard()
 
 
@@ -189,6 +198,20 @@ class VideoEncoder(FrameEncoder):
 def rgb_frame(image: NDArray[np.uint8]) -> av.VideoFrame:
     """Return an image, (H, W, 3) uint8 RGB, as a frame that borrows the array's memory."""
     return av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="rgb24")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file and what to do when it cannot be written.
+
+    Raises:
+        VideoError: The disk is full, or the file cannot be written for another reason.
+    """
+    try:
+        yield
+    except av.FFmpegError as error:
+        advice = "free some space, or give another --output" if error.errno == errno.ENOSPC else "is the disk in order?"
+        raise VideoError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
 
 
 def count_frames(path: Path) -> int:
@@ -240,7 +263,7 @@ def join(parts: Sequence[Path], output: Path, fps: int) -> None:
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     position = 0
-    with av.open(str(output), "w", options={"movflags": "faststart"}) as target:
+    with writing(output), av.open(str(output), "w", options={"movflags": "faststart"}) as target:
         stream: Any = None
         for part in parts:
             with av.open(str(part)) as source:
