@@ -248,6 +248,7 @@ def test_cameras_can_be_named(tmp_path):
         ({"shard_mb": 0}, "at least 1 MB"),
         ({"embedder": "none"}, "schema 'seed' has a language embedding"),
         ({"dataset": "9 lives"}, "wants a letter"),
+        ({"embedder": "hsah"}, r"embedder 'hsah': there is none of that name; known: .*'hash'\?"),
     ],
 )
 def test_options_out_of_range_are_refused(options, reason):

@@ -333,6 +333,14 @@ def test_a_silent_camera_and_a_jumping_joint_of_a_bag_are_named(tmp_path, capsys
     assert "ticks without a frame: observation.images.front: no message for" in text
 
 
+def test_a_camera_that_loses_pictures_is_named_before_it_is_missing(tmp_path, capsys):
+    scene = Scene(duration_s=3.0, silence=(("front/image_raw", 1.0, 1.2),))
+    bag(tmp_path / "bags/one", scene)
+    _, text, report = run(capsys, tmp_path / "bags", "--camera-offset-s", "1")
+    assert [rule for _, rule, _ in found_rules(report)] == ["frame_interval"]
+    assert "steps between the pictures used" in text
+
+
 def test_nan_in_a_bag_is_an_error(tmp_path, capsys):
     def spoil(events):
         return [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from vla_core.profile import parse_profile
 from vla_recorder.testing_rows import PROFILE
+from vla_recorder.tools.validate_bag import check_pictures_used
 from vla_recorder.tools.validate_rules import (
     ERROR,
     WARNING,
@@ -75,6 +76,25 @@ def test_a_step_just_within_half_of_a_frame_is_fine_and_just_beyond_is_not():
 def test_time_that_stands_or_goes_back_is_an_error():
     found = check_times(np.array([0, 0.1, 0.1, 0.2, 0.15]), 10, Thresholds(frame_tolerance=10))
     assert [(f.rule, f.level, f.count, f.row) for f in found] == [("non_monotonic_time", ERROR, 2, 2)]
+
+
+def test_a_picture_that_is_shown_twice_or_left_out():
+    assert check_pictures_used("front", np.arange(6) / 30, 30, 30, OK) == []
+    assert check_pictures_used("front", np.zeros(1), 30, 30, OK) == []
+    (found,) = check_pictures_used("front", np.array([0, 1, 1, 2, 4]) / 30, 30, 30, OK)
+    assert (found.rule, found.level, found.count, found.row) == ("frame_interval", WARNING, 2, 2)
+    assert found.text == (
+        "front: 2 of 4 steps between the pictures used are uneven, the longest is 0.06667 s for 0.03333 s; 1 rows repeat the "
+        "picture before"
+    )
+
+
+def test_of_a_quick_camera_only_repeated_and_lost_pictures_count():
+    stamps = np.array([0, 1, 4, 6, 7, 10]) / 60  # of 60 Hz for 30 rows per second
+    assert check_pictures_used("front", stamps, 30, 60, OK) == []
+    assert len(check_pictures_used("front", stamps, 30, 30, OK)) == 1
+    for wrong in ([0, 2, 2, 4], [0, 2, 6, 8]):
+        assert check_pictures_used("front", np.array(wrong) / 60, 30, 60, OK)[0].count == 1
 
 
 def test_the_rate_of_a_whole_episode():

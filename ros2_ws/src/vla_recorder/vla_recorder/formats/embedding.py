@@ -105,20 +105,20 @@ class Command:
             )
         except (OSError, ValueError) as error:
             raise EmbeddingError(
-                f"--embedder '{self.source}' cannot be started ({error}); correct the command"
+                f"embedder '{self.source}' cannot be started ({error}); correct the command"
             ) from error
         except subprocess.TimeoutExpired as error:
             raise EmbeddingError(
-                f"--embedder '{self.source}' did not end within {_TIMEOUT_S:g} s for {text!r}"
+                f"embedder '{self.source}' did not end within {_TIMEOUT_S:g} s for {text!r}"
             ) from error
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["it printed no reason"])[-1]
-            raise EmbeddingError(f"--embedder '{self.source}' failed with exit code {done.returncode}: {last}")
+            raise EmbeddingError(f"embedder '{self.source}' failed with exit code {done.returncode}: {last}")
         try:
             numbers = [float(word) for word in done.stdout.replace(",", " ").strip("[] \n").split()]
         except ValueError as error:
             raise EmbeddingError(
-                f"--embedder '{self.source}' printed something that is no number ({error}); it must print {SIZE} numbers "
+                f"embedder '{self.source}' printed something that is no number ({error}); it must print {SIZE} numbers "
                 "and nothing else on its standard output"
             ) from error
         return _checked(numbers, self.source)
@@ -150,7 +150,7 @@ class Plugin:
         if self.name not in found.names:
             known = [*BUILT_IN, f"{_COMMAND}PROGRAM", *sorted(found.names)]
             raise EmbeddingError(
-                f"--embedder '{self.name}': there is none of that name; known: {listing(known)}"
+                f"embedder '{self.name}': there is none of that name; known: {listing(known)}"
                 f"{nearest_name(self.name, known)}. A package offers one by an entry point of the group {GROUP}"
             )
         return found[self.name]
@@ -160,7 +160,7 @@ def _checked(values: Any, source: str) -> NDArray[np.float32]:
     array = np.asarray(values, np.float32).reshape(-1)
     if array.shape != (SIZE,) or not np.isfinite(array).all():
         raise EmbeddingError(
-            f"--embedder '{source}' gave {array.size} numbers, {int(np.isfinite(array).sum())} of them finite; a sentence "
+            f"embedder '{source}' gave {array.size} numbers, {int(np.isfinite(array).sum())} of them finite; a sentence "
             f"embedding here is {SIZE} finite numbers"
         )
     return array
@@ -178,7 +178,9 @@ def make_embedder(name: str) -> Embedder:
         return Hash()
     if name.startswith(_COMMAND):
         if not name.removeprefix(_COMMAND).strip():
-            raise EmbeddingError("--embedder command: names no program; example: --embedder 'command:python embed.py'")
+            raise EmbeddingError(
+                "embedder=command: names no program; example: --format-option 'embedder=command:python embed.py'"
+            )
         return Command(name.removeprefix(_COMMAND).strip())
     plugin = Plugin(name)
     plugin.source  # noqa: B018 - looks it up now, so that a wrong name stops before any work

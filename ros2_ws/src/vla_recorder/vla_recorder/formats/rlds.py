@@ -88,6 +88,8 @@ class Rlds:
                 "embedder none: the RLDS schema 'seed' has a language embedding; use zeros, which the data mark as a "
                 "placeholder, or schema=generic"
             )
+        if self.embedder != "none":
+            make_embedder(self.embedder)  # a wrong name stops before any work
         if self.dataset and not re.fullmatch(r"[A-Za-z]\w*", self.dataset):
             raise DatasetError(
                 f"dataset '{self.dataset}': tensorflow_datasets wants a letter, then letters, digits and _"

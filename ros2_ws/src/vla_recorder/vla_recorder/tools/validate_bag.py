@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from vla_core.errors import VlaError
 from vla_core.frames import IMAGE_PREFIX, STATE_KEY, Frame, Missing
 from vla_core.profile import Profile, load_profile, parse_profile
@@ -28,6 +29,8 @@ from vla_recorder.tools.validate_rules import (
 )
 
 _NOT_FINITE = "not_finite"
+_QUICKER = 1.05
+"""A camera whose rate is this much above that of the rows is not one that should give a picture for each."""
 
 
 def validate_bag(
@@ -57,6 +60,37 @@ def _profile(bag: EpisodeBag, given: Path | None) -> Profile:
     if not text:
         raise VlaError(f"{bag.folder}: the bag carries no robot profile; give the one that fits with --profile")
     return parse_profile(text, f"profile in {bag.folder}")
+
+
+def check_pictures_used(
+    name: str, stamps_s: NDArray[np.float64], fps: float, rate_hz: float, thresholds: Thresholds
+) -> list[Finding]:
+    """Return whether the pictures that rows show follow each other unevenly: one shown twice, or some left out.
+
+    Of a camera that is quicker than the rows, pictures are left out by design; then only a repeated picture and a step that
+    lost messages explain are found.
+
+    Args:
+        name: Of the camera.
+        stamps_s: (N,) stamps of the pictures of consecutive rows [s].
+        fps: Rows per second.
+        rate_hz: Of the camera, not below `fps`.
+        thresholds: What is still all right.
+    """
+    steps = np.diff(stamps_s)
+    slack = thresholds.frame_tolerance / fps
+    low, high = 1.0 / fps - slack, 1.0 / fps + slack
+    if rate_hz > _QUICKER * fps:
+        low, high = 0.0, 1.0 / fps + (1.0 + thresholds.frame_tolerance) / rate_hz
+    bad = (steps > high) | (steps < low) | (steps <= 0.0)
+    if not bad.any():
+        return []
+    count, row = int(bad.sum()), int(bad.argmax()) + 1
+    text = (
+        f"{name}: {count} of {len(steps)} steps between the pictures used are uneven, the longest is {steps.max():.4g} s "
+        f"for {1.0 / fps:.4g} s; {int((steps <= 0.0).sum())} rows repeat the picture before"
+    )
+    return [Finding("frame_interval", WARNING, text, count, row)]
 
 
 class _Bag:
@@ -93,6 +127,7 @@ class _Bag:
             return
         stamps = np.array(self._stamps, np.int64)
         self._report.add(check_times((stamps - stamps[0]) * 1e-9, self._profile.fps, self._thresholds))
+        self._check_pictures_used(stamps)
         self._check_offsets()
         self._check_robot_and_images()
 
@@ -112,6 +147,18 @@ class _Bag:
             text = f"{count} ticks without a frame: {self._details[stream, reason]}"
             found.append(Finding(rule, level, text, count))
         return found
+
+    def _check_pictures_used(self, stamps: NDArray[np.int64]) -> None:
+        """Cameras that are slower than the grid repeat pictures by design."""
+        adjacent = np.concatenate([[True], np.diff(stamps) * 1e-9 * self._profile.fps < 1.5])
+        for camera in self._profile.cameras:
+            if camera.rate_hz < self._profile.fps:
+                continue
+            used = (stamps - stamps[0]) * 1e-9 - np.array(self._ages[IMAGE_PREFIX + camera.name])
+            for run in np.split(used, np.flatnonzero(~adjacent)):
+                self._report.add(
+                    check_pictures_used(camera.name, run, self._profile.fps, camera.rate_hz, self._thresholds)
+                )
 
     def _check_offsets(self) -> None:
         robot = next((np.array(ages) for key, ages in self._ages.items() if key.startswith(STATE_KEY)), None)
