@@ -27,6 +27,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pyarrow": ("vla_recorder",),
     "mcap": ("vla_recorder", "vla_demo"),
     "mcap_ros2": ("vla_recorder", "vla_demo"),
+    "rosbags": ("vla_recorder",),
+    "ray": ("vla_recorder",),
+    "fsspec": ("vla_recorder",),
     "matplotlib": ("vla_demo",),
     "ros2_pip_cli": (),
 }

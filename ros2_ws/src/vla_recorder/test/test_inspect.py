@@ -8,11 +8,11 @@ import re
 import cv2
 import numpy as np
 import pytest
-from vla_core.episode import CORRECTION, SKILL, TELEOP
+from vla_core.episode import ARMED, CORRECTION, SKILL, TELEOP
 from vla_core.errors import BagError, VlaError
 from vla_recorder.bags.reader import open_episode
 from vla_recorder.convert import command
-from vla_recorder.testing import Scene, scene_events, small_profile, write_episode
+from vla_recorder.testing import Scene, episode_event, scene_events, small_profile, write_episode
 from vla_recorder.tools import inspect
 from vla_recorder.tools.episode_view import EpisodeView, bag_view, dataset_views, grey, picture_rows
 from vla_recorder.tools.inspect_page import PHASE_COLOURS, page
@@ -78,6 +78,23 @@ def test_dataset_and_bag_show_the_same_episode(recordings, dataset):
     assert len(of_bag.gaps) == len(of_dataset.gaps) == 1
     assert of_bag.dropped == of_dataset.dropped != {}
     assert of_dataset.state_names == ("elbow_joint.pos", "wrist_joint.pos")
+
+
+def test_phases_are_those_of_the_events(tmp_path, capsys):
+    profile, scene = small_profile(), Scene(duration_s=3.0)
+    events = scene_events(profile, scene)
+    for after_s, phase in ((0.0, ARMED), (0.5, TELEOP), (1.5, SKILL), (2.2, CORRECTION)):
+        events.append(episode_event("/episode/event", scene.start_ns + int(after_s * 1e9), phase))
+    events.sort(key=lambda event: event.receive_ns)
+    write_episode(tmp_path / "bags/episode_d", events, profile)
+    of_bag = bag_view(open_episode(tmp_path / "bags/episode_d"))
+    assert [phase for phase, _, _ in of_bag.segments] == [ARMED, TELEOP, SKILL, CORRECTION]
+    assert command.main(["--bags", str(tmp_path / "bags"), "--output", str(tmp_path / "d"), "--workers", "1"]) == 0
+    of_dataset = next(iter(dataset_views(tmp_path / "d")))
+    np.testing.assert_array_equal(of_dataset.phases, of_bag.phases[of_bag.phases != ARMED])
+    capsys.readouterr()
+    assert inspect.main([str(tmp_path / "d")]) == 0
+    assert "teleop:10 skill:7 correction:" in capsys.readouterr().out
 
 
 def test_pictures_of_the_dataset_are_those_of_the_bag(recordings, dataset):

@@ -249,7 +249,7 @@ def bag_view(bag: EpisodeBag, profile_text: str | None = None) -> EpisodeView:
         stamps.append(frame.t_ns)
         states.append(frame.state)
         actions.append(frame.action if frame.action is not None else np.zeros(0, np.float32))
-        phases.append(getattr(frames, "phase", TELEOP))
+        phases.append(frames.phase_at(frame.t_ns))
         if row % stride == 0:
             for name, image in frame.images.items():
                 kept[name].append((row, np.array(image) if image.ndim == 3 else grey(image)))
