@@ -123,7 +123,7 @@ def test_motion_while_a_policy_runs_is_its_own_phase(bench) -> None:
 def test_action_with_feedback_cancel_and_time_limit(bench) -> None:
     bench.ready()
     feedback = []
-    goal = RecordEpisode.Goal(task="fold", max_duration=0.0, seed=7)
+    goal = RecordEpisode.Goal(task="fold", max_duration=0.0, seed=7, operator_name="ada", notes="left lamp is off")
     run = send_goal(bench.action, goal, feedback=feedback.append)
     wait_for(lambda: feedback, what="feedback")
     run.cancel()
@@ -132,7 +132,13 @@ def test_action_with_feedback_cancel_and_time_limit(bench) -> None:
     assert outcome.result.termination == Result.TERMINATION_CANCELED
     assert outcome.result.error_code == Result.NONE
     assert Path(outcome.result.bag_path).is_dir()
-    assert read_bag(Path(outcome.result.bag_path))[0]["custom_data"]["task"] == "fold"
+    custom = read_bag(Path(outcome.result.bag_path))[0]["custom_data"]
+    assert (custom["task"], custom["seed"], custom["operator"], custom["notes"]) == (
+        "fold",
+        "7",
+        "ada",
+        "left lamp is off",
+    )
 
     limited = send_goal(bench.action, RecordEpisode.Goal(max_duration=0.3)).wait(10.0)
     assert limited.succeeded
@@ -194,6 +200,26 @@ def test_shutdown_closes_the_episode_as_incomplete(bench) -> None:
     assert outcome.result.termination == Result.TERMINATION_SHUTDOWN
     meta, _ = read_bag(Path(outcome.result.bag_path))
     assert meta["custom_data"]["termination"] == "shutdown"
+
+
+def test_shutdown_while_armed_leaves_nothing(make_bench, tmp_path: Path) -> None:
+    bench = make_bench(record_from="motion")
+    bench.ready()
+    run = send_goal(bench.action, RecordEpisode.Goal())
+    wait_for(lambda: bench.recorder._controller.recording)
+    bench.recorder.close()
+    result = run.wait(5.0).result
+    assert (result.termination, result.bag_path, result.messages) == (Result.TERMINATION_SHUTDOWN, "", 0)
+    assert list((tmp_path / "bags").iterdir()) == []
+
+
+def test_a_start_may_bring_its_own_time_limit(bench) -> None:
+    bench.ready()
+    started = bench.call(StartEpisode, "start", max_duration=0.3, operator_name="ada")
+    assert started.success
+    wait_for(lambda: bench.recorder._controller.shelf.last, what="the time limit")
+    custom = read_bag(Path(started.bag_path.removesuffix(".open")))[0]["custom_data"]
+    assert (custom["termination"], custom["skill_outcome"], custom["operator"]) == ("timeout", "timeout", "ada")
 
 
 def test_profile_without_cameras_records(make_bench, tmp_path: Path) -> None:
