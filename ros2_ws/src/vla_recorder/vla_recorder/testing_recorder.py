@@ -48,13 +48,12 @@ def load_profile_text(streams: Sequence[Stream]) -> str:
 class RecorderProgram:
     """`recorder_node` in a process of its own; the caller has initialised rclpy."""
 
-    def __init__(self, folder: Path, profile: Path, *, limits: Sequence[str] = (), **parameters: object) -> None:
+    def __init__(self, folder: Path, profile: Path, **parameters: object) -> None:
         """Start it.
 
         Args:
             folder: Gets ``bags`` and the program's output.
             profile: Robot profile.
-            limits: Command that the program is started with, for example ``prlimit``.
             parameters: Of the node, beside the profile and the output folder.
         """
         self.bags = Path(str(parameters.pop("output_dir", folder / "bags")))
@@ -63,7 +62,7 @@ class RecorderProgram:
         self._output = folder / f"recorder_{os.urandom(4).hex()}.txt"
         with self._output.open("w") as stream:
             self.process = subprocess.Popen(
-                [*limits, sys.executable, "-m", "vla_recorder.capture.recorder_node", "--ros-args", *pairs],
+                [sys.executable, "-m", "vla_recorder.capture.recorder_node", "--ros-args", *pairs],
                 stdout=stream,
                 stderr=subprocess.STDOUT,
             )

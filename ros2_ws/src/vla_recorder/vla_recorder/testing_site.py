@@ -66,8 +66,10 @@ class Site:
     def close(self) -> None:
         """End every process."""
         self.operator.close()
-        for process in (*self.publishers, *self.recorders):
-            process.kill()
+        for publisher in self.publishers:
+            publisher.kill()
+        for recorder in self.recorders:
+            recorder.kill()
 
 
 def file_of(folder: Path) -> Path:
