@@ -251,6 +251,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except VlaError as error:
         print(f"error: {error}; {_kept(chosen)}", file=sys.stderr)
         return EXIT_FAILURE
+    except OSError as error:
+        where = error.filename or chosen.output
+        print(f"error: {where}: {error.strerror or error}. Is there room on the disk? {_kept(chosen)}", file=sys.stderr)
+        return EXIT_FAILURE
     except KeyboardInterrupt:
         print(f"interrupted; {_kept(chosen)}", file=sys.stderr)
         return EXIT_INTERRUPTED

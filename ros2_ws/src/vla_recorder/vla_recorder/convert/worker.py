@@ -52,6 +52,11 @@ def attempt(job: Job) -> Kept | VlaError:
         return keep_episode(job)
     except VlaError as error:
         return error
+    except OSError as error:
+        return WorkerError(
+            f"{job.folder}: {error.filename or job.work_dir}: {error.strerror or error}. Is there room on the disk of the "
+            "output, and is the bag readable?"
+        )
     except Exception as error:  # noqa: BLE001  (the border of a process: the episode fails, the others go on)
         logging.getLogger(__name__).error("%s: %s", job.folder, traceback.format_exc())
         return WorkerError(
