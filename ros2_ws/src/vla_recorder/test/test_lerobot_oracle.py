@@ -117,6 +117,9 @@ def test_depth(tmp_path: Path, depth: str, tolerance_mm: float) -> None:
         assert item[DEPTH].shape == (1, 48, 64)
         assert np.abs(item[DEPTH].numpy()[0] - row[DEPTH]).max() <= tolerance_mm
         assert number_of(shown(item)) == index
+    less = delete_episodes(dataset, [0], output_dir=tmp_path / "less", repo_id="local/less")
+    for index, row in enumerate(truth[3:]):
+        assert np.abs(less[index][DEPTH].numpy()[0] - row[DEPTH]).max() <= tolerance_mm
 
 
 def test_dataset_tools(tmp_path: Path) -> None:

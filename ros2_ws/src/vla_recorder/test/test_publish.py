@@ -3,6 +3,7 @@
 """Datasets arrive whole at the Hub, S3, a folder and an fsspec URL, or the message says what is there now."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -220,7 +221,11 @@ def test_the_command_pushes_every_byte(dataset: Path, hub: Hub) -> None:
 
 def test_an_url_of_the_hub_makes_a_private_repository(dataset: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vla_recorder.tools.push.HfApi", lambda: HfApi(endpoint=hub.url, token=TOKEN))
+    downloaded = dataset / ".cache/huggingface/lock"  # what a download leaves; the client does not upload it
+    downloaded.parent.mkdir(parents=True)
+    downloaded.touch()
     publish(dataset, "hf://alice/lift", overwrite=False)
+    shutil.rmtree(dataset / ".cache")
     assert {name: data for name, data in hub.files.items() if name != "README.md"} == contents(dataset)
     assert hub.created[0]["visibility"] == "private"
     with pytest.raises(PushError, match="alice/lift: holds a dataset already"):

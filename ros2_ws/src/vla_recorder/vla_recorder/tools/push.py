@@ -14,6 +14,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 from vla_core.errors import VlaError
 
 from vla_recorder.formats.lerobot_check import check_complete
@@ -97,9 +98,10 @@ def _verify(api: HfApi, root: Path, repo_id: str) -> None:
         for item in api.list_repo_tree(repo_id, recursive=True, repo_type=_TYPE)
         if hasattr(item, "size")
     }
-    for path in sorted(root.rglob("*")):
-        name, size = path.relative_to(root).as_posix(), path.stat().st_size
-        if path.is_file() and arrived.get(name) != size:
+    files = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
+    for name in filter_repo_objects(files, ignore_patterns=DEFAULT_IGNORE_PATTERNS):
+        size = (root / name).stat().st_size
+        if arrived.get(name) != size:
             there = "is not there" if name not in arrived else f"has {arrived[name]} bytes there"
             raise PushError(f"{repo_id}: {name} {there}, {size} here; push again with --overwrite")
 
