@@ -26,6 +26,7 @@ from vla_recorder.bags.types import Decoders
 from vla_recorder.bags.writer import BagWriter
 from vla_recorder.convert import command as convert
 from vla_recorder.testing import PROFILE, Scene, scene_events, small_profile, write_episode, write_profile
+from vla_recorder.testing_recordings import Recording, expected_depth, write_recording
 from vla_recorder.tools import to_bag
 from vla_recorder.tools.dataset_messages import Encoder, bag_profile, grid_ns, image_message, vectors
 from vla_recorder.tools.dataset_rows import DatasetRows
@@ -340,3 +341,25 @@ def test_rows_out_of_order_are_refused() -> None:
     assert list(grid_ns(np.array([5, 100_000_004, 300_000_006]), 10)) == [5, 100_000_005, 300_000_005]
     with pytest.raises(BagError, match="lies on or before the instant of the row before"):
         list(grid_ns(np.array([5, 100_000_004, 100_000_006]), 10))
+
+
+@pytest.mark.parametrize("mode", ["video", "image"])
+def test_depth_converts_back_to_the_same_values(tmp_path: Path, mode: str) -> None:
+    """Of a depth video the codes are the same; lossless pictures are the camera's millimetres."""
+    recording = Recording(kind="jpeg", seconds=0.5, height=48, width=64, fps=10, depth=True)
+    write_recording(tmp_path / "bags/one", recording)
+    arguments = ["--workers", "1", "--depth", mode]
+    dataset = tmp_path / "dataset"
+    assert convert.main(["--bags", str(tmp_path / "bags"), "--output", str(dataset), *arguments]) == 0
+    assert to_bag.main([str(dataset), "--output", str(tmp_path / "again")]) == 0
+    back(tmp_path / "again", tmp_path / "dataset2", "--depth", mode)
+    first, second = DatasetRows(dataset), DatasetRows(tmp_path / "dataset2")
+    assert first.is_depth("depth")
+    for number, (old, new) in enumerate(zip(first.pictures(0, "depth"), second.pictures(0, "depth"), strict=True)):
+        assert old.dtype == (np.float32 if mode == "video" else np.uint16)
+        if mode == "image":
+            np.testing.assert_array_equal(new, old)
+            np.testing.assert_array_equal(old, expected_depth(number, 48, 64))
+        else:
+            # The codes of the video are compressed once more.
+            assert np.abs(old - new).max() < 0.003

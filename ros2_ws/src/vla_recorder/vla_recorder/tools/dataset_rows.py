@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -126,9 +127,20 @@ class DatasetRows:
         key = IMAGE_PREFIX + camera
         if self.features[key]["dtype"] == "image":
             for entry in self._table(index, [key]).column(key).to_pylist():
-                yield decode_compressed(SimpleNamespace(format="png", data=entry["bytes"]))
+                yield self._decode(entry["bytes"], index, key)
             return
         yield from self._video(index, key, depth=self.is_depth(camera))
+
+    def _decode(self, data: bytes | None, index: int, key: str) -> NDArray[Any]:
+        """Return one stored picture; depth is PNG with 16 bits or TIFF with floating point numbers."""
+        if not data:
+            raise DatasetError(f"{self.root}: episode {index} has a row of {key!r} without a picture in the table")
+        if not self.is_depth(key.removeprefix(IMAGE_PREFIX)):
+            return decode_compressed(SimpleNamespace(format="png", data=data))
+        depth: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if depth is None:
+            raise DatasetError(f"{self.root}: episode {index} has a depth picture of {key!r} that cannot be decoded")
+        return depth
 
     def _video(self, index: int, key: str, *, depth: bool) -> Iterator[NDArray[Any]]:
         row = self._episodes[index]
