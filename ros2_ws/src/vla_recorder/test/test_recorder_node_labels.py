@@ -13,7 +13,7 @@ from vla_msgs.action import RecordEpisode
 from vla_msgs.msg import EpisodeEvent, RecorderStatus
 from vla_msgs.srv import AnnotateEpisode, DiscardEpisode, LabelEpisode, SetPhase, StartEpisode, StopEpisode
 from vla_recorder.bags.reader import open_episode
-from vla_recorder.capture.labels import Shelf, rewrite_metadata
+from vla_recorder.capture.labels import LABELS, Shelf, rewrite_metadata
 from vla_recorder.testing import read_bag, wait_for
 
 Result = RecordEpisode.Result
@@ -31,6 +31,16 @@ def record(bench, outcome: int = Result.OUTCOME_SUCCESS) -> Path:
     stopped = bench.call(StopEpisode, "stop", outcome=outcome)
     assert stopped.success, stopped.message
     return Path(stopped.bag_path)
+
+
+def test_labels_have_the_numbers_of_the_service() -> None:
+    assert [LABELS.index(name) for name in ("unknown", "success", "failure", "discarded")] == [
+        Label.UNKNOWN,
+        Label.SUCCESS,
+        Label.FAILURE,
+        Label.DISCARD,
+    ]
+    assert len(LABELS) == Label.UNDO
 
 
 def test_labels_change_after_the_fact_and_can_be_taken_back(bench, tmp_path: Path) -> None:
