@@ -128,7 +128,13 @@ def test_the_files_count_where_metadata_is_wrong(tmp_path: Path, wrong: str) -> 
     bag = open_episode(folder)
     assert found(bag) == expected(EVENTS)
     assert sum(bag.counts.values()) == len(EVENTS)
-    assert bool(bag.notes) is (wrong != "storage")
+    said = {
+        "count": "the files count",
+        "storage": "says 'mcap', the files are sqlite3",
+        "file": "names renamed.db3, which is not there",
+        "yaml": "not readable as YAML",
+    }
+    assert said.get(wrong, "not the metadata of a bag") in bag.notes[0]
 
 
 def test_ros1_bags_come_out_in_ros2_types(tmp_path: Path) -> None:

@@ -23,7 +23,16 @@ from vla_core.errors import BagError
 from vla_recorder.bags.merge import merged_files
 from vla_recorder.bags.metadata import ROOT, Metadata, read_metadata
 from vla_recorder.bags.source import Attachment, BagSource, DamagedError, RawMessage
-from vla_recorder.bags.storage import bag_files, is_bag_file, is_compressed, open_source, plain, split_key, stem
+from vla_recorder.bags.storage import (
+    bag_files,
+    is_bag_file,
+    is_compressed,
+    open_source,
+    plain,
+    split_key,
+    stem,
+    storage_of,
+)
 from vla_recorder.bags.types import Decoders
 from vla_recorder.bags.writer import METADATA_FILE, METADATA_RECORD
 
@@ -298,6 +307,9 @@ def _paths(folder: Path, metadata: Metadata | None, notes: list[str]) -> list[Pa
 
 
 def _compare(folder: Path, metadata: Metadata, content: _Content, notes: list[str]) -> None:
+    found = {storage for path, _ in content.files if (storage := storage_of(path))} - {metadata.storage}
+    if found:
+        notes.append(f"{folder / METADATA_FILE} says {metadata.storage!r}, the files are {', '.join(sorted(found))}")
     if content.damages or dict(metadata.counts) == content.counts:
         return
     notes.append(

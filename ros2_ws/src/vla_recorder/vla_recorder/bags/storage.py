@@ -63,6 +63,17 @@ def magic(path: Path) -> bytes:
         raise BagError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+def storage_of(path: Path) -> str:
+    """Return what rosbag2 calls the storage of a file; empty where it cannot be seen from the beginning.
+
+    Raises:
+        BagError: It cannot be read.
+    """
+    begin = magic(path)
+    known = {mcap_records.MAGIC: "mcap", sqlite_source.MAGIC: "sqlite3", ros1_source.MAGIC: "rosbag_v2"}
+    return next((name for sign, name in known.items() if begin.startswith(sign)), "")
+
+
 def is_compressed(path: Path) -> bool:
     """Whether the whole file is compressed.
 
