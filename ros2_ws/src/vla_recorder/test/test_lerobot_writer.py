@@ -159,5 +159,7 @@ def test_a_depth_camera_keeps_its_unit(tmp_path: Path) -> None:
         episode = images.finish({STATE: np.zeros((1, 3), np.float32)}, "lift", {})
         if number == 0:
             writer.add(episode)
-    with pytest.raises(DatasetError, match=r"episode 1 holds depth in m, the ones before it hold depth in mm; convert them apart"):
+    with pytest.raises(
+        DatasetError, match=r"episode 1 holds depth in m, the ones before it hold depth in mm; convert them apart"
+    ):
         writer.add(episode)

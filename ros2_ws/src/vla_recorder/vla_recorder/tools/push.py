@@ -14,7 +14,6 @@ from typing import Any
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 from vla_core.errors import VlaError
 
 from vla_recorder.formats.lerobot_check import check_complete
@@ -23,6 +22,9 @@ EXIT_OK, EXIT_FAILURE = 0, 1
 CARD = "README.md"
 _TYPE = "dataset"
 _REPLACED = ["data/*", "videos/*", "meta/*"]
+_NOT_UPLOADED = (".git/", ".cache/huggingface/")
+"""What the client leaves out of every upload."""
+
 _EXAMPLE = """example:
   ros2 run vla_recorder push outputs/demo/dataset --repo-id alice/ur5e_lift --private
 
@@ -98,10 +100,9 @@ def _verify(api: HfApi, root: Path, repo_id: str) -> None:
         for item in api.list_repo_tree(repo_id, recursive=True, repo_type=_TYPE)
         if hasattr(item, "size")
     }
-    files = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
-    for name in filter_repo_objects(files, ignore_patterns=DEFAULT_IGNORE_PATTERNS):
-        size = (root / name).stat().st_size
-        if arrived.get(name) != size:
+    for path in sorted(root.rglob("*")):
+        name, size = path.relative_to(root).as_posix(), path.stat().st_size
+        if path.is_file() and not name.startswith(_NOT_UPLOADED) and arrived.get(name) != size:
             there = "is not there" if name not in arrived else f"has {arrived[name]} bytes there"
             raise PushError(f"{repo_id}: {name} {there}, {size} here; push again with --overwrite")
 
