@@ -2,6 +2,7 @@
 
 """npz episodes and their specification: written streaming, read back the same, refused where they lie."""
 
+import dataclasses
 import json
 import tracemalloc
 
@@ -168,6 +169,27 @@ def test_images_that_change_their_size_are_refused(tmp_path):
         writer.add(rows(1, size=32)[1][0])
     writer.discard()
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_episodes_can_be_added_to_a_finished_dataset(tmp_path):
+    shape, form = layout(), Npz()
+    write_rows(tmp_path / "out", form, shape, [(*rows(3, 1), "a", {})], tmp_path / "work")
+    spec = tmp_path / "out/spec.yaml"
+    (tmp_path / "in_use.yaml").hardlink_to(spec)
+    before = spec.read_text()
+    columns, images = rows(5, 2)
+    writer = form.append_writer(tmp_path / "out", shape)
+    one = form.episode_writer(shape, tmp_path / "more")
+    for row in images:
+        one.add(row)
+    assert writer.add(one.finish(columns, "b", {})) == 1
+    writer.finish()
+    assert [str(NpzEpisode.open(path).array("task")) for path in find_npz(tmp_path / "out")] == ["a", "b"]
+    assert load_spec(spec).max_episode_steps == 5
+    assert (tmp_path / "in_use.yaml").read_text() == before
+    faster = dataclasses.replace(shape, fps=20)
+    with pytest.raises(DatasetError, match="differs from this conversion in control_freq_hz; convert with the same"):
+        form.append_writer(tmp_path / "out", faster)
 
 
 def test_names_of_arrays():

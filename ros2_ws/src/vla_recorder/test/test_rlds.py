@@ -248,7 +248,7 @@ def test_cameras_can_be_named(tmp_path):
         ({"shard_mb": 0}, "at least 1 MB"),
         ({"embedder": "none"}, "schema 'seed' has a language embedding"),
         ({"dataset": "9 lives"}, "wants a letter"),
-        ({"embedder": "hsah"}, r"embedder 'hsah': there is none of that name; known: .*'hash'\?"),
+        ({"embedder": "hsah"}, r"embedder 'hsah': there is none of that name; a package.*Known: .*'hash'\?"),
     ],
 )
 def test_options_out_of_range_are_refused(options, reason):
@@ -298,6 +298,57 @@ def test_memory_does_not_grow_with_the_episode(tmp_path):
     (file,) = dataset.folder.glob("*.tfrecord-*")
     assert file.stat().st_size > 25e6
     assert peak < 12e6
+
+
+def append(root, form, shape, episodes, work):
+    """Go on behind the last episode of a dataset, whose files are hard links to ones in use."""
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    copy = root.with_name("copy")
+    for path in before:
+        (copy / path.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+        (copy / path.relative_to(root)).hardlink_to(path)
+    writer = form.append_writer(copy, shape)
+    for number, (columns, images, task, about) in enumerate(episodes):
+        one = form.episode_writer(shape, work / f"more{number}")
+        for row in images:
+            one.add(row)
+        writer.add(one.finish(columns, task, about))
+    writer.finish()
+    assert {path: path.read_bytes() for path in before} == before
+    return copy
+
+
+def test_episodes_can_be_added_to_a_finished_dataset(tmp_path):
+    shape = layout(depth=True)
+    form = Rlds(schema="generic", shard_mb=1)
+    parts = [(*rows(n, n, depth=lambda v: np.asarray(v, np.uint16)), f"t{n}", {"bag": str(n)}) for n in (3, 1, 2)]
+    write(tmp_path / "whole", form, shape, parts, tmp_path / "work1")
+    write(tmp_path / "first", form, shape, parts[:2], tmp_path / "work2")
+    copy = append(tmp_path / "first", form, shape, parts[2:], tmp_path / "work2")
+    folder = copy / "ur5e_vla_e2e/1.0.0"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "dataset_info.json",
+        "features.json",
+        "ur5e_vla_e2e-train.tfrecord-00000-of-00002",
+        "ur5e_vla_e2e-train.tfrecord-00001-of-00002",
+    ]
+    assert json.loads((folder / "dataset_info.json").read_text())["splits"][0]["shardLengths"] == ["2", "1"]
+
+    def records(root):
+        return [data for path in sorted(root.rglob("*.tfrecord-*")) for data in read_records(path)]
+
+    assert records(copy) == records(tmp_path / "whole")
+
+
+def test_episodes_of_other_options_are_not_added(tmp_path):
+    folder = write(tmp_path / "first", Rlds(), layout(), [(*rows(2), "t", {})], tmp_path / "work")
+    with pytest.raises(DatasetError, match=r"differs from this conversion in steps/language_embedding;"):
+        Rlds(embedder="hash").append_writer(tmp_path / "first", layout())
+    with pytest.raises(DatasetError, match=r"in steps/observation/image, steps/observation/wrist_image; .*--overwrite"):
+        Rlds().append_writer(tmp_path / "first", layout(32))
+    (folder / "dataset_info.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"its description cannot be read"):
+        Rlds().append_writer(tmp_path / "first", layout())
 
 
 def test_packets_of_a_video_are_sent_back_to_be_decoded(tmp_path):

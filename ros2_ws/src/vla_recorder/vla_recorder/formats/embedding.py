@@ -150,8 +150,8 @@ class Plugin:
         if self.name not in found.names:
             known = [*BUILT_IN, f"{_COMMAND}PROGRAM", *sorted(found.names)]
             raise EmbeddingError(
-                f"embedder '{self.name}': there is none of that name; known: {listing(known)}"
-                f"{nearest_name(self.name, known)}. A package offers one by an entry point of the group {GROUP}"
+                f"embedder '{self.name}': there is none of that name; a package offers one by an entry point of the group "
+                f"{GROUP}. Known: {listing(known)}{nearest_name(self.name, known)}"
             )
         return found[self.name]
 

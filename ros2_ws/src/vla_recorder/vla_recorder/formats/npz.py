@@ -12,19 +12,22 @@ import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from vla_core.errors import listing
 from vla_core.frames import ACTION_KEY, IMAGE_PREFIX
 
 from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError, Layout, PacketReference
 from vla_recorder.formats.columns import check_columns
 from vla_recorder.formats.image_episode import is_depth
-from vla_recorder.formats.npz_spec import SPEC_FILE, spec_of
+from vla_recorder.formats.lerobot_tables import replacing
+from vla_recorder.formats.npz_reader import NpzEpisode, find_npz
+from vla_recorder.formats.npz_spec import SPEC_FILE, Spec, load_spec, spec_of
 from vla_recorder.formats.stats import ImageHistogram, depth_unit
 from vla_recorder.media.stream_copy import CopyRefusedError
 
@@ -53,6 +56,16 @@ class Npz:
     def dataset_writer(self, root: Path, layout: Layout) -> NpzDatasetWriter:
         """Return the writer of the dataset."""
         return NpzDatasetWriter(root, layout)
+
+    def append_writer(self, root: Path, layout: Layout) -> NpzDatasetWriter:
+        """Return a writer that goes on behind the last episode of the dataset in `root`.
+
+        Raises:
+            DatasetError: The dataset holds something else than `layout` says.
+        """
+        writer = NpzDatasetWriter(root, layout)
+        writer.take_over()
+        return writer
 
 
 class _Frames:
@@ -186,6 +199,21 @@ class NpzDatasetWriter:
         self._lengths: list[int] = []
         (root / "episodes").mkdir(parents=True, exist_ok=True)
 
+    def take_over(self) -> None:
+        """Go on behind the episodes that the folder holds.
+
+        Raises:
+            DatasetError: They were made with another profile, rate or camera.
+        """
+        paths = find_npz(self._root)
+        self._lengths = [NpzEpisode.open(path).arrays[TIMESTAMPS][0][0] for path in paths]
+        there, here = asdict(load_spec(self._root / SPEC_FILE)), asdict(self._spec())
+        if differing := [key for key in here if here[key] != there[key] and key not in ("name", "max_episode_steps")]:
+            raise DatasetError(
+                f"{self._root / SPEC_FILE}: the dataset differs from this conversion in {listing(differing)}; convert with "
+                "the same options, or all bags again with --overwrite"
+            )
+
     def add(self, episode: Episode) -> int:
         """Append an episode and return its index.
 
@@ -208,14 +236,17 @@ class NpzDatasetWriter:
         """
         if not self._lengths:
             raise DatasetError(f"{self._root}: no episode was converted, so there is no dataset to write")
-        spec = spec_of(
+        with replacing(self._root / SPEC_FILE) as new:
+            new.write_text(self._spec().to_yaml(), encoding="utf-8")
+
+    def _spec(self) -> Spec:
+        return spec_of(
             self._layout.profile,
             name=self._layout.name,
             fps=self._layout.fps,
             cameras=[key.removeprefix(IMAGE_PREFIX) for key in self._layout.image_keys],
             longest=max(self._lengths),
         )
-        (self._root / SPEC_FILE).write_text(spec.to_yaml(), encoding="utf-8")
 
 
 def _check_rows(path: Path, names: Sequence[str], length: int) -> None:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from vla_core.errors import listing
 from vla_core.frames import STATE_KEY
 
 from vla_recorder.convert.rows import Episode
@@ -25,12 +26,14 @@ from vla_recorder.formats import rlds_schema
 from vla_recorder.formats.base import STATE64_KEY, DatasetError, Layout
 from vla_recorder.formats.columns import check_columns
 from vla_recorder.formats.embedding import Embedder, make_embedder
+from vla_recorder.formats.lerobot_tables import replacing
 from vla_recorder.formats.rlds_episode import MAX_RECORD, SPOOLS, RldsEpisodeWriter
 from vla_recorder.formats.tfrecord import FilePart, count_records, part_size, write_record
 from vla_recorder.formats.tfrecord_example import Entry, example, floats, ints, spooled, spooled_floats, texts
 
 VERSION = "1.0.0"
 SPLIT = "train"
+INFO, FEATURES = "dataset_info.json", "features.json"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _MB = 1_000_000
 _UNFINISHED = ".unfinished"
@@ -128,6 +131,18 @@ class Rlds:
         """
         return RldsDatasetWriter(root, layout, self)
 
+    def append_writer(self, root: Path, layout: Layout) -> RldsDatasetWriter:
+        """Return a writer that goes on behind the last episode of the dataset in `root`.
+
+        New episodes go into new files, and those that are there get names that count them in; none is written into.
+
+        Raises:
+            DatasetError: The dataset holds something else than `layout` and these options say.
+        """
+        writer = self.dataset_writer(root, layout)
+        writer.take_over()
+        return writer
+
 
 class RldsDatasetWriter:
     """Appends episodes to TFRecord files below ``<root>/<dataset>/1.0.0``."""
@@ -148,6 +163,7 @@ class RldsDatasetWriter:
         self._embeddings: dict[str, NDArray[np.float32]] = {}
         self._stored: dict[str, str] = {}
         self._shards: list[int] = []
+        self._before = 0
         self._bytes = 0
         self._stream: BinaryIO | None = None
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +171,37 @@ class RldsDatasetWriter:
     @property
     def _source(self) -> str:
         return self._embedder.source if self._embedder else ""
+
+    def take_over(self) -> None:
+        """Go on behind the episodes that the folder holds.
+
+        Raises:
+            DatasetError: They have other features, or their description cannot be read.
+        """
+        try:
+            info = json.loads((self.folder / INFO).read_text(encoding="utf-8"))
+            there = json.loads((self.folder / FEATURES).read_text(encoding="utf-8"))
+            (split,) = info["splits"]
+            self._shards = [int(count) for count in split["shardLengths"]]
+            self._bytes = int(split["numBytes"])
+        except (OSError, ValueError, KeyError) as error:
+            raise DatasetError(
+                f"{self.folder}: its description cannot be read ({error}); convert all bags again"
+            ) from error
+        old = rlds_schema.leaf_paths(there)
+        for camera in self._cameras:
+            ways = (rlds_schema.JPEG, rlds_schema.PNG, rlds_schema.RAW)
+            found = old.get(f"{rlds_schema.STEPS}/{camera.path}")
+            self._stored[camera.feature] = next(
+                (w for w in ways if camera.leaf(w).to_json() == found), rlds_schema.JPEG
+            )
+        new = rlds_schema.leaf_paths(self._features())
+        if differing := sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path)):
+            raise DatasetError(
+                f"{self.folder}: the dataset differs from this conversion in {listing(differing)}; convert with the same "
+                "options, or all bags again with --overwrite"
+            )
+        self._before = len(self._shards)
 
     def add(self, episode: Episode) -> int:
         """Append an episode and return its index.
@@ -189,27 +236,28 @@ class RldsDatasetWriter:
         self._close()
         if not self._shards:
             raise DatasetError(f"{self.folder}: no episode was converted, so there is no dataset to write")
-        for number, wanted in enumerate(self._shards):
+        for number, wanted in enumerate(self._shards[self._before :], start=self._before):
             path = self._unfinished(number)
             found = count_records(path)
             if found != wanted:
                 raise DatasetError(
                     f"{path}: {found} episodes can be read back, {wanted} were written. Is the disk full?"
                 )
-            name = f"{self.dataset}-{SPLIT}.tfrecord-{number:05d}-of-{len(self._shards):05d}"
-            path.rename(self.folder / name)
+        for number in range(len(self._shards)):
+            path = self._shard_path(number, self._before) if number < self._before else self._unfinished(number)
+            path.rename(self._shard_path(number, len(self._shards)))
+        _write_json(self.folder / FEATURES, self._features())
+        # Written last: a folder with dataset_info.json is a complete dataset.
+        _write_json(self.folder / INFO, self._info())
+
+    def _features(self) -> dict[str, Any]:
         cameras = {camera.path: camera.leaf(self._stored[camera.feature]) for camera in self._cameras}
         columns = (
             rlds_schema.seed_leaves(self._source)
             if self._joints
             else rlds_schema.generic_leaves(self._layout, self._source)
         )
-        _write_json(
-            self.folder / "features.json",
-            rlds_schema.features_json({**cameras, **columns}, rlds_schema.metadata_leaves()),
-        )
-        # Written last: a folder with dataset_info.json is a complete dataset.
-        _write_json(self.folder / "dataset_info.json", self._info())
+        return rlds_schema.features_json({**cameras, **columns}, rlds_schema.metadata_leaves())
 
     def _info(self) -> dict[str, Any]:
         return {
@@ -243,6 +291,9 @@ class RldsDatasetWriter:
         if self._stream:
             self._stream.close()
             self._stream = None
+
+    def _shard_path(self, number: int, count: int) -> Path:
+        return self.folder / f"{self.dataset}-{SPLIT}.tfrecord-{number:05d}-of-{count:05d}"
 
     def _unfinished(self, number: int) -> Path:
         return self.folder / f"{number:05d}{_UNFINISHED}"
@@ -322,4 +373,5 @@ def _numbers(name: str, values: NDArray[Any]) -> Entry:
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replacing(path) as new:
+        new.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

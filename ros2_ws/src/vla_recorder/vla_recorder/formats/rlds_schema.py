@@ -257,6 +257,18 @@ def features_json(steps: Mapping[str, Leaf], metadata: Mapping[str, Leaf]) -> di
     return _dict({METADATA: _nested(metadata), STEPS: sequence})
 
 
+def leaf_paths(features: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the features of a ``features.json`` by path: ``steps/observation/state`` and so on."""
+    if "sequence" in features:
+        return leaf_paths(features["sequence"]["feature"], prefix)
+    if "featuresDict" not in features:
+        return {prefix: dict(features)}
+    found: dict[str, Any] = {}
+    for name, inner in features["featuresDict"]["features"].items():
+        found |= leaf_paths(inner, f"{prefix}/{name}" if prefix else name)
+    return found
+
+
 def _nested(leaves: Mapping[str, Leaf]) -> dict[str, Any]:
     groups: dict[str, dict[str, Leaf]] = {}
     found: dict[str, Any] = {}
