@@ -224,6 +224,21 @@ def test_episodes_of_fewer_than_two_rows_are_skipped_and_counted(tmp_path: Path,
     assert report["skipped"][0][0] == "episode_b"
 
 
+def test_a_target_that_gets_no_episode_makes_no_dataset(tmp_path: Path, capsys) -> None:
+    write_bag(tmp_path / "bags/episode_a", events_of(phases=[TELEOP] * 17))
+    command = ["--bags", tmp_path / "bags", "--workers", 1]
+    assert run(*command, "--output", tmp_path / "sets", "--target", "all") == 0
+    assert "correction: no episode has rows for it, so no dataset was made (1 skipped)" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "sets").iterdir()) == ["e2e", "planner"]
+    report = tmp_path / "report.json"
+    assert run(*command, "--output", tmp_path / "data", "--target", "correction", "--report", report) == 1
+    said = capsys.readouterr().err
+    assert "not one episode could be converted; the first says: episode_a: 0 rows are left" in said
+    assert "nothing was left behind" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bags", "report.json", "sets"]
+    assert json.loads(report.read_text())["targets"]["correction"]["skipped"][0][0] == "episode_a"
+
+
 def test_a_bag_without_phases_counts_as_teleop(tmp_path: Path) -> None:
     events = [event for event in events_of() if event.topic != "/episode/event"]
     write_bag(tmp_path / "bags/episode_a", events)

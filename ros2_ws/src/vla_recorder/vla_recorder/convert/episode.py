@@ -17,7 +17,7 @@ from vla_core.report import stream_summary
 
 from vla_recorder.bags.attachments import export_attachments
 from vla_recorder.bags.frames import BagFrames
-from vla_recorder.bags.reader import EpisodeBag
+from vla_recorder.bags.reader import EpisodeBag, content_uuid
 from vla_recorder.convert.job import Job
 from vla_recorder.convert.joints import Robot
 from vla_recorder.convert.result import Converted, TargetResult
@@ -53,7 +53,8 @@ def convert_episode(job: Job, work_dir: Path, bag: EpisodeBag, bag_sha256: str) 
     while True:
         try:
             reading = _Reading(job, profile, work_dir, bag, copied)
-            results = reading.run({"bag": bag.name, "bag_sha256": bag_sha256, **bag.custom})
+            origin = {"bag": bag.name, "bag_sha256": bag_sha256, "episode_uuid": content_uuid(bag_sha256)}
+            results = reading.run({**origin, **bag.custom})
             break
         except CopyRefusedError as error:
             refused = frozenset({error.key.removeprefix(IMAGE_PREFIX)}) & copied or copied

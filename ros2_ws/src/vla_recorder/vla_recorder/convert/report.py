@@ -55,6 +55,8 @@ class Report:
 
     def _dataset_text(self, target: str) -> list[str]:
         data = self.dataset(target)
+        if not data["episodes"]:
+            return [f"{target}: no episode has rows for it, so no dataset was made ({len(data['skipped'])} skipped)"]
         lines = [
             f"{data['output']}: {data['episodes']} episodes, {data['frames']} frames in {data['seconds']:.1f} s "
             f"({data['frames_per_s']:.0f} frames/s)"

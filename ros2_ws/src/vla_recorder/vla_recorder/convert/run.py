@@ -102,6 +102,8 @@ def _reported(
 
 def _put_in_place(plan: Plan, options: Options, datasets: dict[str, Dataset], report: Report, space: Workspace) -> None:
     if not any(dataset.episodes for dataset in datasets.values()):
+        if not report.failed:
+            space.remove()  # going on would end the same way
         if plan.begin.mode != APPEND:
             raise BagError(f"{options.bags}: not one episode could be converted; {_first_reason(report)}")
         space.remove()
