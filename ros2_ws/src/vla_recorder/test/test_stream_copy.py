@@ -132,6 +132,15 @@ def test_b_frames_are_refused(tmp_path: Path, codec: str, parameters: dict[str, 
         copy(tmp_path / "v.mp4", packets)
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
+def test_a_camera_that_changes_its_size_is_noticed(tmp_path: Path, codec: str) -> None:
+    encoder = PacketEncoder(codec, 2 * HEIGHT, WIDTH, FPS, 4)
+    pictures = Pictures(2 * HEIGHT, WIDTH, 0)
+    larger = [SimpleNamespace(format=codec, data=encoder.encode(pictures.draw(0.1 * n, n))) for n in range(4)]
+    with pytest.raises(CopyRefusedError, match="row 8: the camera sends another stream from here on, 128x96 px"):
+        copy(tmp_path / "v.mp4", messages(codec)[:8] + larger)
+
+
 def test_a_change_of_codec_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CopyRefusedError, match="row 1: the codec changes from h264 to hevc"):
         copy(tmp_path / "v.mp4", [messages("h264")[0], messages("hevc")[0]])

@@ -104,6 +104,7 @@ class PacketCopier:
         self._keys: list[int] = []
         self._frames = 0
         self._continuity = Continuity(_PERIOD_NS)
+        self._parameters = b""
 
     @property
     def frames(self) -> int:
@@ -131,6 +132,8 @@ class PacketCopier:
         if self._container is None:
             self._open(packet)
         if packet.keyframe:
+            if self._frames:
+                self._check_parameters(packet)
             self._keys.append(self._frames)
         out = av.Packet(packet.data)
         out.stream = self._stream
@@ -177,13 +180,11 @@ class PacketCopier:
         return packet
 
     def _open(self, packet: Packet) -> None:
-        try:
-            source: Any = av.open(io.BytesIO(packet.data), format=_FORMATS[packet.codec])
-            template = source.streams.video[0]
-            context = template.codec_context
-            found, reorders = (context.height, context.width), bool(context.has_b_frames)
-        except (av.FFmpegError, IndexError) as error:
-            raise CopyRefusedError(f"the first {packet.codec} packet cannot be read ({error})") from error
+        source = _demuxer(packet)
+        template = source.streams.video[0]
+        context = template.codec_context
+        found, reorders = (context.height, context.width), bool(context.has_b_frames)
+        self._parameters = bytes(context.extradata or b"")
         if 0 in found:
             raise CopyRefusedError("the first key frame comes without its parameter sets")
         if found != self._size:
@@ -199,6 +200,20 @@ class PacketCopier:
         self._stream.time_base = self._time_base
         self.codec = packet.codec
         source.close()
+
+    def _check_parameters(self, packet: Packet) -> None:
+        """Refuse a key frame whose parameter sets are not those of the first: it begins another stream."""
+        if self._parameters in packet.data:
+            return
+        source = _demuxer(packet)
+        context = source.streams.video[0].codec_context
+        size, parameters = (context.height, context.width), bytes(context.extradata or b"")
+        source.close()
+        if parameters != self._parameters:
+            raise CopyRefusedError(
+                f"row {self._frames}: the camera sends another stream from here on, {size[0]}x{size[1]} px; its pictures "
+                "cannot be in the same file"
+            )
 
     def close(self) -> list[NDArray[np.uint8]]:
         """Finish the file, read every packet back, and return some decoded key frames, evenly spread, for statistics.
@@ -244,6 +259,21 @@ class PacketCopier:
             raise
         if kind is not None:
             self.discard()
+
+
+def _demuxer(packet: Packet) -> Any:
+    """Open a key frame as a stream of its own, to read its parameter sets.
+
+    Raises:
+        CopyRefusedError: It cannot be read.
+    """
+    try:
+        source = av.open(io.BytesIO(packet.data), format=_FORMATS[packet.codec])
+    except av.FFmpegError as error:
+        raise CopyRefusedError(f"a {packet.codec} key frame cannot be read ({error})") from error
+    if not source.streams.video:
+        raise CopyRefusedError(f"a {packet.codec} key frame cannot be read")
+    return source
 
 
 def _read_back(path: Path, wanted: set[int]) -> tuple[int, list[NDArray[np.uint8]]]:
