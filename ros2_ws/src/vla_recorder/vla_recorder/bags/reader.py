@@ -43,6 +43,11 @@ NOT_EPISODES = (".open", ".broken", ".repair")
 _BLOCK = 1 << 20
 
 
+def content_uuid(content_hash: str) -> str:
+    """Return the identity that follows from the hash of a bag's content (`EpisodeBag.content_hash`)."""
+    return str(uuid.UUID(content_hash[:32]))
+
+
 class Received(NamedTuple):
     """One message of a bag: its topic, when the recorder received it [ns, node clock], the decoded message."""
 
@@ -96,7 +101,7 @@ class EpisodeBag:
     @property
     def uuid(self) -> str:
         """Identity of the episode; of a bag of another program it follows from the content."""
-        return self.get("episode_uuid") or str(uuid.UUID(self.content_hash()[:32]))
+        return self.get("episode_uuid") or content_uuid(self.content_hash())
 
     def get(self, key: str, default: str = "") -> str:
         """Return one value of the metadata."""
