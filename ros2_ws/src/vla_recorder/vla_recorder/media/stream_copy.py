@@ -40,8 +40,6 @@ _FORMATS = {"h264": "h264", "hevc": "hevc", "av1": "obu"}
 """Codec -> demuxer of its byte stream."""
 _REMEMBERED = 4096
 _PERIOD_NS = 1
-_H264_B_SLICES = (1, 6)
-"""``slice_type`` of B slices (ITU-T H.264, table 7-6)."""
 
 
 class CopyRefusedError(VideoError):
@@ -171,7 +169,7 @@ class PacketCopier:
             raise CopyRefusedError(f"row {self._frames}: the codec changes from {self.codec} to {packet.codec}")
         if not self._frames and not packet.keyframe:
             raise CopyRefusedError("the first row is no key frame")
-        if packet.codec == "h264" and _h264_slice_type(packet.slice_bits) in _H264_B_SLICES:
+        if packet.reordered:
             raise CopyRefusedError(f"row {self._frames}: the picture is sent out of order (B frames)")
         # The time stands for the number, which is known to be the next one; what is left to find are losses before the bag.
         why = self._continuity.add(packet, self._frames * _PERIOD_NS)
@@ -296,15 +294,3 @@ def _read_back(path: Path, wanted: set[int]) -> tuple[int, list[NDArray[np.uint8
     finally:
         container.close()
     return count, pictures
-
-
-def _h264_slice_type(slice_bits: bytes) -> int:
-    """Return the second exp-Golomb number of a slice header (ITU-T H.264, 7.3.3 and 9.1)."""
-    bits = f"{int.from_bytes(slice_bits, 'big'):0{8 * len(slice_bits)}b}"
-    position = 0
-    value = -1
-    for _ in range(2):
-        one = bits.index("1", position)
-        position = 2 * one - position + 1
-        value = int(bits[one:position], 2) - 1
-    return value
