@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from vla_recorder.formats import lerobot_v3
 from vla_recorder.formats.base import DatasetError
+from vla_recorder.formats.lerobot_meta import VIDEO_FILE_S
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.stats import QUANTILES, quantile_key
 from vla_recorder.media.video import VideoSettings
@@ -113,6 +114,30 @@ def test_files_are_rolled_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [row["data/file_index"] for row in episodes] == [0, 1, 2]
     assert [row[f"videos/{WRIST}/file_index"] for row in episodes] == [0, 1, 2]
     check_statistics(statistics(tmp_path / "data"), truth)
+
+
+def test_videos_of_other_settings_or_too_long_get_a_file_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lerobot_v3, "VIDEO_FILE_S", 0.8)
+    writer = V3.dataset_writer(tmp_path / "data", layout())
+    for start, length, crf in ((0, 3, 18), (3, 5, 18), (8, 1, 18), (9, 2, 30), (11, 30, 30)):
+        episode, _ = write_episode(V3, layout(video=VideoSettings(crf=crf)), tmp_path / "parts", start, length)
+        writer.add(episode)
+    writer.finish()
+    episodes = pq.read_table(tmp_path / "data/meta/episodes").to_pylist()
+    assert [row[f"videos/{FRONT}/file_index"] for row in episodes] == [0, 0, 1, 2, 3]
+    assert [row[f"videos/{FRONT}/from_timestamp"] for row in episodes] == [0.0, 0.3, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("fps", [5, 10, 15, 25, 30, 50, 60])
+def test_no_row_is_farther_from_its_picture_than_lerobot_tolerates(fps: int) -> None:
+    """What LeRobot compares: float32 of (start of the episode + float32 of the row's time) with float32 of the stamp."""
+    for first in range(0, int(VIDEO_FILE_S * fps), 977):
+        rows = np.arange(int(VIDEO_FILE_S * fps) - first)
+        asked = (first / fps + (rows / fps).astype(np.float32).astype(np.float64)).astype(np.float32)
+        stored = ((first + rows) / fps).astype(np.float32)
+        assert np.abs(asked.astype(np.float64) - stored.astype(np.float64)).max() < 1e-4
 
 
 def test_exact_depth_is_an_image_of_16_bit(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ CODEBASE_VERSION = "v3.0"
 CHUNK_FILES = 1000
 DATA_FILE_MB = 100
 VIDEO_FILE_MB = 200
+VIDEO_FILE_S = 1000.0
+"""Longest video of several episodes [s]. LeRobot compares stamps in float32 with a tolerance of 1e-4 s; above 1024 s the
+numbers of float32 are farther apart than that, and rows of later episodes fail to load. One episode alone may be longer:
+it begins at 0, where stamp and row are rounded alike."""
 
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"

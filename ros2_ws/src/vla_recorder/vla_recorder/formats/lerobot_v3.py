@@ -33,6 +33,7 @@ from vla_recorder.formats.lerobot_meta import (
     STATS_PATH,
     TASKS_PATH,
     VIDEO_FILE_MB,
+    VIDEO_FILE_S,
     VIDEO_PATH,
     Place,
     encoding_differences,
@@ -282,15 +283,17 @@ class DatasetWriter:
     def _join_videos(self, key: str) -> None:
         place = self._video_places[key]
         group: list[tuple[int, Path]] = []
-        size, shared = 0, None
+        size, frames, shared = 0, 0, None
         for index, part in self._parts[key]:
+            length = self._episodes[index]["length"]
             part_size, part_header = part.stat().st_size, header(part)
-            if group and (size + part_size > VIDEO_FILE_MB * _MB or part_header != shared):
+            full = size + part_size > VIDEO_FILE_MB * _MB or frames + length > VIDEO_FILE_S * self._fps
+            if group and (full or part_header != shared):
                 self._join_group(key, group, place)
                 place.advance()
-                group, size = [], 0
+                group, size, frames = [], 0, 0
             group.append((index, part))
-            size, shared = size + part_size, part_header
+            size, frames, shared = size + part_size, frames + length, part_header
         if group:
             self._join_group(key, group, place)
 
