@@ -79,7 +79,7 @@ def _install(python: str) -> None:
             return
         except SetupError:
             print(" (uv failed, trying pip)", end="", flush=True, file=sys.stderr)
-    run([python, "-m", "pip", "install", "-q", "-r", str(LOCK)], "referees")
+    run([python, "-I", "-m", "pip", "install", "-q", "-r", str(LOCK)], "referees")
 
 
 if __name__ == "__main__":

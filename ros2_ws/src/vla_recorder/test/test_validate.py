@@ -260,6 +260,14 @@ def test_version_2_1_passes_and_its_damage_is_named(tmp_path, capsys, form):
     assert ("episode 1", "readable", "error") in found_rules(report)
 
 
+def test_a_part_of_a_dataset_does_not_judge_the_whole(tmp_path, capsys):
+    data = lerobot(tmp_path / "data", tmp_path / "work")
+    code, text, report = run(capsys, data, "--max-episodes", "1")
+    assert code == 0
+    assert [(r["name"], r["rows"]) for r in report["reports"]] == [("episode 0", 8), ("dataset", 8)]
+    assert "not measured, statistics: not all episodes were looked at" in text
+
+
 def test_ages_tell_how_far_camera_and_robot_are_apart(tmp_path, capsys):
     shape = layout()
     streams = ("observation.images.front", "observation.images.wrist", "observation.state.0")
