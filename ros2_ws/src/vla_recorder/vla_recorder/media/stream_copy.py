@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Video packets of a bag into an MP4 file as they are: no decoding, no loss, a hundredth of the time.
+"""Video packets of a bag into an MP4 file as they are: nothing is decoded and nothing is lost.
 
 A packet stands for a picture only together with the ones before it, so packets may be copied only if those of the rows
 follow one another without gap or repetition from a key frame on. `PacketCopier` refuses everything else with a reason;
