@@ -239,6 +239,16 @@ def test_a_target_that_gets_no_episode_makes_no_dataset(tmp_path: Path, capsys) 
     assert json.loads(report.read_text())["targets"]["correction"]["skipped"][0][0] == "episode_a"
 
 
+def test_bags_of_the_same_name_are_two_episodes(tmp_path: Path) -> None:
+    write_bag(tmp_path / "bags/monday/bag", recorded_at="1", task="first")
+    write_bag(tmp_path / "bags/tuesday/bag", events_of(elbow=ELBOW[::-1]), recorded_at="2", task="second")
+    assert run("--bags", tmp_path / "bags", "--output", tmp_path / "data", "--workers", 2) == 0
+    found = columns(tmp_path / "data")
+    assert found["episode_index"].tolist() == [0] * 15 + [1] * 15
+    assert found["task_index"].tolist() == [0] * 15 + [1] * 15
+    np.testing.assert_allclose(found["observation.state"][15:, 0], ELBOW[::-1][2:], atol=1e-6)
+
+
 def test_a_bag_without_phases_counts_as_teleop(tmp_path: Path) -> None:
     events = [event for event in events_of() if event.topic != "/episode/event"]
     write_bag(tmp_path / "bags/episode_a", events)

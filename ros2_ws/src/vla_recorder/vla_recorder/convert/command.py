@@ -276,8 +276,8 @@ def _print_plan(plan: Plan) -> None:
         f"{', '.join(plan.profile.camera_names) or 'none'}",
         file=sys.stderr,
     )
-    for name in plan.present:
-        print(f"{name}: is in the dataset already", file=sys.stderr)
+    for folder in plan.present:
+        print(f"{folder.name}: is in the dataset already", file=sys.stderr)
     for name, reason in plan.skipped:
         print(f"skipped {name}: {reason}", file=sys.stderr)
 

@@ -36,7 +36,7 @@ class Plan:
         age_streams: Streams whose ages are stored with every row.
         begin: How the work begins: anew, or with what an earlier run left.
         jobs: (bag, job) in the order of the dataset.
-        present: Episodes that are in the dataset already.
+        present: Folders of episodes that are in the dataset already.
         skipped: (episode, reason) that are left out on purpose.
         bad: (episode, reason) that cannot be read.
         warnings: For people.
@@ -48,7 +48,7 @@ class Plan:
     age_streams: tuple[str, ...]
     begin: Begin
     jobs: tuple[tuple[EpisodeBag, Job], ...]
-    present: tuple[str, ...]
+    present: tuple[Path, ...]
     skipped: tuple[tuple[str, str], ...]
     bad: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
@@ -81,9 +81,9 @@ def make_plan(options: Options) -> Plan:
     _check_format(_job(chosen[0], first, fps, targets, options), first)
     present = _present(chosen, options.output.absolute(), targets) if begin.mode == APPEND else ()
     jobs = tuple(
-        (bag, _job(bag, profiles[bag.name], fps, targets, options))
+        (bag, _job(bag, profiles[bag.folder], fps, targets, options))
         for bag in chosen
-        if bag.name in profiles and bag.name not in present
+        if bag.folder in profiles and bag.folder not in present
     )
     return Plan(
         profile=first,
@@ -128,7 +128,7 @@ def _open_all(options: Options) -> tuple[list[EpisodeBag], list[tuple[str, str]]
             if options.strict:
                 raise
             bad.append((folder.name, str(error)))
-    bags.sort(key=lambda bag: (bag.get("recorded_at"), bag.name))
+    bags.sort(key=lambda bag: (bag.get("recorded_at"), bag.span_ns[0], bag.name))
     return bags, bad
 
 
@@ -155,10 +155,10 @@ def _choose(
     return chosen, skipped
 
 
-def _present(bags: list[EpisodeBag], output: Path, targets: tuple[Target, ...]) -> tuple[str, ...]:
-    """Return the names of the bags whose content is in the datasets already."""
+def _present(bags: list[EpisodeBag], output: Path, targets: tuple[Target, ...]) -> tuple[Path, ...]:
+    """Return the folders of the bags whose content is in the datasets already."""
     known = set().union(*(bags_in(root) for root in roots_of(output, targets).values()))
-    return tuple(bag.name for bag in bags if bag.content_hash() in known)
+    return tuple(bag.folder for bag in bags if bag.content_hash() in known)
 
 
 def roots_of(output: Path, targets: tuple[Target, ...]) -> dict[str, Path]:
@@ -179,9 +179,9 @@ def left_out(bag: EpisodeBag) -> str:
     return ""
 
 
-def _profiles(bags: list[EpisodeBag], options: Options) -> tuple[dict[str, Profile], list[tuple[str, str]]]:
-    """Return the profile of every bag, and (bag, reason) for those that have none."""
-    found: dict[str, Profile] = {}
+def _profiles(bags: list[EpisodeBag], options: Options) -> tuple[dict[Path, Profile], list[tuple[str, str]]]:
+    """Return folder -> profile of every bag, and (bag, reason) for those that have none."""
+    found: dict[Path, Profile] = {}
     bad: list[tuple[str, str]] = []
     given = load_profile(options.profile) if options.profile is not None else None
     made: dict[str, Profile] = {}
@@ -190,7 +190,7 @@ def _profiles(bags: list[EpisodeBag], options: Options) -> tuple[dict[str, Profi
             profile = given or _own_profile(bag)
             if profile.sha256 not in made:
                 made[profile.sha256] = dataset_profile(profile, options)
-            found[bag.name] = made[profile.sha256]
+            found[bag.folder] = made[profile.sha256]
         except VlaError as error:
             if options.strict or given is not None:
                 raise
@@ -262,22 +262,22 @@ def _check_format(job: Job, profile: Profile) -> None:
             job.format.episode_writer(job.layout(profile, target), Path(folder) / target.name).discard()
 
 
-def _compare(profiles: dict[str, Profile]) -> list[str]:
+def _compare(profiles: dict[Path, Profile]) -> list[str]:
     """Refuse episodes whose numbers mean different things; other differences only deserve a warning."""
-    first_name, first = next(iter(profiles.items()))
+    first_folder, first = next(iter(profiles.items()))
     warnings = []
-    for name, profile in profiles.items():
+    for folder, profile in profiles.items():
         if profile.sha256 == first.sha256:
             continue
         differences = mapping_differences(first, profile)
         if differences:
             shown = "; ".join(line.replace("trained with", "there").replace(", now", ", here") for line in differences)
             raise BagError(
-                f"{name} was recorded with another mapping than {first_name}: {shown}. Convert them apart, or read all "
+                f"{folder.name} was recorded with another mapping than {first_folder.name}: {shown}. Convert them apart, or read all "
                 "with one profile by --profile"
             )
         warnings.append(
-            f"{name}: its profile differs from that of {first_name} in topics, rates or limits; the mapping is the same"
+            f"{folder.name}: its profile differs from that of {first_folder.name} in topics, rates or limits; the mapping is the same"
         )
     return warnings
 
