@@ -183,6 +183,30 @@ def test_damage_is_named(tmp_path: Path) -> None:
         DatasetSource(root)
 
 
+def test_an_output_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, output = tmp_path / "data", tmp_path / "out"
+    write_dataset(V3, root, (3, 4))
+    (tmp_path / "out.new/data").mkdir(parents=True)
+    (tmp_path / "out.new/data/left-by-a-killed-run.parquet").touch()
+    merge([root], output)
+    before = {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    assert Path("data/left-by-a-killed-run.parquet") not in before
+
+    def broken(*_: object) -> None:
+        raise DatasetError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vla_recorder.tools.edit.DatasetWriter.finish", broken)
+        with pytest.raises(DatasetError, match="the disk is full"):
+            merge([root], output, overwrite=True)
+    assert {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    merge([root], output, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.parts", "out"]
+    (tmp_path / "file").touch()
+    with pytest.raises(VlaError, match="file: is a file; give the path of a folder"):
+        merge([root], tmp_path / "file")
+
+
 def test_a_cut_needs_a_key_frame(tmp_path: Path) -> None:
     with VideoEncoder(tmp_path / "all.mp4", height=64, width=96, fps=10, settings=VideoSettings(gop=4)) as video:
         for number in range(10):
