@@ -10,6 +10,7 @@ import pytest
 from vla_recorder.formats.base import STATE64_KEY
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.npz import Npz
+from vla_recorder.formats.openpi import OpenPi
 from vla_recorder.testing_rows import layout, rows, write_rows
 from vla_recorder.tools.norms import main, norms_of
 
@@ -68,7 +69,12 @@ def run(capsys, *arguments):
     return code, shown.out + shown.err
 
 
-@pytest.mark.parametrize(("form", "key"), [(Npz(), "state"), (LeRobotV3(), "observation.state")])
+OPENPI = OpenPi(image_keys="front=base_rgb,wrist=wrist_rgb")
+
+
+@pytest.mark.parametrize(
+    ("form", "key"), [(Npz(), "state"), (LeRobotV3(), "observation.state"), (OPENPI, "state")], ids=lambda v: str(v)[:8]
+)
 def test_both_kinds_of_dataset_give_the_same_numbers(tmp_path, capsys, form, key):
     made = episodes()
     write_rows(tmp_path / "data", form, layout(), made, tmp_path / "work")

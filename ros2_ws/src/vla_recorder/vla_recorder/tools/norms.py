@@ -37,6 +37,8 @@ MIN_STD = 1e-6
 TIGHT = 1e-3
 """Quantiles nearer to each other than this part of the whole range blow up a few values."""
 STATISTICS = ("mean", "std", "min", "max", "q01", "q99")
+_ACTIONS = (ACTION_KEY, "actions")
+"""Names of the action in datasets for LeRobot and for OpenPI."""
 NORMS_FILE, METADATA_FILE = "norms.npz", "metadata.json"
 _EXAMPLE = """\
 example:
@@ -137,20 +139,24 @@ def lerobot_source(root: Path, keys: Sequence[str] | None) -> Source:
     """Return the vectors of a LeRobot dataset.
 
     Raises:
-        VlaError: It is none, or a key is no column of it.
+        VlaError: It is none, has no action, or a key is no column of it.
     """
     dataset = LeRobotDataset(root)
-    known = [key for key in dataset.columns if key.startswith("observation.")]
+    action = next((key for key in _ACTIONS if key in dataset.columns), None)
+    if action is None:
+        raise VlaError(f"{root}: has no column {' or '.join(_ACTIONS)}; it has {listing(dataset.columns)}")
+    known = [key for key in dataset.columns if key.startswith("observation.") or key == "state"]
     chosen = tuple(keys) if keys is not None else tuple(known)
     _check_keys(chosen, known, str(root))
 
     def read(number: int) -> dict[str, NDArray[Any]]:
-        return dataset.rows(dataset.episodes[number], [ACTION_KEY, *chosen])
+        rows = dataset.rows(dataset.episodes[number], [action, *chosen])
+        return {ACTION_KEY: rows.pop(action), **rows}
 
     names = {
-        key: spec["names"]
+        ACTION_KEY if key == action else key: spec["names"]
         for key, spec in dataset.features.items()
-        if key in (ACTION_KEY, *chosen) and isinstance(spec.get("names"), list)
+        if key in (action, *chosen) and isinstance(spec.get("names"), list)
     }
     return Source(
         kind="lerobot",
