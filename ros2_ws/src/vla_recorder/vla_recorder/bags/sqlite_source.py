@@ -48,7 +48,7 @@ class SqliteSource:
         try:
             self._database = sqlite3.connect(f"{opened.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False)
             self.connections = self._read_topics()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise DamagedError(f"it is no readable sqlite3 bag ({error})") from error
         finally:
             if cut:
@@ -114,7 +114,7 @@ class SqliteSource:
                 rows = self._database.execute(query).fetchall()
                 self.counts = {topic: count for topic, count, _, _ in rows}
                 self.span_ns = (min(r[2] for r in rows), max(r[3] for r in rows)) if rows else (0, 0)
-            except (sqlite3.DatabaseError, TypeError):
+            except (sqlite3.DatabaseError, TypeError, UnicodeDecodeError):
                 self._broken = True
         if not self._broken:
             return
@@ -134,7 +134,7 @@ class SqliteSource:
                 return
             row = self._database.execute("SELECT metadata FROM metadata ORDER BY id DESC LIMIT 1").fetchone()
             custom = yaml.safe_load(row[0]).get("custom_data") if row else None
-        except (sqlite3.DatabaseError, yaml.YAMLError, AttributeError):
+        except (sqlite3.DatabaseError, yaml.YAMLError, AttributeError, UnicodeDecodeError):
             return
         if isinstance(custom, dict):
             self.metadata = {_CUSTOM: {str(key): _text(value) for key, value in custom.items()}}
@@ -150,7 +150,7 @@ class SqliteSource:
                     self.note("the database is damaged (a row makes no sense); messages before it are read")
                     return
                 yield topic, stamp, data
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self.note(f"the database is damaged ({error}); messages before it are read")
         finally:
             cursor.close()
