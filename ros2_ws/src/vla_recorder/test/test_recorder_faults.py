@@ -22,7 +22,7 @@ from vla_recorder.bags.recover import repair
 from vla_recorder.testing import read_bag, wait_for
 from vla_recorder.testing_load import Kept, Sent, kept_messages
 from vla_recorder.testing_recorder import RecorderProgram
-from vla_recorder.testing_site import FULL, STREAMS, Site, exact, file_of, growing
+from vla_recorder.testing_site import FULL, HEIGHT, STREAMS, WIDTH, Site, exact, file_of, growing
 
 NS = 1_000_000_000
 LONGEST_LOSS_NS = NS
@@ -116,6 +116,7 @@ def check_killed(kill: Kill, sent: list[Sent]) -> str:
     return f"{line} {'':>9}"
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_recorder_loses_less_than_a_second_and_no_saved_episode(site: Site) -> None:
     site.publish_all()
     done = kills()
@@ -150,7 +151,7 @@ def test_the_open_episode_is_marked_and_can_be_repaired(site: Site) -> None:
     site.publish_all()
     program = site.record(task="carry the cup")
     folder = site.operator.start(30.0)
-    wait_for(growing(folder, 300_000), what="data on the disk")
+    wait_for(growing(folder, 15 * HEIGHT * WIDTH), what="data on the disk")
     program.kill()
     with file_of(folder).open("rb") as stream:
         record = next(NonSeekingReader(stream).iter_metadata())
@@ -160,7 +161,8 @@ def test_the_open_episode_is_marked_and_can_be_repaired(site: Site) -> None:
     assert repaired.action == "repaired", repaired
     sent = site.sent()
     after = kept_messages(file_of(folder.with_suffix("")), STREAMS, digests=True)
-    assert after == before
+    # A chunk that was being written when the process died is no chunk for a plain reader; repair reads what is there of it.
+    assert all(after[topic][: len(messages)] == messages for topic, messages in before.items())
     assert min(exact(after, sent).values()) > 0
     meta, _ = read_bag(folder.with_suffix(""))
     assert meta["custom_data"]["task"] == "carry the cup"

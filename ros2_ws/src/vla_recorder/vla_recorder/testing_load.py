@@ -278,7 +278,8 @@ def compare(sent: Sequence[Sent], kept: Sequence[Kept], *, from_ns: int, to_ns: 
     have = set(numbers)
     inside = {message.number for message in sent if from_ns <= message.sent_ns <= to_ns}
     if numbers:  # what lies between two recorded messages must be there whatever the clocks say
-        inside |= {message.number for message in sent if min(numbers) <= message.number <= max(numbers)}
+        first, last = min(numbers), max(numbers)
+        inside |= {message.number for message in sent if first <= message.number <= last}
     lost = sorted(inside - have)
     swapped = sum(1 for before, after in itertools.pairwise(numbers) if after < before)
     return Losses(len(numbers), len(lost), len(numbers) - len(have), swapped, lost[:5])

@@ -14,6 +14,8 @@ from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from vla_common.qos import LATCHED
+from vla_msgs.msg import RecorderStatus
 from vla_msgs.srv import StartEpisode, StopEpisode
 
 from vla_recorder.testing import wait_for
@@ -108,6 +110,11 @@ class Operator:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._clients: dict[str, Any] = {}
+        self._status = RecorderStatus()
+        self._node.create_subscription(RecorderStatus, "recorder/status", self._on_status, LATCHED)
+
+    def _on_status(self, status: RecorderStatus) -> None:
+        self._status = status
 
     def call(self, kind: Any, name: str, timeout_s: float = 10.0, **fields: Any) -> Any:
         """Call one service of the recorder; None without an answer in time."""
@@ -124,7 +131,13 @@ class Operator:
 
         def started() -> bool:
             answers.append(self.call(StartEpisode, "start", 2.0))
-            return answers[-1] is not None and answers[-1].success
+            if answers[-1] is None:
+                return False
+            # A new recorder may hear a request before it knows where to send the answer; that episode is the one.
+            if len(answers) > 1 and "is being recorded" in answers[-1].message and self._status.recording:
+                answers[-1].bag_path = self._status.bag_path
+                return self._status.episode_uuid in answers[-1].message
+            return bool(answers[-1].success)
 
         try:
             wait_for(started, timeout_s, what="an episode")
