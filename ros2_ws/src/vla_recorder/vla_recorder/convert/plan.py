@@ -22,6 +22,7 @@ from vla_recorder.convert.options import Options
 from vla_recorder.convert.staging import APPEND, Begin, how_to_begin
 from vla_recorder.convert.targets import Target, targets_of
 
+DISCARDED = "discarded"
 _BROKEN_ENDS = ("shutdown", "error")
 
 
@@ -143,7 +144,9 @@ def _choose(
     ]
     for bag in bags:
         reason = left_out(bag)
-        if reason and not options.include_failures:
+        if bag.get("termination") == DISCARDED:
+            skipped.append((bag.name, reason))
+        elif reason and not options.include_failures:
             skipped.append((bag.name, f"{reason}; --include-failures takes it"))
         else:
             chosen.append(bag)
@@ -170,10 +173,10 @@ def roots_of(output: Path, targets: tuple[Target, ...]) -> dict[str, Path]:
 
 def left_out(bag: EpisodeBag) -> str:
     """Return why an episode is left out by default; empty if it is taken."""
+    if bag.get("termination") == DISCARDED:
+        return "it was discarded"
     if bag.get("outcome") == "failure":
         return "its outcome is failure"
-    if bag.get("termination") == "discarded":
-        return "it was discarded"
     if bag.get("termination") in _BROKEN_ENDS:
         return f"incomplete ({bag.get('termination')}): {bag.get('error') or 'the recorder was stopped'}"
     return ""
