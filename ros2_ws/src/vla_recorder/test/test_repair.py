@@ -200,6 +200,20 @@ def test_a_file_without_chunks_is_recovered_too(tmp_path: Path) -> None:
     assert (tmp_path / "loose.broken").is_file()
 
 
+def test_a_clock_that_was_set_back_stays_where_it_was(tmp_path: Path) -> None:
+    writer = BagWriter(tmp_path / "episode.open", "episode", chunk_bytes=500, custom_data=META)
+    writer.add_topic(INFO)
+    stamps = [5 * 10**9 + n for n in range(50)] + [2 * 10**9 + n for n in range(50)]
+    for number, stamp in enumerate(stamps):
+        writer.write("/joint_states", payload(number), stamp, stamp)
+    writer.abandon()
+    row = repair(tmp_path / "episode.open")
+    assert (row.action, round(row.seconds, 3)) == ("repaired", 3.0)
+    assert row.messages > 80
+    kept = hashes(open_episode(tmp_path / "episode").raw_messages())
+    assert [stamp for stamp, _ in kept] == stamps[: row.messages]
+
+
 def test_a_broken_sqlite3_bag_becomes_an_mcap_bag(tmp_path: Path) -> None:
     events = [joint_state("/joint_states", 1000 + n, 1000 + n, ["a"], [float(n)]) for n in range(3000)]
     folder = by_rosbags(tmp_path / "bag", StoragePlugin.SQLITE3, CompressionMode.NONE, events)

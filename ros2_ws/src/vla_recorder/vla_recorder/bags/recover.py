@@ -236,8 +236,8 @@ def _files(folder: Path) -> list[Path]:
 def _counted(folder: Path, remains: _Remains) -> Repaired:
     first, last, count = 0, 0, 0
     for message in remains.messages():
-        first = first or message.log_ns
-        last, count = message.log_ns, count + 1
+        first = min(first or message.log_ns, message.log_ns)
+        last, count = max(last, message.log_ns), count + 1
     action = "repaired" if count else "nothing left"
     return Repaired(folder, action, count, (last - first) * 1e-9, remains.lost, remains.damage)
 
@@ -255,8 +255,8 @@ def _write(folder: Path, target: Path, name: str, remains: _Remains) -> Repaired
             if not message.connection.type:
                 raise BagError(f"{folder}: the type of {message.topic} is not known, so the bag cannot be written anew")
             writer.write(message.topic, message.data, message.log_ns, message.publish_ns)
-            first = first or message.log_ns
-            last, count = message.log_ns, count + 1
+            first = min(first or message.log_ns, message.log_ns)
+            last, count = max(last, message.log_ns), count + 1
         for source in remains.sources:
             for attachment in source.attachments():
                 writer.attach(*attachment)
