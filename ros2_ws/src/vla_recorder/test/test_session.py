@@ -104,7 +104,9 @@ def test_a_full_disk_fails_the_episode(tmp_path: Path, monkeypatch) -> None:
     session.write("/text", MESSAGE, 1, 1)
     wait_for(lambda: session.error)
     assert "No space left on device): the disk is full; free space or choose another output_dir" in session.error
-    with pytest.raises(BagError, match="the disk is full"):
+    with pytest.raises(
+        BagError, match=r"the disk is full; .* stays readable: `ros2 run vla_recorder repair .*open` makes"
+    ):
         session.finish({})
     assert not (tmp_path / "episode_x").exists()
     assert (tmp_path / "episode_x.open").is_dir()

@@ -208,9 +208,12 @@ class Session:
             with writing(self.final):
                 self.folder.rename(self.final)
                 _sync_folder(self.final.parent)
-        except BagError:
+        except BagError as error:
             self._bag.abandon()
-            raise
+            raise BagError(
+                f"{error}. What was written before stays readable: `ros2 run vla_recorder repair {self.folder}` makes an "
+                "episode of it"
+            ) from error
         return self.final
 
     def discard(self) -> None:
