@@ -26,7 +26,7 @@ _GRACE_NS = to_ns(0.5)
 _CLOCK_STEP_NS = to_ns(2.0)
 """A stamp that is farther than this from where its stream's stamps were is no jitter: a clock was set."""
 _PAUSE_NS = to_ns(5.0)
-"""When every stream is this far past a tick, the recording paused: nothing in memory is old enough for the tick."""
+"""When no message at all came for this long, the recording paused."""
 _LONGEST_PAUSE_NS = to_ns(3600.0)
 """What comes later than this does not belong to the same demonstration; more likely, a clock was set."""
 
@@ -82,6 +82,7 @@ class BagFrames:
             if camera.name in references
         }
         self._clock = _Clock()
+        self._index = -1
         self._pause_ticks = 0
         self.t0_ns = 0
         self.first_ns = 0
@@ -96,30 +97,49 @@ class BagFrames:
         lookahead = to_ns(self.builder.lookahead_s)
         newest: dict[str, int] = {}
         oldest: dict[str, int] = {}
-        index = -1
         for key in self._pushed():
+            if not key:
+                yield from self._rest(newest)
+                yield from self._pause(newest)
+                continue
             stamp = self.builder.newest_ns(key)
             if stamp is None:
                 continue
             newest[key] = stamp
-            if index < 0:
+            if self._index < 0:
                 oldest.setdefault(key, stamp)
                 if len(oldest) < len(keys):
                     continue
                 self.first_ns, self.t0_ns = min(oldest.values()), max(oldest.values())
-                index = 0
+                self._index = 0
             first, last = min(newest.values()), max(newest.values())
-            while tick_ns(self.t0_ns, index, self._fps) + _PAUSE_NS < first:
-                yield self._paused(index)
-                index += 1
-            while (tick := tick_ns(self.t0_ns, index, self._fps) + lookahead) <= first or tick + _GRACE_NS <= last:
-                yield self.builder.sample(tick - lookahead)
-                index += 1
-        if index < 0:
+            while (tick := self._tick() + lookahead) <= first or tick + _GRACE_NS <= last:
+                yield self._sample()
+        if self._index < 0:
             self._report_absent(set(keys) - set(newest))
-        while (tick := tick_ns(self.t0_ns, index, self._fps)) <= max(newest.values()):
-            yield self.builder.sample(tick)
-            index += 1
+        yield from self._rest(newest)
+
+    def _tick(self) -> int:
+        return tick_ns(self.t0_ns, self._index, self._fps)
+
+    def _sample(self) -> Frame | Missing:
+        tick = self._tick()
+        self._index += 1
+        return self.builder.sample(tick)
+
+    def _rest(self, newest: dict[str, int]) -> Iterator[Frame | Missing]:
+        """Yield what can be said of the ticks up to the newest message."""
+        while self._index >= 0 and self._tick() <= max(newest.values()):
+            yield self._sample()
+
+    def _pause(self, newest: dict[str, int]) -> Iterator[Missing]:
+        """Yield the ticks at which nothing was recorded."""
+        stream, reason = PAUSE.split(": ")
+        while self._index >= 0 and self._tick() + _GRACE_NS < max(newest.values()) + self._clock.pause_ns:
+            seconds = to_s(self._tick() - self.t0_ns)
+            self._index += 1
+            self._pause_ticks += 1
+            yield Missing(stream, reason, f"nothing was recorded {seconds:.3f} s after the first frame and later")
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -145,7 +165,7 @@ class BagFrames:
         return self._phases[max(0, bisect_right(self._phases, t_ns, key=lambda event: event[0]) - 1)][1]
 
     def _pushed(self) -> Iterator[str]:
-        """Push the messages of the bag; yield the key of every stream that got one."""
+        """Push the messages of the bag; yield the key of every stream that got one, and nothing before a pause ends."""
         events = resolve_topic(EVENT_TOPIC, self._namespace)
         for topic, log_ns, message in self._bag.messages({*self._streams, events}):
             if topic == events:
@@ -154,18 +174,14 @@ class BagFrames:
                 continue
             if not self._clock.goes_on(log_ns):
                 return
+            if self._clock.pause_ns:
+                yield ""
             if topic in self._packet_topics:
                 self._numbers[self._packet_topics[topic]].push(message)
             for stream in self._streams[topic]:
                 if self._clock.accepts(stream, log_ns, message):
                     self.builder.push(stream.key, log_ns, message)
                     yield stream.key
-
-    def _paused(self, index: int) -> Missing:
-        self._pause_ticks += 1
-        seconds = to_s(tick_ns(self.t0_ns, index, self._fps) - self.t0_ns)
-        stream, reason = PAUSE.split(": ")
-        return Missing(stream, reason, f"nothing was recorded {seconds:.3f} s after the first frame and later")
 
     def _add_event(self, log_ns: int, event: Any) -> None:
         began = time_ns(event.stamp) or log_ns
@@ -190,14 +206,16 @@ class _Clock:
     """Watches the clocks of a recording: that of the recorder, and the stamps of every stream against it."""
 
     def __init__(self) -> None:
+        self.pause_ns = 0
         self._newest_ns: int | None = None
         self._offsets: dict[str, int] = {}
         self._strange: dict[str, list[int]] = {}
         self._cut = ""
 
     def goes_on(self, log_ns: int) -> bool:
-        """Return whether the recorder's clock went on as a clock does."""
+        """Return whether the recorder's clock went on as a clock does; `pause_ns` says if nothing came for long."""
         before = self._newest_ns
+        self.pause_ns = 0 if before is None or log_ns - before <= _PAUSE_NS else log_ns - before
         self._newest_ns = log_ns if before is None else max(before, log_ns)
         if before is None or -_CLOCK_STEP_NS <= log_ns - before <= _LONGEST_PAUSE_NS:
             return True
