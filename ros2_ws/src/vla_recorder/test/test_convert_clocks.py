@@ -74,7 +74,10 @@ def test_stamps_of_one_sender_that_jump_away_are_left_out(tmp_path: Path) -> Non
         assert set(missing) <= {"observation.images.front: stale", "observation.images.front: empty"}
         assert len(kept) + sum(missing.values()) == len(whole)
         clean = {frame.t_ns: frame for frame in whole}
-        for frame in kept:
+        # An older picture may be held for max_age_s; outside of that the rows are those of the whole recording.
+        sure = [frame for frame in kept if not 3.9 <= (frame.t_ns - SCENE.start_ns) / NS < 6.1]
+        assert len(sure) >= 90
+        for frame in sure:
             np.testing.assert_array_equal(frame.images["front"], clean[frame.t_ns].images["front"])
 
 
