@@ -259,7 +259,7 @@ def open_episode(folder: Path) -> EpisodeBag:
         except DamagedError as error:
             content.damages.append(f"{path}: nothing in it can be read: {error}")
     if not content.files:
-        raise BagError(f"{'; '.join(content.damages)}. Copy it again from its source, or leave it out with --skip-bad")
+        raise BagError(f"{'; '.join(content.damages)}. Copy it again from its source, or take it out of the folder")
     custom = content.custom
     if metadata is not None:
         custom = {**custom, **metadata.custom}
