@@ -55,6 +55,7 @@ from vla_recorder.testing_recorder import Operator, RecorderProgram, load_profil
 ON_THE_WAY_NS = 200_000_000  # messages sent this shortly before the stop request may come too late
 MEMORY_S = 3.0  # of messages that the references write
 ROSBAG2_START_S = 5.0
+SETTLE_S = 1.0  # until topics that no episode waits for are discovered
 
 
 def streams(kind: str, cameras: Sequence[str], height: int, width: int, slower: float = 1.0) -> tuple[Stream, ...]:
@@ -147,6 +148,7 @@ def measure(
     stop: Callable[[], tuple[Path, str]],
 ) -> dict[str, Any]:
     """Wait, stop the recorder, and count what is in its bag."""
+    time.sleep(SETTLE_S)
     begin, begin_ns, (cpu_before, _) = time.monotonic(), time.time_ns(), process_cost(pid)
     time.sleep(options.seconds)
     duration_s, end_ns, (cpu_after, peak_mb) = time.monotonic() - begin, time.time_ns(), process_cost(pid)
@@ -157,9 +159,9 @@ def measure(
     files = sorted(bag.glob("*.mcap"))
     row = {"scenario": scenario, "duration_s": round(duration_s, 3)}
     row |= losses(files[0], SCENARIOS[scenario], sent, begin_ns, end_ns - ON_THE_WAY_NS)
-    row |= costs(cpu_after - cpu_before, duration_s, row["messages"])
+    row |= costs(cpu_after - cpu_before, duration_s, sum(begin_ns <= message.sent_ns <= end_ns for message in sent))
     size = sum(file.stat().st_size for file in files)
-    row |= {"peak_rss_mb": round(peak_mb, 1), "bag_mb_per_s": round(size / 1e6 / duration_s, 2)}
+    row |= {"peak_rss_mb": round(peak_mb, 1), "bag_mb_per_s": round(size / 1e6 / (duration_s + SETTLE_S), 2)}
     return row | {"finish_s": round(finish_s, 3), "error": error}
 
 

@@ -22,7 +22,7 @@ from vla_recorder.bags.recover import repair
 from vla_recorder.testing import read_bag, wait_for
 from vla_recorder.testing_load import Kept, Sent, kept_messages
 from vla_recorder.testing_recorder import RecorderProgram
-from vla_recorder.testing_site import FULL, HEIGHT, STREAMS, WIDTH, Site, exact, file_of, growing
+from vla_recorder.testing_site import FULL, HEIGHT, STREAMS, WIDTH, Site, exact, file_of, growing, rarest
 
 NS = 1_000_000_000
 LONGEST_LOSS_NS = NS
@@ -138,7 +138,7 @@ def test_a_killed_recorder_loses_less_than_a_second_and_no_saved_episode(site: S
     last.interrupt()
     sent = site.sent()
     for folder in saved:
-        assert min(exact(kept_messages(file_of(folder), STREAMS, digests=True), sent).values()) > 0
+        assert rarest(exact(kept_messages(file_of(folder), STREAMS, digests=True), sent)) > 0
         meta, _ = read_bag(folder)
         assert meta["custom_data"]["termination"] == "stopped"
     print(f"\n{'killed':24} {'left on the disk':22} messages  missing before the kill")
@@ -163,7 +163,7 @@ def test_the_open_episode_is_marked_and_can_be_repaired(site: Site) -> None:
     after = kept_messages(file_of(folder.with_suffix("")), STREAMS, digests=True)
     # A chunk that was being written when the process died is no chunk for a plain reader; repair reads what is there of it.
     assert all(after[topic][: len(messages)] == messages for topic, messages in before.items())
-    assert min(exact(after, sent).values()) > 0
+    assert rarest(exact(after, sent)) > 0
     meta, _ = read_bag(folder.with_suffix(""))
     assert meta["custom_data"]["task"] == "carry the cup"
 
@@ -188,7 +188,7 @@ def test_a_file_that_may_not_grow_ends_the_episode_and_the_next_one_works(site: 
     sent = site.sent()
     for kept_in in (folder, Path(answer.bag_path)):
         counts = exact(kept_messages(file_of(kept_in), STREAMS, digests=True), sent)
-        assert min(counts.values()) > 0, counts
+        assert rarest(counts) > 0, counts
     with file_of(Path(answer.bag_path)).open("rb") as stream:
         assert make_reader(stream, validate_crcs=True).get_summary().statistics.message_count > 100
 
@@ -250,5 +250,5 @@ def test_a_full_disk_keeps_everything_before_and_the_recorder(site: Site, tmp_pa
         sent += site.sent()
         for kept_in in (saved, folder, Path(answer.bag_path)):
             counts = exact(kept_messages(file_of(kept_in), STREAMS, digests=True), sent)
-            assert min(counts.values()) > 0, (kept_in, counts)
+            assert rarest(counts) > 0, (kept_in, counts)
         program.interrupt()

@@ -16,7 +16,7 @@ from sensor_msgs.msg import JointState
 from vla_msgs.srv import StartEpisode, StopEpisode
 from vla_recorder.testing import read_bag, wait_for
 from vla_recorder.testing_load import kept_messages
-from vla_recorder.testing_site import CAMERAS, SMALL, STREAMS, Site, exact, file_of, growing
+from vla_recorder.testing_site import CAMERAS, SMALL, STREAMS, Site, exact, file_of, growing, rarest
 
 NS = 1_000_000_000
 
@@ -114,7 +114,7 @@ def test_cameras_that_restart_and_clocks_that_jump_are_recorded_as_they_are(site
     sent += site.sent()
     episode = Path(answer.bag_path)
     kept = kept_messages(file_of(episode), STREAMS, digests=True)
-    assert min(exact({topic: kept[topic] for topic in kept if topic != wrist.topic}, sent).values()) > 0
+    assert rarest(exact({topic: kept[topic] for topic in kept if topic != wrist.topic}, sent)) > 0
     numbers = [message.number for message in kept[wrist.topic]]
     turn = next(index for index, number in enumerate(numbers) if number >= 100_000)
     for part in (kept[wrist.topic][:turn], kept[wrist.topic][turn:]):

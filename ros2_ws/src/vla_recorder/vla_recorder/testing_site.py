@@ -101,3 +101,8 @@ def exact(kept: dict[str, list[Kept]], sent: list[Sent]) -> dict[str, int]:
         found = compare(list(by_topic[topic].values()), messages, from_ns=1, to_ns=0)
         assert (found.lost, found.duplicates, found.out_of_order) == (0, 0, 0), f"{topic}: {found}"
     return {topic: len(messages) for topic, messages in kept.items()}
+
+
+def rarest(counts: dict[str, int]) -> int:
+    """Return how many messages there are of the rarest observation; a recorder waits for those and for no other topic."""
+    return min(counts[stream.topic] for stream in (*CAMERAS, SMALL[0]) if stream.topic in counts)
