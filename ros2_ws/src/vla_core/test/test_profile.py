@@ -191,9 +191,13 @@ def test_optional_parts(changed):
         "task: a\n"
         "safety: {watchdog_s: 0.2, clamp: true}\n"
         "record_topics: [{topic: /tf, type: tf2_msgs/msg/TFMessage, qos: latched}]\n"
+        "recording: {on_slow_stream: pause, prefer_compressed: false}\n"
         "drivers: {arm: {package: p, launch: l.launch.py, args: {ip: 'x'}}}",
     )
     profile = parse_profile(text)
+    recording = profile.recording
+    assert (recording.on_missing_stream, recording.on_slow_stream) == ("refuse", "pause")
+    assert not recording.prefer_compressed
     assert (profile.safety.watchdog_s, profile.safety.clamp) == (0.2, True)
     assert profile.record_topics[0].qos == "latched"
     assert profile.drivers[0].args == {"ip": "x"}

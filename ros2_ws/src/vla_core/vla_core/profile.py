@@ -33,6 +33,7 @@ from vla_core.specs import (
     ConstantSpec,
     DriverSpec,
     Kinematics,
+    RecordingSpec,
     RecordSpec,
     RecordTopic,
     SafetySpec,
@@ -77,6 +78,7 @@ class Profile:
         safety: What the safety filter checks beyond the joint limits.
         kinematics: Denavit-Hartenberg table of the arm, or None.
         record_topics: Topics that are recorded beside the streams.
+        recording: What the recorder does with the streams.
         drivers: Launch files that bring the hardware up.
         source: Where it was read from, for messages.
         text: The profile as plain YAML with `extends` resolved; parsing it gives the same text again.
@@ -98,6 +100,7 @@ class Profile:
     safety: SafetySpec
     kinematics: Kinematics | None
     record_topics: tuple[RecordTopic, ...]
+    recording: RecordingSpec
     drivers: tuple[DriverSpec, ...]
     source: str = field(compare=False)
     text: str = field(repr=False)
@@ -268,6 +271,7 @@ def _build(tree: Tree) -> Profile:
         safety=robot_parts.safety(section),
         kinematics=robot_parts.kinematics(section),
         record_topics=robot_parts.record_topics(section),
+        recording=robot_parts.recording(section),
         drivers=robot_parts.drivers(section),
         source=tree.place.source,
         text=text,

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The parts of a robot profile that are no streams: safety, kinematics, recorded topics, drivers."""
+"""The parts of a robot profile that are no streams: safety, kinematics, recording, drivers."""
 
 from __future__ import annotations
 
 import re
 
 from vla_core.profile_words import Triple, check_word, topic_name, triple
-from vla_core.specs import QOS, DriverSpec, Kinematics, RecordTopic, SafetySpec
+from vla_core.specs import QOS, STREAM_POLICIES, DriverSpec, Kinematics, RecordingSpec, RecordTopic, SafetySpec
 from vla_core.yamltree import Section, entries, items, text
 
 SAFETY_KEYS = ("workspace", "clamp", "watchdog_s")
 KINEMATICS_KEYS = ("joints", "a", "d", "alpha", "theta", "base", "tool", "reference_rpy")
 RECORD_TOPIC_KEYS = ("topic", "type", "qos")
+RECORDING_KEYS = ("on_missing_stream", "on_slow_stream", "prefer_compressed")
 DRIVER_KEYS = ("package", "launch", "args")
 
 _TYPE = re.compile(r"^[a-z]\w*/msg/[A-Z]\w*$")
@@ -75,6 +76,18 @@ def record_topics(section: Section) -> tuple[RecordTopic, ...]:
             raise inner.error("type", f"'{type_name}' is no message type; write it like 'std_msgs/msg/String'")
         topics.append(RecordTopic(topic=topic_name(inner), type=type_name, qos=inner.choice("qos", QOS, "default")))
     return tuple(topics)
+
+
+def recording(section: Section) -> RecordingSpec:
+    """Return what the recorder does with the streams."""
+    if "recording" not in section:
+        return RecordingSpec(on_missing_stream="refuse", on_slow_stream="warn", prefer_compressed=True)
+    inner = Section(section.child("recording"), RECORDING_KEYS)
+    return RecordingSpec(
+        on_missing_stream=inner.choice("on_missing_stream", STREAM_POLICIES, "refuse"),
+        on_slow_stream=inner.choice("on_slow_stream", STREAM_POLICIES, "warn"),
+        prefer_compressed=inner.flag("prefer_compressed", True),
+    )
 
 
 def drivers(section: Section) -> tuple[DriverSpec, ...]:

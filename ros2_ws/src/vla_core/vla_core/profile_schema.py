@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 TOP_KEYS = (
     "extends", "robot", "fps", "base_frame", "tool_frame", "task", "action_space", "rotation", "state_space", "cameras", "state", "action",
-    "safety", "kinematics", "record_topics", "drivers",
+    "safety", "kinematics", "record_topics", "recording", "drivers",
 )  # fmt: skip
 _STREAM_KEYS = ("topic", "type", "rate_hz", "max_age_s", "strategy", "stamp")
 CAMERA_KEYS = (*_STREAM_KEYS, "size", "resize", "info_topic", "depth")

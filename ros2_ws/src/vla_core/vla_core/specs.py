@@ -13,6 +13,7 @@ STRATEGIES = ("hold", "nearest", "interpolate")
 TIMELINES = ("header", "receive")
 POINTS = ("first", "last")
 QOS = ("default", "sensor", "latched")
+STREAM_POLICIES = ("warn", "pause", "refuse")
 # How a target reaches the robot: two action types for arms and grippers, a topic for streaming, or not at all.
 INTERFACES = ("follow_joint_trajectory", "parallel_gripper_command", "gripper_command", "joint_group_position", "none")
 GRIPPER_INTERFACES = ("parallel_gripper_command", "gripper_command")
@@ -192,6 +193,21 @@ class RecordTopic:
     topic: str
     type: str
     qos: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSpec:
+    """What the recorder does with the streams of this robot.
+
+    Attributes:
+        on_missing_stream: What a silent camera or state leads to: ``warn``, ``pause`` or ``refuse``.
+        on_slow_stream: What one below its rate leads to.
+        prefer_compressed: Record a camera's compressed images in place of its raw ones where they are offered.
+    """
+
+    on_missing_stream: str
+    on_slow_stream: str
+    prefer_compressed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -321,6 +321,18 @@ def test_the_disk_refuses_a_long_episode_and_ends_one_before_it_is_full(rig: Rig
     assert json.loads(custom(closed.path)["topics"])["/joint_states"]["messages"] > 20
 
 
+def test_a_clock_that_is_set_back_ends_the_episode(rig: Rig) -> None:
+    rig.open()
+    rig.target = 0.1
+    rig.run(0.5)
+    rig.now -= 50 * NS
+    rig.run(0.2)
+    assert "clock was set back by 49." in custom(rig.closed[0].path)["error"]
+    rig.open()
+    rig.run(0.5)
+    assert not rig.closed[1:], "the next episode lives on the new time"
+
+
 def test_the_time_limit_and_ctrl_c(rig: Rig) -> None:
     rig.open(max_duration_s=1.0)
     rig.target = 0.1

@@ -28,6 +28,7 @@ from vla_recorder.capture.about import (
     checked_notes,
 )
 from vla_recorder.capture.audit import audit, unmoved
+from vla_recorder.capture.clock_watch import ClockWatch
 from vla_recorder.capture.disk import DiskBudget
 from vla_recorder.capture.labels import DISCARDED, Shelf, joined
 from vla_recorder.capture.live_audit import MISSING, AuditBoard, Problem, StreamAudit
@@ -78,6 +79,7 @@ class Controller:
         self._lock = threading.RLock()
         self._open: OpenEpisode | None = None
         self._policy_drives = False
+        self._clock = ClockWatch()
 
     @property
     def recording(self) -> bool:
@@ -273,16 +275,16 @@ class Controller:
         """Pause, resume or close the open episode as streams, disk and time demand; call it a few times a second."""
         with self._lock:
             episode, now = self._open, self._now_ns()
+            set_back = self._clock.look(now)
             self.board.look(now)
             if episode is None:
                 return
             if episode.session.error:
                 self.close(Result.OUTCOME_UNKNOWN, Result.TERMINATION_ERROR)
                 return
-            try:
-                self.disk.check()
-            except BagError as error:
-                self.close(Result.OUTCOME_UNKNOWN, Result.TERMINATION_ERROR, str(error))
+            reason = set_back or self.disk.problem()
+            if reason:
+                self.close(Result.OUTCOME_UNKNOWN, Result.TERMINATION_ERROR, reason)
                 return
             if 0 < episode.about.request.max_duration_s <= (now - episode.about.start_ns) / _NS:
                 self.close(Result.OUTCOME_UNKNOWN, Result.TERMINATION_TIMEOUT)

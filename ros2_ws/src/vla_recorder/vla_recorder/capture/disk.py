@@ -90,3 +90,11 @@ class DiskBudget:
                 f"{self._folder}: only {self.free / 1e9:.1f} GB are free, recording needs {self._min_free / 1e9:.1f} GB "
                 "(parameter min_free_gb): free space or choose another output_dir"
             )
+
+    def problem(self) -> str:
+        """Return what `check` says, or nothing."""
+        try:
+            self.check()
+        except BagError as error:
+            return str(error)
+        return ""

@@ -23,6 +23,7 @@ from vla_common.run import ManagedNode, run_node
 from vla_common.ticks import make_ticker
 from vla_core.errors import BagError
 from vla_core.profile import load_profile
+from vla_core.specs import RecordingSpec
 from vla_msgs.action import RecordEpisode
 from vla_msgs.msg import EpisodeEvent, RecorderStatus
 
@@ -63,7 +64,7 @@ class RecorderNode(ManagedNode):
         self._status = self.create_publisher(RecorderStatus, "~/status", LATCHED)
         self._events = self.create_publisher(EpisodeEvent, "episode/event", LATCHED)
         self._diagnostics = Diagnostics(self, hardware_id=profile.robot)
-        settings = self._settings()
+        settings = self._settings(profile.recording)
         self.gather_s = 0.0 if settings.sim_time else _GATHER_S
         self._controller = Controller(
             settings,
@@ -81,7 +82,7 @@ class RecorderNode(ManagedNode):
             self._controller,
             ticker=self._ticker,
             diagnostics=self._diagnostics,
-            prefer_compressed=params.prefer_compressed,
+            prefer_compressed=params.prefer_compressed and profile.recording.prefer_compressed,
             motion_threshold=params.motion_threshold,
         )
         self._diagnostics.part("episode", self._diagnose)
@@ -113,7 +114,7 @@ class RecorderNode(ManagedNode):
             self.get_logger().error(f"the discarded episodes were not deleted: {error}")
         self._ticker.close()
 
-    def _settings(self) -> Settings:
+    def _settings(self, recording: RecordingSpec) -> Settings:
         params = self._params
         attachments = tuple(Path(path).expanduser().absolute() for path in params.attachments)
         for path in attachments:
@@ -127,8 +128,8 @@ class RecorderNode(ManagedNode):
             sim_time=bool(self.get_parameter("use_sim_time").value),
             from_start=params.record_from == "start",
             preroll_ns=int(params.preroll_s * 1e9),
-            on_missing=params.on_missing_stream,
-            on_slow=params.on_slow_stream,
+            on_missing=params.on_missing_stream or recording.on_missing_stream,
+            on_slow=params.on_slow_stream or recording.on_slow_stream,
             attachments=attachments,
             versions=_versions(),
             extra={"namespace": self.get_namespace()},

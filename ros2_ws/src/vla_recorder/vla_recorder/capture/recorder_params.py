@@ -7,10 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vla_common.params import param
+from vla_core.specs import STREAM_POLICIES
 
 from vla_recorder.bags.mcap_file import COMPRESSIONS
 
-POLICIES = ("warn", "pause", "refuse")
+POLICIES = ("", *STREAM_POLICIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,8 @@ class RecorderParams:
     )
     record_all: bool = param(False, "Record every topic, also those that appear later; not hidden ones (include does).")
     prefer_compressed: bool = param(
-        True, "Record <topic>/compressed of a raw colour camera of the profile where somebody publishes it."
+        True,
+        "Record <topic>/compressed of a raw colour camera where somebody publishes it, unless the profile forbids it.",
     )
     record_from: str = param(
         "motion",
@@ -52,13 +54,13 @@ class RecorderParams:
         0.2, "How much of the time before the first motion is recorded too [s].", minimum=0.0, maximum=10.0
     )
     on_missing_stream: str = param(
-        "refuse",
+        "",
         "What an observation that is silent leads to. warn: only a warning; pause: nothing is recorded until it is back; "
-        "refuse: no episode is started.",
+        "refuse: no episode is started. Empty: what the profile says.",
         choices=POLICIES,
     )
     on_slow_stream: str = param(
-        "warn", "What an observation below 80 % of its rate leads to, see on_missing_stream.", choices=POLICIES
+        "", "What an observation below 80 % of its rate leads to, see on_missing_stream.", choices=POLICIES
     )
     attachments: tuple[str, ...] = param((), "Files that are copied into each episode, for example scene.yaml.")
     compression: str = param(
