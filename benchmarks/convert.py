@@ -40,7 +40,7 @@ import pyarrow.parquet as pq
 from convert_ways import WAYS
 from vla_recorder.media.probe import psnr_db
 from vla_recorder.media.video import count_frames, decode
-from vla_recorder.testing_recordings import CAMERAS, Pictures, Recording, expected_joints, write_recording
+from vla_recorder.testing.recordings import CAMERAS, Pictures, Recording, expected_joints, write_recording
 
 _COMPARED_PICTURES = 60
 _EVERY = 10

@@ -49,8 +49,8 @@ import rosbag2_py
 from mcap.writer import Writer
 from vla_recorder.bags.mcap_file import COMPRESSIONS
 from vla_recorder.bags.writer import BagWriter, TopicInfo
-from vla_recorder.testing_load import Load, Payloads, Publisher, Sent, Stream, compare, kept_messages
-from vla_recorder.testing_recorder import Operator, RecorderProgram, load_profile_text, process_cost
+from vla_recorder.testing.load import Load, Payloads, Publisher, Sent, Stream, compare, kept_messages
+from vla_recorder.testing.recorder import Operator, RecorderProgram, load_profile_text, process_cost
 
 ON_THE_WAY_NS = 200_000_000  # messages sent this shortly before the stop request may come too late
 MEMORY_S = 3.0  # of messages that the references write

@@ -21,7 +21,7 @@ from vla_recorder.bags.reader import find_episodes, open_episode
 from vla_recorder.bags.source import Connection
 from vla_recorder.bags.types import definition_of
 from vla_recorder.testing import IMAGE, JOINT_STATE, Scene, scene_events, small_profile
-from vla_recorder.testing_bags import by_recorder, by_rosbags, expected, found, type_of
+from vla_recorder.testing.bags import by_recorder, by_rosbags, expected, found, type_of
 
 REAL = Path(__file__).resolve().parents[5] / "shared/data/bags"
 EVENTS = scene_events(small_profile(), Scene(duration_s=1.5))

@@ -11,7 +11,7 @@ from vla_recorder.bags.attachments import export_attachments, rosout_log
 from vla_recorder.bags.reader import open_episode
 from vla_recorder.bags.writer import BagWriter, TopicInfo
 from vla_recorder.testing import Scene, scene_events, small_profile
-from vla_recorder.testing_bags import by_recorder
+from vla_recorder.testing.bags import by_recorder
 
 EVENTS = scene_events(small_profile(), Scene(duration_s=1.5))
 JAZZY = get_typestore(Stores.ROS2_JAZZY)

@@ -13,7 +13,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from vla_core.errors import BagError
 from vla_recorder.bags.reader import find_episodes, open_episode
 from vla_recorder.testing import Scene, image, joint_state, scene_events, small_profile
-from vla_recorder.testing_bags import by_recorder, by_rosbags, expected, found
+from vla_recorder.testing.bags import by_recorder, by_rosbags, expected, found
 
 EVENTS = scene_events(small_profile(), Scene(duration_s=1.5))
 TOPICS = {"/front/image_raw", "/joint_states", "/command/arm"}

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from vla_recorder.media.settings import VideoSettings
 from vla_recorder.media.video import VideoEncoder
-from vla_recorder.testing_recordings import CAMERAS, Pictures, Recording, expected_joints
+from vla_recorder.testing.recordings import CAMERAS, Pictures, Recording, expected_joints
 
 BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 FULL = os.environ.get("VLA_TEST_FULL") == "1"

@@ -10,7 +10,7 @@ import pytest
 from vla_recorder.bags.reader import open_episode
 from vla_recorder.convert.command import main
 from vla_recorder.media.video import count_frames
-from vla_recorder.testing_recordings import Recording, write_recording
+from vla_recorder.testing.recordings import Recording, write_recording
 
 RECORDING = Recording(kind="h264", seconds=3.0, height=64, width=96, gop=10)
 FRONT = "observation.images.front"

@@ -15,7 +15,7 @@ from vla_recorder.formats.lerobot_source import DatasetSource, cut_video
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.media.video import VideoEncoder, VideoSettings, count_frames, decode
 from vla_recorder.testing import PROFILE
-from vla_recorder.testing_datasets import (
+from vla_recorder.testing.datasets import (
     DEPTH,
     DEPTH_FEATURE,
     FEATURES,

@@ -11,8 +11,8 @@ import pytest
 from vla_recorder.formats.lerobot_check import check_complete
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.testing import Scene, scene_events, small_profile, write_episode
-from vla_recorder.testing_datasets import write_dataset
-from vla_recorder.testing_hub import TOKEN, serve_hub
+from vla_recorder.testing.datasets import write_dataset
+from vla_recorder.testing.hub import TOKEN, serve_hub
 
 PAGE = Path(__file__).resolve().parents[4] / "docs/how-to/dataset_tools.md"
 FULL = os.environ.get("VLA_TEST_FULL") == "1"

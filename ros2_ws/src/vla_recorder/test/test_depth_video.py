@@ -18,7 +18,7 @@ from vla_recorder.formats.video_episode import ABOUT_VIDEO
 from vla_recorder.media.depth import DepthEncoder, depth_codes, depth_error, depth_metres
 from vla_recorder.media.settings import VideoError, VideoSettings
 from vla_recorder.testing import small_profile
-from vla_recorder.testing_recordings import Recording, expected_depth, write_recording
+from vla_recorder.testing.recordings import Recording, expected_depth, write_recording
 
 FPS = 10
 KEY = "observation.images.depth"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from vla_recorder.formats.rlds import Rlds
-from vla_recorder.testing_rows import layout, rows, write_rows
+from vla_recorder.testing.rows import layout, rows, write_rows
 from vla_recorder.tools.export_registration import TRANSFORM, main, openvla
 
 GOLDEN = Path(__file__).parent / "data/openvla_registration.txt"

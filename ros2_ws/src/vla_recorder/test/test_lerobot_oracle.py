@@ -16,7 +16,7 @@ from lerobot.scripts.lerobot_dataset_viz import get_feature_names, to_hwc_uint8_
 from vla_recorder.formats.base import DatasetError
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.media.video import VideoSettings
-from vla_recorder.testing_datasets import (
+from vla_recorder.testing.datasets import (
     DEPTH,
     DEPTH_FEATURE,
     FEATURES,

@@ -16,7 +16,7 @@ from vla_recorder.formats.lerobot_tables import read_json_lines
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.lerobot_v21 import LeRobotV21
 from vla_recorder.formats.openpi import OpenPi
-from vla_recorder.testing_datasets import (
+from vla_recorder.testing.datasets import (
     DEPTH,
     DEPTH_FEATURE,
     FEATURES,

@@ -15,7 +15,7 @@ from vla_recorder.formats.lerobot_meta import VIDEO_FILE_S
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.stats import QUANTILES, quantile_key
 from vla_recorder.media.video import VideoSettings
-from vla_recorder.testing_datasets import (
+from vla_recorder.testing.datasets import (
     DEPTH,
     DEPTH_FEATURE,
     FEATURES,

@@ -11,7 +11,7 @@ from vla_recorder.formats.base import STATE64_KEY
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.npz import Npz
 from vla_recorder.formats.openpi import OpenPi
-from vla_recorder.testing_rows import layout, rows, write_rows
+from vla_recorder.testing.rows import layout, rows, write_rows
 from vla_recorder.tools.norms import main, norms_of
 
 

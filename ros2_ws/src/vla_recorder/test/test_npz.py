@@ -14,7 +14,7 @@ from vla_recorder.formats.base import DatasetError
 from vla_recorder.formats.npz import Npz, array_name
 from vla_recorder.formats.npz_reader import NpzEpisode, NpzError, find_npz
 from vla_recorder.formats.npz_spec import SpecError, load_spec, spec_of
-from vla_recorder.testing_rows import PROFILE, layout, rows, write_rows
+from vla_recorder.testing.rows import PROFILE, layout, rows, write_rows
 
 
 @pytest.mark.parametrize("compress", [False, True])

@@ -21,8 +21,8 @@ from vla_recorder.formats.base import DatasetError
 from vla_recorder.formats.lerobot_check import check_complete
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.lerobot_v21 import LeRobotV21
-from vla_recorder.testing_datasets import FRONT, write_dataset
-from vla_recorder.testing_hub import TOKEN, Hub, serve_hub
+from vla_recorder.testing.datasets import FRONT, write_dataset
+from vla_recorder.testing.hub import TOKEN, Hub, serve_hub
 from vla_recorder.tools import publish as command
 from vla_recorder.tools.publish import PublishError, publish
 from vla_recorder.tools.push import PushError, push

@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image, JointState
 from vla_recorder.bags.writer import BagWriter, TopicInfo
 from vla_recorder.capture.taps import history_depth
 from vla_recorder.capture.topic_plan import TopicPlan
-from vla_recorder.testing_load import Kept, Losses, Payloads, Sent, Stream, compare, digest, kept_messages
+from vla_recorder.testing.load import Kept, Losses, Payloads, Sent, Stream, compare, digest, kept_messages
 
 SCRIPT = Path(__file__).resolve().parents[4] / "benchmarks" / "record.py"
 JOINTS = Stream(topic="joint_states", type="sensor_msgs/msg/JointState", rate_hz=500)

@@ -20,9 +20,9 @@ from mcap.reader import NonSeekingReader, make_reader
 from vla_msgs.srv import StartEpisode
 from vla_recorder.bags.recover import repair
 from vla_recorder.testing import read_bag, wait_for
-from vla_recorder.testing_load import Kept, Sent, kept_messages
-from vla_recorder.testing_recorder import RecorderProgram
-from vla_recorder.testing_site import FULL, HEIGHT, STREAMS, WIDTH, Site, exact, file_of, growing, rarest
+from vla_recorder.testing.load import Kept, Sent, kept_messages
+from vla_recorder.testing.recorder import RecorderProgram
+from vla_recorder.testing.site import FULL, HEIGHT, STREAMS, WIDTH, Site, exact, file_of, growing, rarest
 
 NS = 1_000_000_000
 LONGEST_LOSS_NS = NS

@@ -15,8 +15,8 @@ from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 from vla_msgs.srv import StartEpisode, StopEpisode
 from vla_recorder.testing import read_bag, wait_for
-from vla_recorder.testing_load import kept_messages
-from vla_recorder.testing_site import CAMERAS, SMALL, STREAMS, Site, exact, file_of, growing, rarest
+from vla_recorder.testing.load import kept_messages
+from vla_recorder.testing.site import CAMERAS, SMALL, STREAMS, Site, exact, file_of, growing, rarest
 
 NS = 1_000_000_000
 

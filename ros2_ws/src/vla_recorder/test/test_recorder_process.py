@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from vla_recorder.testing import PROFILE, read_bag, wait_for, write_profile
-from vla_recorder.testing_recorder import Operator, RecorderProgram
+from vla_recorder.testing.recorder import Operator, RecorderProgram
 
 
 @pytest.fixture

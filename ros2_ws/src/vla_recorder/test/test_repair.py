@@ -22,8 +22,8 @@ from vla_recorder.bags.reader import find_episodes, open_episode
 from vla_recorder.bags.recover import find_broken, repair
 from vla_recorder.bags.writer import BagWriter, TopicInfo
 from vla_recorder.testing import DEFINITIONS, JOINT_STATE, joint_state
-from vla_recorder.testing_bags import by_rosbags, found
-from vla_recorder.testing_bags import expected as expected_of
+from vla_recorder.testing.bags import by_rosbags, found
+from vla_recorder.testing.bags import expected as expected_of
 from vla_recorder.tools import repair as command
 
 CHUNK = 60

@@ -14,7 +14,7 @@ from vla_recorder.formats.base import STATE64_KEY, DatasetError
 from vla_recorder.formats.rlds import Rlds, dataset_name
 from vla_recorder.formats.tfrecord import read_records
 from vla_recorder.formats.tfrecord_example import parse_example
-from vla_recorder.testing_rows import PROFILE, layout, rows, write_rows
+from vla_recorder.testing.rows import PROFILE, layout, rows, write_rows
 
 ROOT = next(p for p in Path(__file__).resolve().parents if (p / "setup" / "bootstrap.py").is_file())
 REFEREE = ROOT / ".referees" / "bin" / "python"

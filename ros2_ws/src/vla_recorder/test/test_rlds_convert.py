@@ -16,7 +16,7 @@ from vla_recorder.bags.reader import open_episode
 from vla_recorder.convert.command import main as convert
 from vla_recorder.formats.npz_reader import NpzEpisode
 from vla_recorder.testing import Scene, scene_events, write_episode
-from vla_recorder.testing_rows import PROFILE
+from vla_recorder.testing.rows import PROFILE
 from vla_recorder.tools.export_registration import seed_datasets
 from vla_recorder.tools.validate import main as validate
 

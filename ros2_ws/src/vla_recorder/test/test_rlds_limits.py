@@ -10,7 +10,7 @@ from vla_recorder.formats import rlds_episode
 from vla_recorder.formats.base import DatasetError, PacketReference
 from vla_recorder.formats.rlds import Rlds
 from vla_recorder.media.stream_copy import CopyRefusedError
-from vla_recorder.testing_rows import PROFILE, layout, rows, write_rows
+from vla_recorder.testing.rows import PROFILE, layout, rows, write_rows
 
 
 def test_a_robot_that_does_not_fit_the_seed_schema_is_told_about_generic(tmp_path):

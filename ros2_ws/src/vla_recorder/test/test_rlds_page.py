@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from vla_core.profile import parse_profile
 from vla_recorder.testing import Scene, scene_events, write_episode
-from vla_recorder.testing_rows import PROFILE
+from vla_recorder.testing.rows import PROFILE
 
 ROOT = next(p for p in Path(__file__).resolve().parents if (p / "setup" / "bootstrap.py").is_file())
 PAGE = (ROOT / "docs/how-to/openvla_rlds.md").read_text()

@@ -21,7 +21,7 @@ from vla_recorder.media.settings import VideoSettings
 from vla_recorder.media.stream_copy import SAMPLED_KEY_FRAMES, CopyRefusedError, PacketCopier, PacketNumbers
 from vla_recorder.media.video import ORIGIN_TAG, count_frames, decode, video_info
 from vla_recorder.testing import small_profile
-from vla_recorder.testing_recordings import PacketEncoder, Pictures, Recording, write_recording
+from vla_recorder.testing.recordings import PacketEncoder, Pictures, Recording, write_recording
 
 HEIGHT, WIDTH, FPS = 64, 96, 10
 KEY = "observation.images.front"

@@ -26,7 +26,7 @@ from vla_recorder.bags.types import Decoders
 from vla_recorder.bags.writer import BagWriter
 from vla_recorder.convert import command as convert
 from vla_recorder.testing import PROFILE, Scene, scene_events, small_profile, write_episode, write_profile
-from vla_recorder.testing_recordings import Recording, expected_depth, write_recording
+from vla_recorder.testing.recordings import Recording, expected_depth, write_recording
 from vla_recorder.tools import to_bag
 from vla_recorder.tools.dataset_messages import Encoder, bag_profile, grid_ns, image_message, vectors
 from vla_recorder.tools.dataset_rows import DatasetRows

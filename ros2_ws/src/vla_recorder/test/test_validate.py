@@ -18,7 +18,7 @@ from vla_recorder.formats.npz_spec import load_spec
 from vla_recorder.formats.openpi import OpenPi
 from vla_recorder.formats.rlds import Rlds
 from vla_recorder.testing import Scene, joint_state, scene_events, small_profile, write_episode
-from vla_recorder.testing_rows import PROFILE, layout, rows, write_rows
+from vla_recorder.testing.rows import PROFILE, layout, rows, write_rows
 from vla_recorder.tools.validate import main
 
 

@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 from vla_core.profile import parse_profile
-from vla_recorder.testing_rows import PROFILE
+from vla_recorder.testing.rows import PROFILE
 from vla_recorder.tools.validate_bag import check_pictures_used
 from vla_recorder.tools.validate_rules import (
     ERROR,

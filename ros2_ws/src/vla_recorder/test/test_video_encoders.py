@@ -24,7 +24,7 @@ from vla_recorder.media.settings import (
     add_encoder_arguments,
 )
 from vla_recorder.media.video import VideoEncoder, count_frames, decode, header, join, video_info
-from vla_recorder.testing_recordings import Pictures
+from vla_recorder.testing.recordings import Pictures
 
 HEIGHT, WIDTH, FPS = 64, 96, 10
 

@@ -16,7 +16,7 @@ from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.media.settings import ENCODERS, VideoSettings
 from vla_recorder.media.video import decode
 from vla_recorder.testing import small_profile
-from vla_recorder.testing_recordings import PacketEncoder, Pictures
+from vla_recorder.testing.recordings import PacketEncoder, Pictures
 
 HEIGHT, WIDTH, FPS = 64, 96, 10
 KEY = "observation.images.front"

@@ -3,7 +3,7 @@
 """Publishers of numbered messages at full rate, and what a bag holds of them; for tests and benchmarks.
 
 Every payload carries its sequence number, so that a lost, repeated or swapped message shows whatever the middleware or
-the bag say. ``python -m vla_recorder.testing_load '<JSON of Load>'`` publishes in a process of its own until SIGTERM and
+the bag say. ``python -m vla_recorder.testing.load '<JSON of Load>'`` publishes in a process of its own until SIGTERM and
 then writes its log (`read_log`).
 """
 

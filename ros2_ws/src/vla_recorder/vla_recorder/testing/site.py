@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vla_recorder.testing_load import Kept, Load, Publisher, Sent, Stream, compare
-from vla_recorder.testing_recorder import Operator, RecorderProgram, load_profile_text
+from vla_recorder.testing.load import Kept, Load, Publisher, Sent, Stream, compare
+from vla_recorder.testing.recorder import Operator, RecorderProgram, load_profile_text
 
 FULL = os.environ.get("VLA_TEST_FULL") == "1"
 """Full camera size and joint rate instead of small ones."""

@@ -19,7 +19,7 @@ from vla_msgs.msg import RecorderStatus
 from vla_msgs.srv import StartEpisode, StopEpisode
 
 from vla_recorder.testing import wait_for
-from vla_recorder.testing_load import Stream
+from vla_recorder.testing.load import Stream
 
 _JOINTS = "[" + ", ".join(f"joint_{number}" for number in range(6)) + "]"
 _FIELDS = "[" + ", ".join(f"position.joint_{number}" for number in range(6)) + "]"
