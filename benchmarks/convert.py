@@ -38,9 +38,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from convert_ways import WAYS
-from vla_recorder.media.probe import psnr_db
 from vla_recorder.media.video import count_frames, decode
 from vla_recorder.testing.recordings import CAMERAS, Pictures, Recording, expected_joints, write_recording
+from vla_recorder.tools.probe_encoders import psnr_db
 
 _COMPARED_PICTURES = 60
 _EVERY = 10

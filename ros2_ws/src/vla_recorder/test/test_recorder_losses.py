@@ -62,7 +62,7 @@ def test_messages_wait_while_the_executor_stands_still(make_bench) -> None:
     bench = make_bench(record_from="start")
     bench.ready()
     publisher = bench.driver.create_publisher(JointState, "joint_states", 1000)
-    wait_for(lambda: publisher.get_subscription_count() == 1, what="the recorder listens")
+    wait_for(lambda: publisher.get_subscription_count() >= 1, what="the recorder listens")
     assert bench.call(StartEpisode, "start").success
     blocked, release = threading.Event(), threading.Event()
 

@@ -93,8 +93,8 @@ def test_lockstep_ticks_are_answered_after_their_messages_are_in_the_bag(make_be
     answered = []
     bench.client.create_subscription(SimTickDone, "sim/tick_done", lambda msg: answered.append(msg.number), EVENT)
     ticks = bench.driver.create_publisher(SimTick, "sim/tick", LATCHED)
-    wait_for(lambda: ticks.get_subscription_count() == 1, what="the recorder listens to ticks")
-    wait_for(lambda: bench.driver.count_subscribers("/joint_states") == 1)
+    wait_for(lambda: ticks.get_subscription_count() >= 1, what="the recorder listens to ticks")
+    wait_for(lambda: bench.driver.count_subscribers("/joint_states") >= 1)
     stamp = bench.driver.get_clock().now().to_msg()
     ticks.publish(SimTick(stamp=stamp, number=1, topics=["/joint_states"], last_stamps=[stamp]))
     before = bench.messages()

@@ -50,7 +50,7 @@ def test_late_topics_are_recorded_by_pattern_and_foreign_types_named_once(make_b
     bench.driver.create_publisher(JointState, "force/noise", 10)
     bench.driver.create_publisher(String, "other", 10)
     wait_for(lambda: "/force/wrist" in taps(bench), what="the late topic")
-    wait_for(lambda: force.get_subscription_count() == 1, what="the subscription to match")
+    wait_for(lambda: force.get_subscription_count() >= 1, what="the subscription to match")
     for value in (1.0, 2.0):
         force.publish(JointState(name=["fx"], position=[value]))
     wait_for(lambda: taps(bench)["/force/wrist"].messages == 2)
@@ -140,7 +140,7 @@ def test_compressed_images_are_preferred_and_the_profile_in_the_bag_says_so(benc
     assert "/front/image_raw" not in taps(bench), "one image stream per camera"
     refused = bench.call(StartEpisode, "start")
     assert f"camera 'front': nothing received on {name} ({COMPRESSED_IMAGE})" in refused.message
-    wait_for(lambda: compressed.get_subscription_count() == 1)
+    wait_for(lambda: compressed.get_subscription_count() >= 1)
     red = cv2.imencode(".jpg", np.full((24, 32, 3), (0, 0, 255), np.uint8))[1].tobytes()
 
     def send() -> None:
@@ -189,7 +189,7 @@ def test_encoded_video_keeps_its_own_stamp(make_bench) -> None:
     bench = make_bench(include=["/video"])
     packets = bench.driver.create_publisher(video, "video", 10)
     wait_for(lambda: "/video" in taps(bench), what="the video")
-    wait_for(lambda: packets.get_subscription_count() == 1)
+    wait_for(lambda: packets.get_subscription_count() >= 1)
     bench.ready()
     assert bench.call(StartEpisode, "start").success
     packet = video(format="h264", data=[0, 0, 0, 1, 9])

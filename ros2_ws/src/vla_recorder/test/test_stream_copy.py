@@ -12,16 +12,17 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from vla_recorder.bags.packet_numbers import PacketNumbers
 from vla_recorder.convert import command
 from vla_recorder.formats.base import Layout, PacketReference
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.video_episode import ABOUT_VIDEO
-from vla_recorder.media.probe import psnr_db
 from vla_recorder.media.settings import VideoSettings
-from vla_recorder.media.stream_copy import SAMPLED_KEY_FRAMES, CopyRefusedError, PacketCopier, PacketNumbers
+from vla_recorder.media.stream_copy import SAMPLED_KEY_FRAMES, CopyRefusedError, PacketCopier
 from vla_recorder.media.video import ORIGIN_TAG, count_frames, decode, video_info
 from vla_recorder.testing import small_profile
 from vla_recorder.testing.recordings import PacketEncoder, Pictures, Recording, write_recording
+from vla_recorder.tools.probe_encoders import psnr_db
 
 HEIGHT, WIDTH, FPS = 64, 96, 10
 KEY = "observation.images.front"

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from vla_recorder.media import hardware, probe
 from vla_recorder.media.hardware import encoder_settings, hardware_settings, probe_hardware
-from vla_recorder.media.probe import psnr_db, synthetic_images
 from vla_recorder.media.settings import (
     ENCODERS,
     HARDWARE_CODECS,
@@ -23,8 +22,9 @@ from vla_recorder.media.settings import (
     VideoSettings,
     add_encoder_arguments,
 )
+from vla_recorder.media.synthetic import Pictures
 from vla_recorder.media.video import VideoEncoder, count_frames, decode, header, join, video_info
-from vla_recorder.testing.recordings import Pictures
+from vla_recorder.tools.probe_encoders import psnr_db, synthetic_images
 
 HEIGHT, WIDTH, FPS = 64, 96, 10
 

@@ -15,8 +15,8 @@ from vla_core.frames import Frame, FrameBuilder, Missing, resolve_topic
 from vla_core.profile import Profile
 from vla_core.stamps import stamp_ns, tick_ns, time_ns, to_ns, to_s
 
+from vla_recorder.bags.packet_numbers import PacketNumbers
 from vla_recorder.bags.reader import EpisodeBag
-from vla_recorder.media.stream_copy import PacketNumbers
 
 EVENT_TOPIC = "episode/event"
 """Topic of the phases (vla_msgs/msg/EpisodeEvent), in the namespace of the robot."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_recorder.convert.rows import Episode
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.stats import summary
 
 

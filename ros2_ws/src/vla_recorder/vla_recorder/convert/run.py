@@ -21,12 +21,12 @@ from vla_recorder.convert.job import dataset_features
 from vla_recorder.convert.options import Options
 from vla_recorder.convert.plan import Plan, make_plan, roots_of
 from vla_recorder.convert.pool import results
+from vla_recorder.convert.publish import publish
 from vla_recorder.convert.report import Report, Tally, make_report
 from vla_recorder.convert.staging import APPEND, OutputError, Workspace, check_settings, read_json
 from vla_recorder.convert.store import load, write_json
 from vla_recorder.convert.worker import Kept
 from vla_recorder.formats.base import Layout
-from vla_recorder.tools.publish import publish
 
 __all__ = ["META", "Options", "Plan", "Report", "convert", "make_plan"]
 

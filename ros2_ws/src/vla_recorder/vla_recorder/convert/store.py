@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vla_core.errors import VlaError
 
 from vla_recorder.convert.result import Converted, TargetResult
-from vla_recorder.convert.rows import Episode
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.stats import ImageHistogram
 
 RESULT_FILE = "result.json"

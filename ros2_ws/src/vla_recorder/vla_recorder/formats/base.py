@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from vla_core.errors import VlaError
 from vla_core.profile import Profile
 
-from vla_recorder.convert.rows import Episode
+from vla_recorder.formats.rows import Episode
 from vla_recorder.media.video import VideoSettings
 
 STATE64_KEY = "observation.state64"
@@ -78,7 +78,7 @@ class PacketReference:
     Attributes:
         message: The message that the row shows, as the bag holds it: foxglove_msgs/CompressedVideo or
             ffmpeg_image_transport_msgs/FFMPEGPacket. Two rows that show the same message hold the same object.
-        number: Number of the message on its topic, from 0 (see `vla_recorder.media.stream_copy.PacketNumbers`): rows that
+        number: Number of the message on its topic, from 0 (see `vla_recorder.bags.packet_numbers.PacketNumbers`): rows that
             follow one another must have consecutive numbers.
     """
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError, Layout
+from vla_recorder.formats.rows import Episode
 
 
 def check_columns(layout: Layout, episode: Episode) -> None:

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError, EpisodeWriter, Layout, PacketReference
 from vla_recorder.formats.lerobot_tables import DEPTH_UNIT_METADATA, IMAGE_TYPE, IMAGES_FILE
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.stats import ImageHistogram, depth_unit
 
 IMAGE_FORMATS = ("png", "jpeg")

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError
 from vla_recorder.formats.histogram_log import HISTOGRAMS_PATH, counted_episodes, read_histograms
 from vla_recorder.formats.image_episode import is_depth
@@ -36,6 +35,7 @@ from vla_recorder.formats.lerobot_tables import (
     IMAGE_TYPE,
     IMAGES_FILE,
 )
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.stats import ImageHistogram
 from vla_recorder.media.video import ORIGIN_TAG
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.stats import Statistics, vector_statistics
 from vla_recorder.media.video import count_frames
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError, Layout
 from vla_recorder.formats.histogram_log import HISTOGRAMS_PATH, HistogramLog
 from vla_recorder.formats.image_episode import is_depth
@@ -31,6 +30,7 @@ from vla_recorder.formats.lerobot_tables import (
     write_json,
     write_json_lines,
 )
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.stats import Statistics, vector_statistics
 from vla_recorder.formats.video_episode import VideoEpisodeWriter
 from vla_recorder.media.video import VideoSettings, video_info

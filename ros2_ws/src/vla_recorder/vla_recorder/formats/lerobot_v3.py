@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError, EpisodeWriter, Layout
 from vla_recorder.formats.histogram_log import HISTOGRAMS_PATH, HistogramLog, counted_episodes, read_histograms
 from vla_recorder.formats.image_episode import ImageEpisodeWriter, JointEpisodeWriter, encode_png, is_depth
@@ -55,6 +54,7 @@ from vla_recorder.formats.lerobot_tables import (
     stored_statistics,
     write_json,
 )
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.stats import Statistics, vector_statistics
 from vla_recorder.formats.video_episode import VideoEpisodeWriter
 from vla_recorder.media.video import VideoSettings, header, join, video_info

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from vla_core.errors import listing
 from vla_core.frames import ACTION_KEY, IMAGE_PREFIX
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError, Layout, PacketReference
 from vla_recorder.formats.columns import check_columns
 from vla_recorder.formats.image_episode import is_depth
 from vla_recorder.formats.lerobot_tables import replacing
 from vla_recorder.formats.npz_reader import NpzEpisode, find_npz
 from vla_recorder.formats.npz_spec import SPEC_FILE, Spec, load_spec, spec_of
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.stats import ImageHistogram, depth_unit
 from vla_recorder.media.stream_copy import CopyRefusedError
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from vla_core.frames import ACTION_KEY, IMAGE_PREFIX, STATE_KEY
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError, Layout, PacketReference
 from vla_recorder.formats.image_episode import IMAGE_FORMATS, ImageEpisodeWriter, encode_jpeg, encode_png
 from vla_recorder.formats.lerobot_v21 import DatasetWriter, refuse_depth
+from vla_recorder.formats.rows import Episode
 
 DEFAULT_KEYS = {"front": "base_rgb", "base": "base_rgb", "wrist": "wrist_rgb"}
 """Camera -> key, for cameras that ``image_keys`` does not name."""

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from vla_core.errors import listing
 from vla_core.frames import STATE_KEY
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats import rlds_schema
 from vla_recorder.formats.base import STATE64_KEY, DatasetError, Layout
 from vla_recorder.formats.columns import check_columns
 from vla_recorder.formats.embedding import Embedder, make_embedder
 from vla_recorder.formats.lerobot_tables import replacing
 from vla_recorder.formats.rlds_episode import MAX_RECORD, SPOOLS, RldsEpisodeWriter
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.tfrecord import FilePart, count_records, part_size, write_record
 from vla_recorder.formats.tfrecord_example import Entry, example, floats, ints, spooled, spooled_floats, texts
 

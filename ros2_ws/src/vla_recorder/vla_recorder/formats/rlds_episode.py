@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from vla_core.errors import VlaError
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import DatasetError, PacketReference
 from vla_recorder.formats.crc32c import crc32c
 from vla_recorder.formats.rlds_schema import JPEG, PNG, RAW, Camera
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.stats import ImageHistogram, depth_unit
 from vla_recorder.formats.tfrecord_example import field
 from vla_recorder.media.stream_copy import CopyRefusedError

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import Layout, PacketReference
+from vla_recorder.formats.rows import Episode
 from vla_recorder.formats.video_camera import CameraVideo, camera_video
 
 ABOUT_VIDEO = "video"

@@ -13,7 +13,6 @@ ffmpeg_image_transport_msgs/FFMPEGPacket (the packets of FFmpeg's encoder).
 from __future__ import annotations
 
 import io
-from collections import OrderedDict
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -38,7 +37,6 @@ SAMPLED_KEY_FRAMES = 16
 
 _FORMATS = {"h264": "h264", "hevc": "hevc", "av1": "obu"}
 """Codec -> demuxer of its byte stream."""
-_REMEMBERED = 4096
 _PERIOD_NS = 1
 
 
@@ -54,30 +52,6 @@ class CopyRefusedError(VideoError):
         super().__init__(f"{key}: {reason}" if key else reason)
         self.reason = reason
         self.key = key
-
-
-class PacketNumbers:
-    """Remembers which message of a camera was the how manieth, so that rows can prove that none is left out."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        # The message is kept with its number: an id is only unique as long as its object lives.
-        self._known: OrderedDict[int, tuple[int, Any]] = OrderedDict()
-
-    def push(self, message: Any) -> None:
-        """Take the next message of the camera's topic, in the order of sending."""
-        self._known[id(message)] = (self._count, message)
-        self._count += 1
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
-
-    def number(self, message: Any) -> int:
-        """Return the number of a message that was pushed, from 0.
-
-        Raises:
-            KeyError: It was not pushed, or too long ago.
-        """
-        return self._known[id(message)][0]
 
 
 class PacketCopier:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from vla_core.profile import Profile, parse_profile
 
-from vla_recorder.convert.rows import Episode
 from vla_recorder.formats.base import Appendable, DatasetFormat, Layout
+from vla_recorder.formats.rows import Episode
 from vla_recorder.media.video import VideoSettings
 from vla_recorder.testing import PROFILE
 

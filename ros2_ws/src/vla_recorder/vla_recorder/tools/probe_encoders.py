@@ -29,8 +29,8 @@ from vla_recorder.bags.frames import BagFrames
 from vla_recorder.bags.reader import find_episodes, open_episode
 from vla_recorder.media.hardware import probe_hardware
 from vla_recorder.media.settings import ENCODERS, VideoError, VideoSettings
+from vla_recorder.media.synthetic import Pictures
 from vla_recorder.media.video import VideoEncoder, decode
-from vla_recorder.testing.recordings import Pictures
 
 EXAMPLE = """\
 examples:
