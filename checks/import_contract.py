@@ -35,6 +35,12 @@ OWNERS: dict[str, tuple[str, ...]] = {
 }
 
 
+# folders inside a package, from the ground up: each may import those before it, and those of its own floor not
+FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "vla_recorder": (("bags",), ("capture", "media"), ("formats",), ("convert",), ("tools",), ("testing",)),
+}
+
+
 class Violation(NamedTuple):
     """One import that breaks the contract."""
 
@@ -77,6 +83,28 @@ def check_file(path: Path, package: str) -> list[Violation]:
     return violations
 
 
+def check_floors(path: Path, package: str, folder: str) -> list[Violation]:
+    """Violations of one file in a folder of a package whose folders stand on floors."""
+    floors = FLOORS[package]
+    level = next((number for number, names in enumerate(floors) if folder in names), None)
+    if level is None:
+        listed = ", ".join(name for names in floors for name in names)
+        return [
+            Violation(path, 1, f"{package}/{folder} stands on no floor ({listed}); add it to checks/import_contract.py")
+        ]
+    allowed = {folder, *(name for names in floors[:level] for name in names)}
+    found = []
+    for line, module in imported_modules(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        parts = module.split(".")
+        if parts[0] == package and len(parts) > 1 and parts[1] not in allowed:
+            found.append(
+                Violation(
+                    path, line, f"{package}/{folder} imports {module}; it may import {', '.join(sorted(allowed))}"
+                )
+            )
+    return found
+
+
 def check(source: Path = SOURCE) -> list[Violation]:
     """Violations of all packages below `source`; test folders are free."""
     violations: list[Violation] = []
@@ -91,4 +119,7 @@ def check(source: Path = SOURCE) -> list[Violation]:
         for folder in (package, "launch"):
             for path in sorted((source / package / folder).rglob("*.py")):
                 violations += check_file(path, package)
+        if package in FLOORS:
+            for path in sorted((source / package / package).rglob("*/*.py")):
+                violations += check_floors(path, package, path.relative_to(source / package / package).parts[0])
     return violations

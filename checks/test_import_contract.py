@@ -54,6 +54,23 @@ def test_a_library_may_belong_to_a_single_module(tmp_path):
     assert "vla_core.inner.images_video imports av" in str(found[0])
 
 
+@pytest.mark.parametrize(
+    ("folder", "line", "message"),
+    [
+        ("bags", "from vla_recorder.media.video import join", "vla_recorder/bags imports vla_recorder.media.video"),
+        ("media", "from vla_recorder.capture.taps import Tap", "it may import bags, media"),
+        ("attic", "import os", "vla_recorder/attic stands on no floor (bags, capture, media, formats,"),
+    ],
+)
+def test_folders_of_the_recorder_import_downwards_only(tmp_path, folder, line, message):
+    (tmp_path / "vla_recorder" / "vla_recorder" / folder).mkdir(parents=True)
+    (tmp_path / "vla_recorder" / "setup.py").write_text("")
+    (tmp_path / "vla_recorder" / "vla_recorder" / folder / "planted.py").write_text(line)
+    found = import_contract.check(tmp_path)
+    assert len(found) == 1
+    assert message in str(found[0])
+
+
 def test_a_package_outside_the_contract_is_named(tmp_path):
     (tmp_path / "vla_new" / "vla_new").mkdir(parents=True)
     (tmp_path / "vla_new" / "setup.py").write_text("")

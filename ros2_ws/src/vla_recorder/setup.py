@@ -27,7 +27,7 @@ setup(
             "convert = vla_recorder.convert.command:main",
             "merge = vla_recorder.tools.merge:main",
             "split = vla_recorder.tools.split:main",
-            "push = vla_recorder.tools.push:main",
+            "push = vla_recorder.convert.push:main",
             "publish = vla_recorder.convert.publish:main",
             "repair = vla_recorder.tools.repair:main",
             "to_bag = vla_recorder.tools.to_bag:main",

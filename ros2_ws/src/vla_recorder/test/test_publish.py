@@ -25,7 +25,7 @@ from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.lerobot_v21 import LeRobotV21
 from vla_recorder.testing.datasets import FRONT, write_dataset
 from vla_recorder.testing.hub import TOKEN, Hub, serve_hub
-from vla_recorder.tools.push import PushError, push
+from vla_recorder.convert.push import PushError, push
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 MOTO = REPOSITORY / ".referees/bin/moto_server"
@@ -180,7 +180,7 @@ def test_s3(dataset: Path, s3: str) -> None:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("vla_recorder.tools.push.get_token", lambda: None)
+    monkeypatch.setattr("vla_recorder.convert.push.get_token", lambda: None)
     with serve_hub() as hub:
         yield hub
 
@@ -194,7 +194,7 @@ def test_the_command_pushes_every_byte(dataset: Path, hub: Hub) -> None:
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
-    push_it = [sys.executable, "-m", "vla_recorder.tools.push", str(dataset), "--repo-id", "alice/lift", "--private"]
+    push_it = [sys.executable, "-m", "vla_recorder.convert.push", str(dataset), "--repo-id", "alice/lift", "--private"]
     done = subprocess.run(push_it, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("/datasets/alice/lift")
@@ -220,7 +220,7 @@ def test_the_command_pushes_every_byte(dataset: Path, hub: Hub) -> None:
 
 
 def test_an_url_of_the_hub_makes_a_private_repository(dataset: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vla_recorder.tools.push.HfApi", lambda: HfApi(endpoint=hub.url, token=TOKEN))
+    monkeypatch.setattr("vla_recorder.convert.push.HfApi", lambda: HfApi(endpoint=hub.url, token=TOKEN))
     downloaded = dataset / ".cache/huggingface/lock"  # what a download leaves; the client does not upload it
     downloaded.parent.mkdir(parents=True)
     downloaded.touch()

@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from vla_recorder.media import hardware, probe
+from vla_recorder.media import hardware
 from vla_recorder.media.hardware import encoder_settings, hardware_settings, probe_hardware
 from vla_recorder.media.settings import (
     ENCODERS,
@@ -24,6 +24,7 @@ from vla_recorder.media.settings import (
 )
 from vla_recorder.media.synthetic import Pictures
 from vla_recorder.media.video import VideoEncoder, count_frames, decode, header, join, video_info
+from vla_recorder.tools import probe_encoders as probe
 from vla_recorder.tools.probe_encoders import psnr_db, synthetic_images
 
 HEIGHT, WIDTH, FPS = 64, 96, 10

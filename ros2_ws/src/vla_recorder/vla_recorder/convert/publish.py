@@ -20,7 +20,7 @@ from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow.fs import S3FileSystem
 from vla_core.errors import VlaError
 
-from vla_recorder.tools.push import push
+from vla_recorder.convert.push import push
 
 EXIT_OK, EXIT_FAILURE = 0, 1
 HUB = "hf"
@@ -53,7 +53,7 @@ def publish(root: Path, url: str, *, overwrite: bool) -> None:
     Raises:
         PublishError: There is something already, the place cannot be reached, or a file did not arrive; names what is
             there now.
-        PushError, DatasetError: As `vla_recorder.tools.push.push`, for ``hf://``.
+        PushError, DatasetError: As `vla_recorder.convert.push.push`, for ``hf://``.
     """
     if not root.is_dir():
         raise PublishError(f"{root}: is no folder; give a dataset")
