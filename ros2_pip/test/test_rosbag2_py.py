@@ -413,7 +413,10 @@ def test_a_listed_file_that_is_missing_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"storage_id": "sqlite3"}, "storage 'sqlite3' is not available here; use 'mcap'; sqlite3 is read, but not written"),
+        (
+            {"storage_id": "sqlite3"},
+            "storage 'sqlite3' is not available here; use 'mcap'; sqlite3 is read, but not written",
+        ),
         ({"snapshot_mode": True}, "snapshot_mode is not available here"),
         ({"max_bagfile_size": 100}, "max_bagfile_size: 100 bytes is too small; use at least 1024"),
         ({"storage_preset_profile": "quick"}, "unknown MCAP profile 'quick'; use one of none, fastwrite, zstd_fast"),
