@@ -19,13 +19,13 @@ from fsspec.implementations.memory import MemoryFileSystem
 from huggingface_hub import HfApi
 from vla_recorder.convert import publish as command
 from vla_recorder.convert.publish import PublishError, publish
+from vla_recorder.convert.push import PushError, push
 from vla_recorder.formats.base import DatasetError
 from vla_recorder.formats.lerobot_check import check_complete
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.formats.lerobot_v21 import LeRobotV21
 from vla_recorder.testing.datasets import FRONT, write_dataset
 from vla_recorder.testing.hub import TOKEN, Hub, serve_hub
-from vla_recorder.convert.push import PushError, push
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 MOTO = REPOSITORY / ".referees/bin/moto_server"
