@@ -252,6 +252,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     ways = [with_recorder, *([with_rosbag2] if real_rosbag2() else [])]
     left_out = [] if real_rosbag2() else ["rosbag2: the real rosbag2 is not installed here"]
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
     for scenario in options.scenario:
         for way in ways:
             with tempfile.TemporaryDirectory(dir=options.folder) as folder:
