@@ -106,6 +106,8 @@ class BagFrames:
             if stamp is None:
                 continue
             newest[key] = stamp
+            if self._index >= 0 and stamp < self._tick() + lookahead:
+                continue  # most messages: no tick becomes due by them
             if self._index < 0:
                 oldest.setdefault(key, stamp)
                 if len(oldest) < len(keys):

@@ -133,4 +133,4 @@ class Dataset:
 
 def bags_in(root: Path) -> set[str]:
     """Return the content hashes of the bags whose episodes are in a dataset."""
-    return {str(read_json(path).get("bag_sha256")) for path in sorted((root / META / _EPISODES).glob("episode_*.json"))}
+    return {str(read_json(path).get("bag_xxh128")) for path in sorted((root / META / _EPISODES).glob("episode_*.json"))}

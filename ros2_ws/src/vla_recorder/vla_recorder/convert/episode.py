@@ -30,7 +30,7 @@ ATTACHMENTS = "attachments"
 """Folder of the files that travel with an episode."""
 
 
-def convert_episode(job: Job, work_dir: Path, bag: EpisodeBag, bag_sha256: str) -> Converted:
+def convert_episode(job: Job, work_dir: Path, bag: EpisodeBag, bag_xxh128: str) -> Converted:
     """Read a bag once and write the files of every target.
 
     Packets of a video stream are copied where that is possible; where it turns out that it is not, the bag is read again
@@ -40,7 +40,7 @@ def convert_episode(job: Job, work_dir: Path, bag: EpisodeBag, bag_sha256: str) 
         job: What to do.
         work_dir: Where the files go, one folder per target; empty or absent.
         bag: The episode.
-        bag_sha256: Hash of its content.
+        bag_xxh128: Hash of its content.
 
     Raises:
         BagError: Not one frame can be built from the bag.
@@ -53,7 +53,7 @@ def convert_episode(job: Job, work_dir: Path, bag: EpisodeBag, bag_sha256: str) 
     while True:
         try:
             reading = _Reading(job, profile, work_dir, bag, copied)
-            origin = {"bag": bag.name, "bag_sha256": bag_sha256, "episode_uuid": content_uuid(bag_sha256)}
+            origin = {"bag": bag.name, "bag_xxh128": bag_xxh128, "episode_uuid": content_uuid(bag_xxh128)}
             results = reading.run({**origin, **bag.custom})
             break
         except CopyRefusedError as error:
@@ -62,7 +62,7 @@ def convert_episode(job: Job, work_dir: Path, bag: EpisodeBag, bag_sha256: str) 
             copied -= refused
     return Converted(
         folder=job.folder,
-        bag_sha256=bag_sha256,
+        bag_xxh128=bag_xxh128,
         targets=results,
         frames=len(reading.stamps),
         dropped=reading.frames.dropped,

@@ -38,7 +38,7 @@ class Converted:
 
     Attributes:
         folder: The episode.
-        bag_sha256: Hash of its content.
+        bag_xxh128: Hash of its content.
         targets: Target -> what it made.
         frames: Frames that were built.
         dropped: ``"<stream>: <reason>"`` -> ticks without a frame.
@@ -54,7 +54,7 @@ class Converted:
     """
 
     folder: Path
-    bag_sha256: str
+    bag_xxh128: str
     targets: dict[str, TargetResult]
     frames: int
     dropped: dict[str, int]

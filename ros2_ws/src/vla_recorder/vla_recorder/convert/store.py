@@ -54,7 +54,7 @@ def save(result: Converted, unfinished: Path, finished: Path) -> None:
         _save_arrays(unfinished / _FRAMES_FILE, {**result.ages_s, _SKEW: result.skew_s})
         data: dict[str, Any] = {
             "folder": str(result.folder),
-            "bag_sha256": result.bag_sha256,
+            "bag_xxh128": result.bag_xxh128,
             "frames": result.frames,
             "dropped": result.dropped,
             "examples": result.examples,
@@ -94,7 +94,7 @@ def load(finished: Path, links: Path) -> Converted:
         targets = {name: _load_target(made, finished / name, links / name) for name, made in data["targets"].items()}
         return Converted(
             folder=Path(data["folder"]),
-            bag_sha256=data["bag_sha256"],
+            bag_xxh128=data["bag_xxh128"],
             targets=targets,
             frames=data["frames"],
             dropped=data["dropped"],

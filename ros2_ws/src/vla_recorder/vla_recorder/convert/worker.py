@@ -72,14 +72,14 @@ def keep_episode(job: Job) -> Kept:
         VlaError: It cannot be converted.
     """
     bag = open_episode(job.folder)
-    bag_sha256 = bag.content_hash()
-    finished = job.work_dir / f"{bag.name}-{episode_key(job, bag_sha256, bag.custom)}"
+    bag_xxh128 = bag.content_hash()
+    finished = job.work_dir / f"{bag.name}-{episode_key(job, bag_xxh128, bag.custom)}"
     if is_finished(finished):
         return Kept(folder=finished, reused=True, frames=stored_frames(finished), dropped=0, seconds=0.0)
     unfinished = finished.with_name(finished.name + UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        result = convert_episode(job, unfinished, bag, bag_sha256)
+        result = convert_episode(job, unfinished, bag, bag_xxh128)
         save(result, unfinished, finished)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -93,12 +93,12 @@ def keep_episode(job: Job) -> Kept:
     )
 
 
-def episode_key(job: Job, bag_sha256: str, metadata: Mapping[str, str]) -> str:
+def episode_key(job: Job, bag_xxh128: str, metadata: Mapping[str, str]) -> str:
     """Return what tells whether a finished episode can be used again.
 
     Args:
         job: What was to be done; where and in which process does not matter.
-        bag_sha256: Hash of the bag's content.
+        bag_xxh128: Hash of the bag's content.
         metadata: Metadata of the episode, which lie beside it and can be edited.
     """
     matters = {
@@ -107,7 +107,7 @@ def episode_key(job: Job, bag_sha256: str, metadata: Mapping[str, str]) -> str:
             [target.name, sorted(target.phases), target.stop_frames, target.remove_noops] for target in job.targets
         ],
         "format": [job.format.name, repr(job.format)],
-        "bag": bag_sha256,
+        "bag": bag_xxh128,
         "metadata": dict(metadata),
     }
     text = json.dumps(matters, sort_keys=True, default=str)

@@ -104,7 +104,7 @@ class EpisodeWriter(Protocol):
             columns: Feature -> (N, k) or (N,) values of every row; N is the number of calls of `add`. ``stamp_ns`` of a
                 ``synthetic`` row is that of the row that it copies: times of rows are their index over fps.
             task: Instruction.
-            about: Where the episode comes from, JSON types only: ``bag``, ``bag_sha256``, ``episode_uuid``, ``outcome``,
+            about: Where the episode comes from, JSON types only: ``bag``, ``bag_xxh128``, ``episode_uuid``, ``outcome``,
                 ``skill_name``, ``skill_outcome``, ``phase_counts``, ``phase_segments``, ``num_frames``, ``fps``,
                 ``measured_fps`` and the other metadata of the bag.
         """
