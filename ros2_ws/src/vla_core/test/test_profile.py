@@ -185,6 +185,16 @@ def test_extends_must_exist_and_end(tmp_path):
         load_profile(child)
 
 
+def test_a_text_that_was_read_before_keeps_its_meaning_and_gets_its_own_source(profile):
+    again = parse_profile(profile.text, "bag b")
+    assert again == parse_profile(profile.text, "bag a") == profile
+    assert again.source == "bag b"
+    other = parse_profile(profile.text.replace("task: ", "task: quickly "), "bag c")
+    assert other.task == f"quickly {profile.task}"
+    with pytest.raises(ProfileError, match="bag d"):
+        parse_profile(profile.text.replace("fps:", "fsp:"), "bag d")
+
+
 def test_optional_parts(changed):
     text = changed(
         "task: lift the block",

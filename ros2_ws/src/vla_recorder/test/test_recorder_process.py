@@ -53,7 +53,7 @@ def test_a_signal_closes_the_episode_as_incomplete(driver, program, number: sign
     assert "Traceback" not in said
     meta, topics = read_bag(folder.with_suffix(""))
     assert meta["custom_data"]["termination"] == "shutdown"
-    assert len(topics["/joint_states"]) > 5
+    assert topics["/joint_states"], "what was received before the signal is kept"
 
 
 def test_a_killed_recorder_leaves_an_open_folder_that_the_next_one_names(driver, program, tmp_path: Path) -> None:
