@@ -83,12 +83,13 @@ def whole(recordings, tmp_path_factory):
     return content(output), time.monotonic() - started
 
 
-def killed_when(process: subprocess.Popen[str], reached: Callable[[], bool], limit_s: float) -> None:
-    """Kill the command as soon as a condition holds (or it ends, or the time is over)."""
+def killed_when(process: subprocess.Popen[str], reached: Callable[[], bool], limit_s: float) -> bool:
+    """Kill the command as soon as a condition holds (or it ends, or the time is over); returns whether it still ran."""
     deadline = time.monotonic() + limit_s
     while process.poll() is None and not reached() and time.monotonic() < deadline:
         pass
     kill(process)
+    return process.returncode == -signal.SIGKILL
 
 
 def check(recordings: Path, output: Path, expected: dict[str, str]) -> str:
@@ -118,18 +119,31 @@ def test_killed_at_random_moments(recordings, whole, tmp_path):
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("moment", ["first episode", "metadata", "rename"])
+@pytest.mark.parametrize("moment", ["first episode", "assembly", "rename"])
 def test_killed_at_a_chosen_moment(recordings, whole, tmp_path, moment):
     output = tmp_path / "dataset"
     partial = output.with_name(output.name + PARTIAL_SUFFIX)
     reached = {
         "first episode": lambda: any(partial.glob("**/*.mp4")),
-        "metadata": lambda: (partial / "meta").is_dir(),
+        "assembly": lambda: (partial / "dataset").is_dir(),
         "rename": output.exists,
     }[moment]
     process = start("--bags", recordings, "--output", output, "--workers", 2)
-    killed_when(process, reached, TIMEOUT_S)
+    killed = killed_when(process, reached, TIMEOUT_S)
+    assert killed or moment == "rename", "the moment was reached while the command ran"
     print(f"killed at {moment}: {check(recordings, output, whole[0])}")
+
+
+@pytest.mark.timeout(240)
+def test_killed_while_it_resumes(recordings, whole, tmp_path):
+    expected, seconds = whole
+    output = tmp_path / "dataset"
+    partial = output.with_name(output.name + PARTIAL_SUFFIX)
+    common = ("--bags", recordings, "--output", output, "--workers", 2)
+    assert killed_when(start(*common), lambda: any(partial.glob("episodes/*")), TIMEOUT_S)
+    for fraction in (0.5, 0.7, 0.9):
+        killed_when(start(*common, "--resume"), output.exists, fraction * seconds)
+    print(f"killed while resuming: {check(recordings, output, expected)}")
 
 
 @pytest.mark.timeout(240)

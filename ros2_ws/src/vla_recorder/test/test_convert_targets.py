@@ -290,3 +290,18 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, capsys) 
     assert "stop frames close the gripper 'gripper', but no scale says where closed is" in capsys.readouterr().err
     assert run(*command, "--gripper-closed", 0.8) == 0
     np.testing.assert_allclose(columns(tmp_path / "data")["observation.state"][-1, 2], 0.8, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--noop-rule", "joints"], "--target recorded removes no rows"),
+        (["--noop-threshold", "0.1"], "--target recorded removes no rows"),
+        (["--target", "e2e", "--keep-noops", "--noop-rule", "joints"], "--keep-noops is given"),
+        (["--target", "e2e", "--gripper-closed", "0.8"], "--gripper-closed is for stop frames"),
+    ],
+)
+def test_options_that_mean_nothing_for_the_target_are_refused(tmp_path, capsys, options, text) -> None:
+    (tmp_path / "bags").mkdir()
+    assert main(["--bags", str(tmp_path / "bags"), "--output", str(tmp_path / "out"), *options]) == 2
+    assert text in capsys.readouterr().err

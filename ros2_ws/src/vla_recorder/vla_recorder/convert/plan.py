@@ -20,7 +20,7 @@ from vla_recorder.convert.job import Job
 from vla_recorder.convert.joints import Robot
 from vla_recorder.convert.options import Options
 from vla_recorder.convert.staging import APPEND, Begin, how_to_begin
-from vla_recorder.convert.targets import Target, targets_of
+from vla_recorder.convert.targets import NOOP_THRESHOLD, Target, targets_of
 
 DISCARDED = "discarded"
 _BROKEN_ENDS = ("shutdown", "error")
@@ -65,6 +65,7 @@ def make_plan(options: Options) -> Plan:
         raise VlaError(f"--workers {options.workers}: at least one is needed")
     if not 0 <= options.noop_threshold < float("inf"):
         raise VlaError(f"--noop-threshold {options.noop_threshold:g}: give a distance of zero or more")
+    _check_target_options(options)
     begin = how_to_begin(options.output.absolute(), resume=options.resume, overwrite=options.overwrite)
     targets = targets_of(options.target, keep_noops=options.keep_noops)
     bags, bad = _open_all(options)
@@ -98,6 +99,22 @@ def make_plan(options: Options) -> Plan:
         bad=tuple(bad),
         warnings=tuple(warnings),
     )
+
+
+def _check_target_options(options: Options) -> None:
+    """Refuse options that mean nothing for the target, instead of taking them and doing nothing."""
+    removes = options.target != "recorded" and not options.keep_noops
+    rule = options.noop_rule != "all" or options.noop_threshold != NOOP_THRESHOLD
+    if rule and not removes:
+        why = "--keep-noops is given" if options.keep_noops else "--target recorded removes no rows"
+        raise VlaError(
+            f"--noop-rule and --noop-threshold mean nothing here: {why}; leave them out, or give --target e2e"
+        )
+    if options.gripper_closed is not None and options.target in ("recorded", "e2e"):
+        raise VlaError(
+            f"--gripper-closed is for stop frames, and --target {options.target} has none; leave it out, or give --target "
+            "planner or correction"
+        )
 
 
 def _job(bag: EpisodeBag, profile: Profile, fps: int, targets: tuple[Target, ...], options: Options) -> Job:
