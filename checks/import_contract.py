@@ -30,7 +30,11 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "rosbags": ("vla_recorder",),
     "ray": ("vla_recorder",),
     "fsspec": ("vla_recorder",),
-    "matplotlib": ("vla_demo",),
+    "matplotlib": ("vla_demo", "vla_policy.tools.report_plots"),
+    "websockets": ("vla_policy",),
+    "msgpack": ("vla_policy",),
+    "prometheus_client": ("vla_policy",),
+    "mcp": ("vla_policy",),
     "ros2_pip_cli": (),
 }
 
@@ -38,6 +42,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 # folders inside a package, from the ground up: each may import those before it, and those of its own floor not
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "vla_recorder": (("bags",), ("capture", "media"), ("formats",), ("convert",), ("tools",), ("testing",)),
+    "vla_policy": (("policies",), ("execution", "training", "serving"), ("node",), ("mcp_tool", "tools")),
 }
 
 

@@ -9,7 +9,7 @@ setup(
     version="0.1.0",
     description="Policy node: observations in, action chunks out as trajectory goals; training launcher.",
     packages=find_packages(exclude=["test"]),
-    package_data={NAME: ["py.typed", "config/*.yaml"]},
+    package_data={NAME: ["py.typed", "training/config/*.yaml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -22,9 +22,9 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "policy_node = vla_policy.policy_node:main",
-            "train = vla_policy.train:main",
-            "make_small_vlm = vla_policy.small_vlm:main",
+            "policy_node = vla_policy.node.policy_node:main",
+            "train = vla_policy.training.train:main",
+            "make_small_vlm = vla_policy.training.small_vlm:main",
         ]
     },
 )

@@ -17,7 +17,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from vla_core.errors import BagError, VlaError
 from vla_core.profile import Profile, load_profile, parse_profile
-from vla_policy.checkpoint import PROFILE_FILE, choose_profile, find_checkpoint
+from vla_policy.policies.checkpoint import PROFILE_FILE, choose_profile, find_checkpoint
 from vla_recorder.bags.reader import open_episode
 
 TRUE_WORDS, FALSE_WORDS = ("true", "1", "yes", "on"), ("false", "0", "no", "off")

@@ -21,8 +21,8 @@ from vla_common.action_client import GoalClient
 from vla_common.params import overrides
 from vla_core.chunks import ActionChunk
 from vla_msgs.action import RunPolicy
-from vla_policy.checkpoint import attach
-from vla_policy.policy_node import PolicyNode
+from vla_policy.node.policy_node import PolicyNode
+from vla_policy.policies.checkpoint import attach
 
 
 def wait_until(condition, timeout_s=10.0, what="the condition"):

@@ -120,8 +120,8 @@ def _save(
     import torch
     from lerobot.configs.types import FeatureType, PolicyFeature
     from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
-    from vla_policy.checkpoint import attach
-    from vla_policy.contract import profile_shapes
+    from vla_policy.policies.checkpoint import attach
+    from vla_policy.policies.contract import profile_shapes
 
     torch.manual_seed(0)
     shapes = profile_shapes(profile)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from policy_fixtures import make_act_checkpoint, make_smolvla_checkpoint, small_frame, small_profile
 from vla_core.errors import CheckpointError, ProfileError
-from vla_policy.checkpoint import attach, choose_profile, find_checkpoint, run_checkpoints, travelling_profile
-from vla_policy.lerobot_runner import LeRobotRunner, LoadOptions
-from vla_policy.small_vlm import SmallVlmError, SmallVlmSize, main, make_small_vlm
-from vla_policy.weights import read_shapes
+from vla_policy.policies.checkpoint import attach, choose_profile, find_checkpoint, run_checkpoints, travelling_profile
+from vla_policy.policies.lerobot_runner import LeRobotRunner, LoadOptions
+from vla_policy.policies.weights import read_shapes
+from vla_policy.training.small_vlm import SmallVlmError, SmallVlmSize, main, make_small_vlm
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_options_that_cannot_be_honoured_are_refused(trained, profile):
 
 def test_a_policy_that_outputs_nan_says_where(trained, profile):
     import torch
-    from vla_policy.runner import InferenceError
+    from vla_policy.policies.runner import InferenceError
 
     runner = load(trained, profile)
     with torch.no_grad():

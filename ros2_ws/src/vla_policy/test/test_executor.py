@@ -11,8 +11,8 @@ from vla_core.errors import ActionError, StaleChunkError
 from vla_core.frames import Frame, FrameBuilder
 from vla_core.profile import parse_profile, with_codec
 from vla_core.testing import image, joint_state
-from vla_policy.executor import ChunkExecutor, LatencyEstimate, describe
-from vla_policy.measures import Measures, append_report, percentile
+from vla_policy.execution.executor import ChunkExecutor, LatencyEstimate, describe
+from vla_policy.execution.measures import Measures, append_report, percentile
 
 S = 1_000_000_000
 DT = S // 10

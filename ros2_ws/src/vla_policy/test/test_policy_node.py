@@ -14,8 +14,8 @@ from vla_core.errors import CheckpointError, ProfileError
 from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import SetTask
-from vla_policy.policy_node import PolicyNode
-from vla_policy.runner import InferenceError
+from vla_policy.node.policy_node import PolicyNode
+from vla_policy.policies.runner import InferenceError
 
 Result = RunPolicy.Result
 

@@ -9,10 +9,10 @@ from policy_fixtures import small_profile
 from vla_core.frames import FrameBuilder
 from vla_core.testing import image, joint_state
 from vla_msgs.action import RunPolicy
-from vla_policy.executor import ChunkExecutor, LatencyEstimate
-from vla_policy.inference import Inference
-from vla_policy.policy_run import PolicyRun, RunOptions, Stop
-from vla_policy.run_report import report, result_message
+from vla_policy.execution.executor import ChunkExecutor, LatencyEstimate
+from vla_policy.execution.inference import Inference
+from vla_policy.execution.policy_run import PolicyRun, RunOptions, Stop
+from vla_policy.node.run_report import report, result_message
 
 Result = RunPolicy.Result
 T0 = 1_000_000_000_000

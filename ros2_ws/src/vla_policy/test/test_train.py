@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from policy_fixtures import make_act_checkpoint, make_dataset, small_profile
-from vla_policy.checkpoint import choose_profile, find_checkpoint
-from vla_policy.train import build_parser, check_dataset, dataset_profile, main
-from vla_policy.train_run import Progress, ProgressPrinter, run_trainer
-from vla_policy.train_settings import (
+from vla_policy.policies.checkpoint import choose_profile, find_checkpoint
+from vla_policy.training.train import build_parser, check_dataset, dataset_profile, main
+from vla_policy.training.train_run import Progress, ProgressPrinter, run_trainer
+from vla_policy.training.train_settings import (
     SETTINGS_BY_POLICY,
     TrainError,
     TrainJob,
@@ -54,8 +54,8 @@ def fake_trainer(tmp_path, monkeypatch, profile):
         f"shutil.copytree({str(ready)!r}, out, symlinks=True)\n"
         "if os.environ.get('FAIL') == 'late': print('boom', flush=True); sys.exit(3)\n"
     )
-    monkeypatch.setattr("vla_policy.train.trainer_program", lambda: [sys.executable, str(script)])
-    monkeypatch.setattr("vla_policy.train.video_backend", lambda: "pyav")
+    monkeypatch.setattr("vla_policy.training.train.trainer_program", lambda: [sys.executable, str(script)])
+    monkeypatch.setattr("vla_policy.training.train.video_backend", lambda: "pyav")
     return script
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from vla_msgs.action import RunPolicy
 
-from vla_policy.measures import percentile
-from vla_policy.policy_run import PolicyRun, Result, Stop
+from vla_policy.execution.measures import percentile
+from vla_policy.execution.policy_run import PolicyRun, Result, Stop
 
 TERMINATIONS = {
     value: name.removeprefix("TERMINATION_").lower()

@@ -22,10 +22,10 @@ from typing import Any
 from vla_core.errors import ProfileError, VlaError
 from vla_core.profile import Profile, load_profile
 
-from vla_policy.checkpoint import attach, run_checkpoints
-from vla_policy.contract import feature_differences, profile_shapes
-from vla_policy.train_run import Progress, run_trainer, say
-from vla_policy.train_settings import (
+from vla_policy.policies.checkpoint import attach, run_checkpoints
+from vla_policy.policies.contract import feature_differences, profile_shapes
+from vla_policy.training.train_run import Progress, run_trainer, say
+from vla_policy.training.train_settings import (
     SETTINGS_BY_POLICY,
     TrainError,
     TrainJob,
@@ -137,7 +137,7 @@ def _backbone(arguments: argparse.Namespace, job: TrainJob) -> Path | None:
 
 def _make_backbone(folder: Path, settings: TrainSettings, sentences: Sequence[str]) -> None:
     # The module loads transformers, which takes seconds; only a run that makes a backbone pays for it.
-    from vla_policy.small_vlm import SmallVlmSize, make_small_vlm  # noqa: PLC0415
+    from vla_policy.training.small_vlm import SmallVlmSize, make_small_vlm  # noqa: PLC0415
 
     image = int(settings.flags.get("policy.resize_imgs_with_padding", [SmallVlmSize().image])[0])
     made = make_small_vlm(folder, sentences=sentences, size=SmallVlmSize(image=image))

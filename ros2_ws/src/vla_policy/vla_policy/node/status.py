@@ -7,7 +7,7 @@ from vla_common.qos import LATCHED
 from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 
-from vla_policy.policy_run import PolicyRun
+from vla_policy.execution.policy_run import PolicyRun
 
 
 class StatusPublisher:

@@ -24,10 +24,10 @@ from vla_core.errors import CheckpointError
 from vla_core.frames import IMAGE_PREFIX, STATE_KEY, Frame
 from vla_core.profile import Profile
 
-from vla_policy.checkpoint import WEIGHTS_FILE, Checkpoint
-from vla_policy.contract import check_features
-from vla_policy.runner import InferenceError
-from vla_policy.weights import check_shapes, read_shapes
+from vla_policy.policies.checkpoint import WEIGHTS_FILE, Checkpoint
+from vla_policy.policies.contract import check_features
+from vla_policy.policies.runner import InferenceError
+from vla_policy.policies.weights import check_shapes, read_shapes
 
 PROCESSOR_FILES = ("policy_preprocessor.json", "policy_postprocessor.json")
 TOKENIZER_STEP = "tokenizer_processor"

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, TextIO
 
-from vla_policy.train_settings import TrainError
+from vla_policy.training.train_settings import TrainError
 
 PROGRESS = re.compile(rb"Training:\s+\d+%\|[^|]*\|\s*(\d+)/(\d+)")
 LOSS = re.compile(rb"\bloss:([-+\d.eEnaif]+)")

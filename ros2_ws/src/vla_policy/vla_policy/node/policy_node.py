@@ -28,19 +28,19 @@ from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import SetTask
 
-from vla_policy.auto_start import AutoStart
-from vla_policy.checkpoint import Checkpoint, choose_profile, find_checkpoint
-from vla_policy.executor import ChunkExecutor, LatencyEstimate
-from vla_policy.goals import ActionCommands, ShownCommands, commanded
-from vla_policy.inference import Inference
-from vla_policy.lerobot_runner import LeRobotRunner, LoadOptions
-from vla_policy.measures import append_report
-from vla_policy.policy_params import PolicyParams
-from vla_policy.policy_run import PolicyRun, Result, RunOptions, Stop
-from vla_policy.run_report import report, result_message
-from vla_policy.run_server import RunServer
-from vla_policy.runner import PolicyRunner
-from vla_policy.status import StatusPublisher, feedback
+from vla_policy.execution.executor import ChunkExecutor, LatencyEstimate
+from vla_policy.execution.inference import Inference
+from vla_policy.execution.measures import append_report
+from vla_policy.execution.policy_run import PolicyRun, Result, RunOptions, Stop
+from vla_policy.node.auto_start import AutoStart
+from vla_policy.node.goals import ActionCommands, ShownCommands, commanded
+from vla_policy.node.policy_params import PolicyParams
+from vla_policy.node.run_report import report, result_message
+from vla_policy.node.run_server import RunServer
+from vla_policy.node.status import StatusPublisher, feedback
+from vla_policy.policies.checkpoint import Checkpoint, choose_profile, find_checkpoint
+from vla_policy.policies.lerobot_runner import LeRobotRunner, LoadOptions
+from vla_policy.policies.runner import PolicyRunner
 
 STATUS_PERIOD_NS = 500_000_000
 TICK_TIMEOUT_S = 0.2

@@ -19,10 +19,10 @@ from vla_core.stamps import to_ns, to_s
 from vla_core.trajectory import Trajectory
 from vla_msgs.action import RunPolicy
 
-from vla_policy.executor import ChunkExecutor, Plan, describe
-from vla_policy.inference import Answer, Inference
-from vla_policy.measures import Measures
-from vla_policy.runner import InferenceError
+from vla_policy.execution.executor import ChunkExecutor, Plan, describe
+from vla_policy.execution.inference import Answer, Inference
+from vla_policy.execution.measures import Measures
+from vla_policy.policies.runner import InferenceError
 
 Array = NDArray[np.float64]
 Result = RunPolicy.Result

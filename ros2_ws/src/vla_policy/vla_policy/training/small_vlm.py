@@ -24,7 +24,7 @@ from transformers.models.smolvlm.processing_smolvlm import SmolVLMProcessor
 from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
 from vla_core.errors import VlaError
 
-from vla_policy.train_run import say
+from vla_policy.training.train_run import say
 
 DEFAULT_SENTENCES = (
     "pick up the block",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vla_core.chunks import ActionChunk
 from vla_core.frames import Frame
 
-from vla_policy.runner import InferenceError, PolicyRunner
+from vla_policy.policies.runner import InferenceError, PolicyRunner
 
 LOAD_THREAD = "inference"
 
