@@ -20,6 +20,7 @@ from vla_core.trajectory import Trajectory
 from vla_msgs.action import RunPolicy
 
 from vla_policy.execution.executor import ChunkExecutor, Plan, describe
+from vla_policy.execution.hooks import Stop
 from vla_policy.execution.inference import Answer, Inference
 from vla_policy.execution.measures import Measures
 from vla_policy.policies.runner import InferenceError
@@ -51,15 +52,6 @@ class Commands(Protocol):
 
     def in_force(self, t_ns: int, name: str, positions: Array) -> None:
         """Publish the joint target that is in force at `t_ns`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    """Why a run ended; codes are constants of vla_msgs/RunPolicy."""
-
-    termination: int
-    error_code: int = Result.NONE
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,9 +29,10 @@ from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import SetTask
 
 from vla_policy.execution.executor import ChunkExecutor, LatencyEstimate
+from vla_policy.execution.hooks import Stop
 from vla_policy.execution.inference import Inference
 from vla_policy.execution.measures import append_report
-from vla_policy.execution.policy_run import PolicyRun, Result, RunOptions, Stop
+from vla_policy.execution.policy_run import PolicyRun, Result, RunOptions
 from vla_policy.node.auto_start import AutoStart
 from vla_policy.node.goals import ActionCommands, ShownCommands, commanded
 from vla_policy.node.policy_params import PolicyParams

@@ -6,8 +6,9 @@ from typing import Any
 
 from vla_msgs.action import RunPolicy
 
+from vla_policy.execution.hooks import Stop
 from vla_policy.execution.measures import percentile
-from vla_policy.execution.policy_run import PolicyRun, Result, Stop
+from vla_policy.execution.policy_run import PolicyRun, Result
 
 TERMINATIONS = {
     value: name.removeprefix("TERMINATION_").lower()

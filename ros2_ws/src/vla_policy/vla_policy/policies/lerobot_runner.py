@@ -26,7 +26,7 @@ from vla_core.profile import Profile
 
 from vla_policy.policies.checkpoint import WEIGHTS_FILE, Checkpoint
 from vla_policy.policies.contract import check_features
-from vla_policy.policies.runner import InferenceError
+from vla_policy.policies.runner import InferenceError, Prefix
 from vla_policy.policies.weights import check_shapes, read_shapes
 
 PROCESSOR_FILES = ("policy_preprocessor.json", "policy_postprocessor.json")
@@ -92,7 +92,7 @@ class LeRobotRunner:
         self._policy.reset()
         torch.manual_seed(self._seed)
 
-    def infer(self, frame: Frame, task: str) -> ActionChunk:
+    def infer(self, frame: Frame, task: str, prefix: Prefix | None = None) -> ActionChunk:
         """See `PolicyRunner.infer`."""
         batch: dict[str, Any] = {STATE_KEY: torch.from_numpy(np.array(frame.state, dtype=np.float32))}
         for name, image in frame.images.items():
