@@ -66,7 +66,7 @@ class RampRunner:
     def reset(self):
         self.resets += 1
 
-    def infer(self, frame, task):
+    def infer(self, frame, task, prefix=None):
         self.tasks.append(task)
         time.sleep(self.delay_s)
         if self.error:

@@ -25,6 +25,7 @@ class Recorder:
     def __init__(self, sends=True):
         self.sends = sends
         self.arm, self.gripper_targets, self.published, self.failed, self.now = [], [], [], [], T0
+        self.stops, self.stop_problems = [], []
 
     def trajectory(self, name, trajectory):
         self.arm.append((self.now, trajectory))
@@ -45,11 +46,15 @@ class Recorder:
     def in_force(self, t_ns, name, positions):
         self.published.append((t_ns, name, np.array(positions)))
 
+    def stop(self):
+        self.stops.append(self.now)
+        return self.stop_problems
+
 
 class Bench:
     """A profile, a policy and a run, fed with messages and ticks by the test."""
 
-    def __init__(self, runner=None, *, lockstep=True, latency_s=0.1, sends=True, **options):
+    def __init__(self, runner=None, *, lockstep=True, latency_s=0.1, sends=True, hooks=None, **options):
         self.profile = small_profile()
         self.builder = FrameBuilder(self.profile, actions=False)
         self.runner = runner or RampRunner(self.profile)
@@ -64,6 +69,7 @@ class Bench:
             self.commands,
             options=RunOptions(lockstep=lockstep, **values),
             now_ns=lambda: self.commands.now,
+            **(hooks or {}),
         )
         self.t = T0
 
@@ -191,3 +197,89 @@ def test_a_chunk_that_comes_too_late_is_counted_and_replaced(bench):
     assert b.run.measures.stale_chunks == 2
     assert b.commands.arm == []
     assert "all 8 steps" in b.run.detail
+
+
+class Switch:
+    """A gate, a guard and a watcher that the test throws; remembers in which order it was asked."""
+
+    def __init__(self):
+        self.why, self.stop, self.usable, self.calls, self.begun = None, None, True, [], []
+
+    def begin(self, t_ns):
+        self.begun.append(t_ns)
+
+    def check(self, _t_ns):
+        self.calls.append("guard")
+        return self.stop
+
+    def holding(self, _t_ns):
+        self.calls.append("gate")
+        return self.why
+
+    def look(self, chunk, observed):
+        assert chunk.t0_ns == observed.t_ns
+        self.calls.append("watcher")
+        return self.usable
+
+
+def test_guards_come_first_then_the_gate_then_the_watchers(bench):
+    switch = Switch()
+    b = bench(hooks={"guards": [switch], "gate": switch, "watchers": [switch]})
+    b.tick(6)
+    assert switch.begun == [T0]
+    assert switch.calls == ["guard", "gate"] * 6 + ["watcher"], "one chunk was ready, at 0.1 s"
+    switch.stop = Stop(termination=Result.TERMINATION_ERROR, error_code=Result.CONTROLLER, message="the driver is gone")
+    assert b.tick() is switch.stop
+
+
+def test_while_somebody_else_drives_nothing_is_commanded_and_afterwards_it_begins_anew(bench):
+    switch = Switch()
+    b = bench(hooks={"gate": switch})
+    b.tick(8)
+    assert len(b.commands.arm) == 1
+    switch.why = "a person drives"
+    b.commands.failed = ["action arm: the goal was aborted"]  # replaced by the person's own
+    published = len(b.commands.published)
+    assert b.tick(20) is None
+    assert b.commands.stops == [T0 + 8 * TICK], "cancelled once"
+    assert len(b.commands.arm) == 1
+    assert len(b.commands.published) == published
+    assert (b.run.detail, b.run.measures.held_ticks) == ("a person drives", 0)
+    switch.why = None
+    assert b.tick(10) is None
+    assert b.runner.resets == 2, "before the run and after the hand-back"
+    sent, trajectory = b.commands.arm[-1]
+    assert sent == T0 + 33 * TICK, "observed at the first free tick, used one latency later"
+    assert trajectory.positions[0] == pytest.approx([0.14, 0.24]), "step 2, counted from the measured position"
+    assert b.commands.gripper_targets[-1][0] == sent, "the gripper's target is said again"
+
+
+def test_an_inference_that_was_running_when_somebody_took_over_is_thrown_away(bench):
+    switch = Switch()
+    b = bench(hooks={"gate": switch})
+    b.tick(2)
+    switch.why = "a person drives"
+    b.tick()
+    switch.why = None
+    b.tick(5)
+    assert b.commands.arm == []
+    b.tick(2)
+    assert [t for t, _ in b.commands.arm] == [T0 + 8 * TICK]
+
+
+def test_an_arm_that_cannot_be_handed_over_ends_the_run(bench):
+    switch = Switch()
+    b = bench(hooks={"gate": switch})
+    b.tick(8)
+    switch.why, b.commands.stop_problems = "a person drives", ["action arm: cancel request: no answer"]
+    stop = b.tick()
+    assert (stop.error_code, stop.message) == (Result.CONTROLLER, "action arm: cancel request: no answer")
+
+
+def test_a_chunk_that_a_watcher_withholds_is_not_sent(bench):
+    switch = Switch()
+    switch.usable = False
+    b = bench(hooks={"watchers": [switch]})
+    assert b.tick(20) is None
+    assert b.commands.arm == []
+    assert b.run.detail == "a chunk was withheld"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vla_core.chunks import ActionChunk
 from vla_core.frames import Frame
 
-from vla_policy.policies.runner import InferenceError, PolicyRunner
+from vla_policy.policies.runner import InferenceError, PolicyRunner, Prefix
 
 LOAD_THREAD = "inference"
 
@@ -42,6 +42,7 @@ class Inference:
         """
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=LOAD_THREAD)
         self._pending: Future[Answer] | None = None
+        self._reset: Future[None] | None = None
         try:
             self._runner = self._pool.submit(load).result()
         except BaseException:
@@ -63,10 +64,25 @@ class Inference:
         self._pending = None
         self._pool.submit(self._runner.reset).result()
 
-    def start(self, frame: Frame, task: str) -> None:
-        """Begin an inference; one at a time."""
+    def discard(self) -> None:
+        """Forget a running inference and the policy's past without waiting; the next inference begins after that.
+
+        An error of the policy's reset becomes one of the next inference.
+        """
+        self._pending = None
+        self._reset = self._pool.submit(self._runner.reset)
+
+    def start(self, frame: Frame, task: str, prefix: Prefix | None = None) -> None:
+        """Begin an inference; one at a time.
+
+        Args:
+            frame: The observation.
+            task: Instruction.
+            prefix: What the chunk is to continue; only for policies that can be guided.
+        """
         assert self._pending is None
-        self._pending = self._pool.submit(self._infer, frame, task)
+        self._pending = self._pool.submit(self._infer, frame, task, prefix, self._reset)
+        self._reset = None
 
     def take(self, wait_s: float) -> Answer | None:
         """The answer if it is there, waiting for it up to `wait_s` wall seconds.
@@ -91,10 +107,12 @@ class Inference:
         self._pool.submit(self._runner.close).result()
         self._pool.shutdown(wait=True)
 
-    def _infer(self, frame: Frame, task: str) -> Answer:
+    def _infer(self, frame: Frame, task: str, prefix: Prefix | None, reset: Future[None] | None) -> Answer:
         started_s = time.perf_counter()
         try:
-            chunk = self._runner.infer(frame, task)
+            if reset is not None:
+                reset.result()  # done: it was queued before this on the one thread
+            chunk = self._runner.infer(frame, task) if prefix is None else self._runner.infer(frame, task, prefix)
         except InferenceError:
             raise
         except Exception as error:

@@ -6,7 +6,7 @@ No ROS here: the node calls `PolicyRun.tick` from its control loop, and commands
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from vla_core.trajectory import Trajectory
 from vla_msgs.action import RunPolicy
 
 from vla_policy.execution.executor import ChunkExecutor, Plan, describe
-from vla_policy.execution.hooks import Stop
+from vla_policy.execution.hooks import ChunkWatcher, Gate, Guard, Stop
 from vla_policy.execution.inference import Answer, Inference
 from vla_policy.execution.measures import Measures
 from vla_policy.policies.runner import InferenceError
@@ -52,6 +52,9 @@ class Commands(Protocol):
 
     def in_force(self, t_ns: int, name: str, positions: Array) -> None:
         """Publish the joint target that is in force at `t_ns`."""
+
+    def stop(self) -> list[str]:
+        """Bring the arms to rest now; returns what went wrong. A goal that ends by this is no failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +90,24 @@ class PolicyRun:
         *,
         options: RunOptions,
         now_ns: Callable[[], int],
+        guards: Sequence[Guard] = (),
+        gate: Gate | None = None,
+        watchers: Sequence[ChunkWatcher] = (),
     ) -> None:
-        """Args: now_ns: the node clock, read when a command leaves (the tick may be a little older)."""
+        """Begin a run.
+
+        Args:
+            profile: Robot profile.
+            builder: Holds the newest messages of every stream.
+            inference: The policy.
+            executor: Turns chunks into plans.
+            commands: Where commands go.
+            options: Limits and timing.
+            now_ns: The node clock, read when a command leaves (the tick may be a little older).
+            guards: Reasons to stop, asked first in every tick.
+            gate: Says when somebody else drives; None: nobody ever does.
+            watchers: See each chunk that may be sent, before it is; all of them are asked.
+        """
         self._profile = profile
         self._builder = builder
         self._inference = inference
@@ -96,6 +115,10 @@ class PolicyRun:
         self._commands = commands
         self._options = options
         self._now_ns = now_ns
+        self._guards = tuple(guards)
+        self._gate = gate
+        self._watchers = tuple(watchers)
+        self._held: str | None = None
         self.measures = Measures()
         self.task = profile.task
         self.detail = "waiting for the first observation"
@@ -145,9 +168,15 @@ class PolicyRun:
         self.measures.tick(t_ns, None if self._options.lockstep else time.monotonic())
         if self._last_ns is not None and t_ns < self._last_ns:
             return _stale("the clock went back while the policy ran; start the run again after a reset of the clock")
-        self._started_ns = t_ns if self._started_ns is None else self._started_ns
+        if self._started_ns is None:
+            self._started_ns = t_ns
+            for guard in self._guards:
+                guard.begin(t_ns)
         self._last_ns = t_ns
         self._executor.count(t_ns)
+        stop = self._limits() or self._guarded(t_ns) or self._give_way(t_ns)
+        if stop is not None or self._held is not None:
+            return stop
         stop = self._reasons(t_ns) or self._use_answer(t_ns) or self._observe(t_ns)
         if stop is None:
             self._command_grippers(t_ns)
@@ -155,17 +184,46 @@ class PolicyRun:
             self.measures.held_ticks += self._executor.exhausted(t_ns)
         return stop
 
-    def _reasons(self, t_ns: int) -> Stop | None:
-        """Reasons to stop that need no new observation."""
+    def _limits(self) -> Stop | None:
+        """Reasons to stop that hold whoever drives."""
         if self._requested is not None:
             return self._requested
-        failed = self._commands.failures()
-        if failed:
-            return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.CONTROLLER, message="; ".join(failed))
         if self.duration_s >= self._options.max_duration_s:
             message = f"the time limit of {self._options.max_duration_s:g} s was reached"
             return Stop(termination=Result.TERMINATION_TIMEOUT, message=message)
-        return self._silence(t_ns)
+        return None
+
+    def _guarded(self, t_ns: int) -> Stop | None:
+        for guard in self._guards:
+            stop = guard.check(t_ns)
+            if stop is not None:
+                return stop
+        return None
+
+    def _give_way(self, t_ns: int) -> Stop | None:
+        """Leave the arm to whoever drives; afterwards begin anew from where the arm is then."""
+        why = None if self._gate is None else self._gate.holding(t_ns)
+        if why is None:
+            if self._held is not None:
+                self._held, self.detail = None, ""
+                self._commands.failures()  # goals that ended while somebody else drove
+            return None
+        if self._held is None:
+            self._executor.reset()
+            self._inference.discard()
+            self._answer, self._missing_since_ns, self._refused = None, None, 0
+            self._gripper_sent.clear()
+            problems = self._commands.stop()
+            if problems:
+                return _failed(problems)
+        self._commands.failures()
+        self._held, self.detail = why, why
+        return None
+
+    def _reasons(self, t_ns: int) -> Stop | None:
+        """Reasons to stop that need no new observation and matter only while the policy drives."""
+        failed = self._commands.failures()
+        return _failed(failed) if failed else self._silence(t_ns)
 
     def _silence(self, t_ns: int) -> Stop | None:
         """Watchdog: every stream must keep coming while the arm moves."""
@@ -206,6 +264,10 @@ class PolicyRun:
         if not plan.report.ok:
             return self._refuse(plan)
         self._refused = 0
+        looks = [watcher.look(answer.chunk, answer.frame) for watcher in self._watchers]  # each sees each chunk
+        if not all(looks):
+            self.detail = "a chunk was withheld"
+            return None
         self._send(plan, now_ns)
         return None
 
@@ -304,6 +366,10 @@ class PolicyRun:
             self._commands.in_force(t_ns, name, positions)
         for name, position in self._gripper_sent.items():
             self._commands.in_force(t_ns, name, np.array([position]))
+
+
+def _failed(problems: Sequence[str]) -> Stop:
+    return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.CONTROLLER, message="; ".join(problems))
 
 
 def _stale(message: str) -> Stop:
