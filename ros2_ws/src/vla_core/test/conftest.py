@@ -53,8 +53,8 @@ def profile():
 
 @pytest.fixture(scope="session")
 def six_axes():
-    """Return the profile of a six-axis arm in one of the action spaces."""
-    return lambda space="absolute_joint": parse_profile(SIX_AXES.replace("SPACE", space), "six.yaml")
+    """Return the profile of a six-axis arm in one of the action spaces, with more keys."""
+    return lambda space="absolute_joint", more="": parse_profile(SIX_AXES.replace("SPACE", space) + more, "six.yaml")
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from vla_core import profile_robot as robot_parts
+from vla_core import profile_safety as safety_parts
 from vla_core import profile_schema as schema
 from vla_core.actions import ActionMap
 from vla_core.errors import ProfileError, VlaError, listing, nearest_name
@@ -33,6 +34,7 @@ from vla_core.specs import (
     ConstantSpec,
     DriverSpec,
     Kinematics,
+    MonitorSpec,
     RecordingSpec,
     RecordSpec,
     RecordTopic,
@@ -81,6 +83,9 @@ class Profile:
         constants: Parts of the state vector that never change.
         action: Parts of the action vector, in order.
         safety: What the safety filter checks beyond the joint limits.
+        ready: Joint positions of the ready pose by name of the action [rad or m], or None.
+        monitors: States of the robot that must hold while a policy drives it.
+        estop: Services (std_srvs/Trigger) that stop the robot beside cancelling its goals.
         kinematics: Denavit-Hartenberg table of the arm, or None.
         record_topics: Topics that are recorded beside the streams.
         recording: What the recorder does with the streams.
@@ -103,6 +108,9 @@ class Profile:
     constants: tuple[ConstantSpec, ...]
     action: tuple[ActionSpec, ...]
     safety: SafetySpec
+    ready: dict[str, tuple[float, ...]] | None
+    monitors: tuple[MonitorSpec, ...]
+    estop: tuple[str, ...]
     kinematics: Kinematics | None
     record_topics: tuple[RecordTopic, ...]
     recording: RecordingSpec
@@ -268,6 +276,7 @@ def _build(tree: Tree) -> Profile:
     text = yaml.safe_dump(tree.plain(), sort_keys=False, width=120, allow_unicode=True)
     space = section.choice("action_space", ACTION_SPACES, "absolute_joint")
     state, constants = schema.state(section)
+    action = schema.actions(section, space)
     profile = Profile(
         robot=robot,
         fps=section.number("fps", above=0.0),
@@ -280,8 +289,11 @@ def _build(tree: Tree) -> Profile:
         cameras=schema.cameras(section),
         state=state,
         constants=constants,
-        action=schema.actions(section, space),
-        safety=robot_parts.safety(section),
+        action=action,
+        safety=safety_parts.safety(section),
+        ready=safety_parts.ready(section, action),
+        monitors=safety_parts.monitors(section),
+        estop=safety_parts.estop(section),
         kinematics=robot_parts.kinematics(section),
         record_topics=robot_parts.record_topics(section),
         recording=robot_parts.recording(section),
@@ -291,6 +303,7 @@ def _build(tree: Tree) -> Profile:
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
     schema.check_spaces(section, profile)
+    safety_parts.check_ready(section, profile)
     _check_topics(section, profile)
     _check_actions(section, profile)
     return profile

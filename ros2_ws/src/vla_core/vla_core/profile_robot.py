@@ -1,44 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The parts of a robot profile that are no streams: safety, kinematics, recording, drivers."""
+"""The parts of a robot profile that are no streams: kinematics, recording, drivers."""
 
 from __future__ import annotations
 
-import re
-
-from vla_core.profile_words import Triple, check_word, topic_name, triple
-from vla_core.specs import QOS, STREAM_POLICIES, DriverSpec, Kinematics, RecordingSpec, RecordTopic, SafetySpec
+from vla_core.profile_words import Triple, check_word, message_type, topic_name, triple
+from vla_core.specs import QOS, STREAM_POLICIES, DriverSpec, Kinematics, RecordingSpec, RecordTopic
 from vla_core.yamltree import Section, entries, items, text
 
-SAFETY_KEYS = ("workspace", "clamp", "watchdog_s")
 KINEMATICS_KEYS = ("joints", "a", "d", "alpha", "theta", "base", "tool", "reference_rpy")
 RECORD_TOPIC_KEYS = ("topic", "type", "qos")
 RECORDING_KEYS = ("on_missing_stream", "on_slow_stream", "prefer_compressed")
 DRIVER_KEYS = ("package", "launch", "args")
-
-_TYPE = re.compile(r"^[a-z]\w*/msg/[A-Z]\w*$")
-_DEFAULT_WATCHDOG_S = 0.5
-
-
-def safety(section: Section) -> SafetySpec:
-    """Return the safety settings."""
-    if "safety" not in section:
-        return SafetySpec(workspace_min=None, workspace_max=None, clamp=False, watchdog_s=_DEFAULT_WATCHDOG_S)
-    inner = Section(section.child("safety"), SAFETY_KEYS)
-    low = high = None
-    if "workspace" in inner:
-        box = Section(inner.child("workspace"), ("min", "max"))
-        low, high = triple(box, "min"), triple(box, "max")
-        if any(a >= b for a, b in zip(low, high, strict=True)):
-            raise box.error("max", f"every element must be larger than that of min {list(low)}, got {list(high)}")
-        if "kinematics" not in section:
-            raise inner.error("workspace", "the workspace box needs 'kinematics', to know where the tool is")
-    return SafetySpec(
-        workspace_min=low,
-        workspace_max=high,
-        clamp=inner.flag("clamp", False),
-        watchdog_s=inner.number("watchdog_s", _DEFAULT_WATCHDOG_S, above=0.0),
-    )
 
 
 def kinematics(section: Section) -> Kinematics | None:
@@ -71,10 +44,9 @@ def record_topics(section: Section) -> tuple[RecordTopic, ...]:
     topics = []
     for tree in items(section.child("record_topics")):
         inner = Section(tree, RECORD_TOPIC_KEYS)
-        type_name = inner.text("type")
-        if not _TYPE.match(type_name):
-            raise inner.error("type", f"'{type_name}' is no message type; write it like 'std_msgs/msg/String'")
-        topics.append(RecordTopic(topic=topic_name(inner), type=type_name, qos=inner.choice("qos", QOS, "default")))
+        topics.append(
+            RecordTopic(topic=topic_name(inner), type=message_type(inner), qos=inner.choice("qos", QOS, "default"))
+        )
     return tuple(topics)
 
 

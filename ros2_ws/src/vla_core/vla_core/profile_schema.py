@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 TOP_KEYS = (
     "extends", "robot", "fps", "base_frame", "tool_frame", "task", "action_space", "rotation", "state_space", "cameras", "state", "action",
-    "safety", "kinematics", "record_topics", "recording", "drivers",
+    "safety", "ready", "monitors", "estop", "kinematics", "record_topics", "recording", "drivers",
 )  # fmt: skip
 _STREAM_KEYS = ("topic", "type", "rate_hz", "max_age_s", "strategy", "stamp")
 CAMERA_KEYS = (*_STREAM_KEYS, "size", "resize", "info_topic", "depth")
@@ -44,7 +44,7 @@ STATE_KEYS = (*_STREAM_KEYS, "fields", "names", "scale", "point")
 CONSTANT_KEYS = ("constant", "names")
 RECORD_KEYS = (*_STREAM_KEYS, "fields", "point")
 COMMAND_KEYS = ("interface", "name", "controller")
-LIMIT_KEYS = ("lower", "upper", "max_velocity", "max_step")
+LIMIT_KEYS = ("lower", "upper", "max_velocity", "max_step", "max_acceleration")
 ACTION_KEYS = ("name", "space", "record", "command", "joints", "scale", "limits")
 
 _LARGEST_IMAGE = 16384
@@ -253,6 +253,7 @@ def _limits(parent: Section, count: int) -> Limits:
         upper=upper,
         max_velocity=_per_joint(section, "max_velocity", count),
         max_step=_per_joint(section, "max_step", count),
+        max_acceleration=_per_joint(section, "max_acceleration", count),
     )
 
 

@@ -10,6 +10,7 @@ from vla_core.yamltree import Section, Tree
 
 Triple = tuple[float, float, float]
 _TOPIC = re.compile(r"^/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*$")
+_TYPE = re.compile(r"^[a-z]\w*/msg/[A-Z]\w*$")
 _WORD = re.compile(r"^[A-Za-z]\w*$")
 
 
@@ -28,11 +29,23 @@ def check_word(tree: Tree, value: str, what: str) -> str:
 
 def topic_name(section: Section, key: str = "topic") -> str:
     """Return the name of a topic or an action."""
-    value = section.text(key)
+    return check_topic(section.child(key), section.text(key))
+
+
+def check_topic(tree: Tree, value: str) -> str:
+    """Return `value` if it can name a topic, an action or a service."""
     if not _TOPIC.match(value):
-        raise section.error(
-            key, f"'{value}' is no topic name: use words of letters, digits and underscores with '/' between"
+        raise tree.place.error(
+            f"'{value}' is no topic name: use words of letters, digits and underscores with '/' between"
         )
+    return value
+
+
+def message_type(section: Section, key: str = "type") -> str:
+    """Return the name of a message type."""
+    value = section.text(key)
+    if not _TYPE.match(value):
+        raise section.error(key, f"'{value}' is no message type; write it like 'std_msgs/msg/String'")
     return value
 
 

@@ -121,12 +121,13 @@ class CommandSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits per joint, in joint units (rad, rad/s; m for linear joints); None: not limited."""
+    """Limits per joint, in joint units (rad, rad/s, rad/s^2; m for linear joints); None: not limited."""
 
     lower: tuple[float, ...]
     upper: tuple[float, ...]
     max_velocity: tuple[float, ...] | None
     max_step: tuple[float, ...] | None
+    max_acceleration: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +185,33 @@ class SafetySpec:
     workspace_max: tuple[float, float, float] | None
     clamp: bool
     watchdog_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorSpec:
+    """A state of the robot that must hold while a policy drives it.
+
+    Attributes:
+        name: Name in messages.
+        topic: Where it is published.
+        type: Message type, such as std_msgs/msg/Bool.
+        field: Dotted path of the value in the message.
+        allowed: Values with which the robot may be driven.
+        qos: default, sensor (best effort) or latched.
+        max_age_s: Longest silence [s], or None where it is published on change only.
+        required: Whether a run is refused while nothing was ever received.
+        hint: What to do when it does not hold; part of the message.
+    """
+
+    name: str
+    topic: str
+    type: str
+    field: str
+    allowed: tuple[bool | float | str, ...]
+    qos: str
+    max_age_s: float | None
+    required: bool
+    hint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
