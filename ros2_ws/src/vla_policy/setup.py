@@ -25,6 +25,11 @@ setup(
             "policy_node = vla_policy.node.policy_node:main",
             "train = vla_policy.training.train:main",
             "make_small_vlm = vla_policy.training.small_vlm:main",
-        ]
+        ],
+        "vla_policy.policies": [
+            "lerobot = vla_policy.policies.lerobot_runner:load",
+            "scripted = vla_policy.policies.scripted:load",
+            "remote = vla_policy.serving.remote:load",
+        ],
     },
 )

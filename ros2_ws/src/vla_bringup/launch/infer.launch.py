@@ -26,10 +26,16 @@ from vla_bringup.launch_util import (
 def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bool) -> dict:
     sim = flag(context, "sim")
     return {
+        "policy": value(context, "policy"),
         "checkpoint": value(context, "checkpoint"),
         "profile": path,
         "task": task,
         "device": value(context, "device"),
+        "policy_options": value(context, "policy_options"),
+        "host": value(context, "host"),
+        "port": int(value(context, "port")),
+        "protocol": value(context, "protocol"),
+        "token": value(context, "token"),
         "dry_run": flag(context, "dry_run") if value(context, "dry_run") else not sim,
         "output": "print" if value(context, "robot") == "none" else "goals",
         "report_file": value(context, "report_file"),
@@ -63,10 +69,23 @@ def trials(context: LaunchContext, path: str, task: str, lockstep: bool) -> list
     return actions
 
 
+def policy_profile(context: LaunchContext):
+    """Whether the robot profile was chosen by the user, its file and itself; else a checkpoint brings it along."""
+    own = value(context, "policy") == "lerobot"
+    require(
+        not own or value(context, "checkpoint"),
+        "policy:=lerobot needs checkpoint:=DIR; to try the robot without a trained policy use policy:=scripted",
+    )
+    robot = value(context, "robot")
+    if own and not value(context, "profile") and robot in ("", "none"):
+        return False, *checkpoint_profile(context)
+    require(robot != "none" or value(context, "profile"), "robot:=none needs profile:=FILE, or a checkpoint's own")
+    return True, *resolve_profile(context)
+
+
 def inference(context: LaunchContext):
     sim, episodes, robot = flag(context, "sim"), int(value(context, "episodes")), value(context, "robot")
-    given = bool(value(context, "profile") or robot not in ("", "none"))
-    path, profile = resolve_profile(context) if given else checkpoint_profile(context)
+    given, path, profile = policy_profile(context)
     require(
         sim or episodes == 0,
         "episodes:=N scores trials in the simulated cell; add sim:=true, or leave it out and send RunPolicy goals",

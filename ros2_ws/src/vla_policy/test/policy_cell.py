@@ -23,6 +23,7 @@ from vla_core.chunks import ActionChunk
 from vla_msgs.action import RunPolicy
 from vla_policy.node.policy_node import PolicyNode
 from vla_policy.policies.checkpoint import attach
+from vla_policy.policies.runner import Loaded
 
 
 def wait_until(condition, timeout_s=10.0, what="the condition"):
@@ -56,10 +57,11 @@ class RampRunner:
     """A policy that moves every joint slowly and closes the gripper half way through its chunk."""
 
     description = "ramp"
+    guidable = False
 
     def __init__(self, profile, *, steps=8, slope=0.02, value=None, delay_s=0.0, error=None):
         self.profile, self.slope, self.value, self.delay_s, self.error = profile, slope, value, delay_s, error
-        self.n_action_steps = steps
+        self.n_action_steps = self.chunk_size = steps
         self.tasks = []
         self.resets = 0
 
@@ -188,7 +190,7 @@ class Cell:
             "start_timeout_s": 15.0,
             **parameters,
         }
-        self.node = PolicyNode(load=lambda *_: self.runner, parameter_overrides=overrides(values))
+        self.node = PolicyNode(factory=self._load, parameter_overrides=overrides(values))
         self.robot = FakeRobot(self.profile)
         self.robot.streaming = streaming
         self.robot.image_size = image_size or self.robot.image_size
@@ -204,6 +206,9 @@ class Cell:
             executor.add_node(node)
             self._threads.append(threading.Thread(target=executor.spin))
             self._threads[-1].start()
+
+    def _load(self, request):
+        return Loaded(runner=self.runner, profile=self.profile, source=request.checkpoint)
 
     def send(self, **goal):
         """Send a goal; returns its handle."""

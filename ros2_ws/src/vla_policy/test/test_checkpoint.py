@@ -10,7 +10,8 @@ import pytest
 from policy_fixtures import make_act_checkpoint, make_smolvla_checkpoint, small_frame, small_profile
 from vla_core.errors import CheckpointError, ProfileError
 from vla_policy.policies.checkpoint import attach, choose_profile, find_checkpoint, run_checkpoints, travelling_profile
-from vla_policy.policies.lerobot_runner import LeRobotRunner, LoadOptions
+from vla_policy.policies.lerobot_runner import LeRobotRunner
+from vla_policy.policies.runner import LoadRequest
 from vla_policy.policies.weights import read_shapes
 from vla_policy.training.small_vlm import SmallVlmError, SmallVlmSize, main, make_small_vlm
 
@@ -35,7 +36,7 @@ def copy(tmp_path, trained):
 
 
 def load(path, profile, **options):
-    return LeRobotRunner(find_checkpoint(path), profile, LoadOptions(**options))
+    return LeRobotRunner(find_checkpoint(path), profile, LoadRequest(**options))
 
 
 def test_a_run_a_step_last_and_the_folder_itself_are_all_found(trained):

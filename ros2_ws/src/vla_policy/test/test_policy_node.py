@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from action_msgs.msg import GoalStatus
-from policy_cell import RampRunner, fake_checkpoint, wait_until
+from policy_cell import RampRunner, wait_until
 from policy_fixtures import small_profile
 from vla_common.params import ParameterError, overrides
 from vla_common.qos import LATCHED
@@ -15,7 +15,7 @@ from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import SetTask
 from vla_policy.node.policy_node import PolicyNode
-from vla_policy.policies.runner import InferenceError
+from vla_policy.policies.runner import InferenceError, Loaded
 
 Result = RunPolicy.Result
 
@@ -216,14 +216,15 @@ def test_a_node_that_cannot_run_says_why_before_it_starts(tmp_path):
     with ros():
         with pytest.raises(CheckpointError, match="checkpoint not found"):
             PolicyNode(parameter_overrides=overrides({"checkpoint": str(tmp_path)}))
-        with pytest.raises(ParameterError, match="parameter 'checkpoint' must be given"):
+        with pytest.raises(CheckpointError, match="policy 'lerobot' needs a checkpoint: checkpoint:=DIR"):
             PolicyNode()
+        with pytest.raises(CheckpointError, match=r"policy 'lerobt': no installed package.*did you mean 'lerobot'"):
+            PolicyNode(parameter_overrides=overrides({"policy": "lerobt"}))
         with pytest.raises(ParameterError, match=r"did you mean 'torch_threads'\?"):
             PolicyNode(parameter_overrides=overrides({"checkpoint": "x", "torch_thread": 1}))
         streaming = small_profile(**{"interface: follow_joint_trajectory": "interface: joint_group_position"})
-        path = fake_checkpoint(tmp_path, streaming)
         with pytest.raises(ProfileError, match=r"action\.arm\.command\.interface: the policy node cannot drive"):
-            PolicyNode(load=lambda *_: None, parameter_overrides=overrides({"checkpoint": str(path)}))
+            PolicyNode(factory=lambda _: Loaded(runner=RampRunner(streaming), profile=streaming, source=""))
 
 
 def test_the_task_can_be_set_between_and_during_runs(cell):

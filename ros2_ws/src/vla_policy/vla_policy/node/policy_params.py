@@ -11,13 +11,34 @@ from vla_common.params import param
 class PolicyParams:
     """See the descriptions; `ros2 param describe /policy <name>` shows them too."""
 
+    policy: str = param(
+        "lerobot", "lerobot, scripted, remote, or the name of an entry point of the group `vla_policy.policies`."
+    )
     checkpoint: str = param(
-        description="Run folder, step folder, `last` or pretrained_model folder of a LeRobot policy."
+        "",
+        "Run folder, step folder, `last` or pretrained_model folder of a LeRobot policy; of a remote policy its id on the "
+        "server. Needed for policy `lerobot`.",
     )
     profile: str = param("", "Robot profile file; empty: the one that travels with the checkpoint.")
     device: str = param("cpu", "Torch device: cpu, cuda, cuda:1, mps.")
+    dtype: str = param(
+        "", "Numbers that the model computes with; empty: as trained.", choices=("", "float32", "bfloat16", "float16")
+    )
+    compile: bool = param(False, "Compile the model (torch.compile); the first calls, before any goal, take minutes.")
+    accelerate: bool = param(False, "Use the accelerated runner of this kind of policy; refused where there is none.")
     torch_threads: int = param(
         1, "Compute threads of the model; more than idle cores make it many times slower.", minimum=1, maximum=256
+    )
+    rename: str = param(
+        "", "Names of the profile's cameras (or `state`) to those of the policy: `front:top,wrist:side`."
+    )
+    policy_options: str = param("", "Further options of the policy's own: `key=value,key=value`.")
+    host: str = param("127.0.0.1", "policy `remote`: address of the server.")
+    port: int = param(8000, "policy `remote`: its port.", minimum=1, maximum=65535)
+    protocol: str = param("positronic", "policy `remote`: what the server speaks.", choices=("positronic", "openpi"))
+    token: str = param("", "policy `remote`: bearer token of the server; empty: none.")
+    remote_timeout_s: float = param(
+        5.0, "policy `remote`: longest wait for an answer of the server [s].", minimum=0.01, maximum=600.0
     )
     task: str = param("", "Instruction when a goal gives none; empty: the profile's.")
     dry_run: bool = param(True, "Compute and show, send nothing; a goal cannot switch this off.")

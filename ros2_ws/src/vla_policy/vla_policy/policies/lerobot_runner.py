@@ -9,7 +9,6 @@ tensors, a camera of another name or size) is checked first, and a moved checkpo
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from vla_core.errors import CheckpointError
 from vla_core.frames import IMAGE_PREFIX, STATE_KEY, Frame
 from vla_core.profile import Profile
 
-from vla_policy.policies.checkpoint import WEIGHTS_FILE, Checkpoint
+from vla_policy.policies.checkpoint import WEIGHTS_FILE, Checkpoint, choose_profile, find_checkpoint
 from vla_policy.policies.contract import check_features
-from vla_policy.policies.runner import InferenceError, Prefix
+from vla_policy.policies.registry import refuse_options
+from vla_policy.policies.runner import InferenceError, Loaded, LoadRequest, Prefix
 from vla_policy.policies.weights import check_shapes, read_shapes
 
 PROCESSOR_FILES = ("policy_preprocessor.json", "policy_postprocessor.json")
@@ -35,33 +35,32 @@ DEVICE_STEP = "device_processor"
 WARM_UP_RUNS = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadOptions:
-    """How a policy is put on the machine.
+def load(request: LoadRequest) -> Loaded:
+    """Load a LeRobot checkpoint; the entry point of `policy:=lerobot`.
 
-    Attributes:
-        device: Torch device, e.g. `cpu` or `cuda`.
-        torch_threads: Compute threads of this process. More threads than idle cores make inference many times slower.
-        n_action_steps: Steps executed of each chunk; 0 takes the policy's own value.
-        seed: Seed of the noise that flow-matching policies start from.
+    Raises:
+        CheckpointError: no checkpoint was named, or anything about it would make the policy another one than was trained.
     """
-
-    device: str = "cpu"
-    torch_threads: int = 1
-    n_action_steps: int = 0
-    seed: int = 0
+    refuse_options(request.options, {}, "lerobot")
+    if not request.checkpoint:
+        raise CheckpointError(
+            "policy 'lerobot' needs a checkpoint: checkpoint:=DIR (a training output, a step or a pretrained_model folder)."
+        )
+    checkpoint = find_checkpoint(Path(request.checkpoint).expanduser())
+    profile = choose_profile(checkpoint, request.profile)
+    return Loaded(runner=LeRobotRunner(checkpoint, profile, request), profile=profile, source=str(checkpoint.path))
 
 
 class LeRobotRunner:
     """A LeRobot checkpoint, loaded strictly and warmed up."""
 
-    def __init__(self, checkpoint: Checkpoint, profile: Profile, options: LoadOptions) -> None:
+    def __init__(self, checkpoint: Checkpoint, profile: Profile, options: LoadRequest) -> None:
         """Load the policy.
 
         Args:
             checkpoint: From `find_checkpoint`.
             profile: The profile to run under; the policy's features must be those of the profile.
-            options: Device, threads, steps, seed.
+            options: Device, threads, steps, seed; its `checkpoint` and `profile` are not looked at.
 
         Raises:
             CheckpointError: anything about the checkpoint that would make the policy another one than was trained.
@@ -78,11 +77,12 @@ class LeRobotRunner:
         self._policy = _load_policy(checkpoint, self._config, stored)
         self._uses_task = TOKENIZER_STEP in steps
         self._before, self._after = _load_processors(checkpoint, self._config, options.device, steps)
-        chunk_size = int(getattr(self._config, "chunk_size", 1))
-        self.n_action_steps = _choose_steps(options.n_action_steps, self._config, chunk_size)
+        self.chunk_size = int(getattr(self._config, "chunk_size", 1))
+        self.n_action_steps = _choose_steps(options.n_action_steps, self._config, self.chunk_size)
+        self.guidable = False
         self.description = (
             f"{checkpoint.policy_type} from {checkpoint.path} on {options.device}, "
-            f"{sum(p.numel() for p in self._policy.parameters()) / 1e6:.1f} M parameters, chunk {chunk_size}, "
+            f"{sum(p.numel() for p in self._policy.parameters()) / 1e6:.1f} M parameters, chunk {self.chunk_size}, "
             f"{self.n_action_steps} executed"
         )
         self._warm_up()

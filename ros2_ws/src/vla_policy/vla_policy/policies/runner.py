@@ -2,7 +2,7 @@
 
 """The role of a policy: one observation in, one chunk of actions out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -65,14 +65,14 @@ class LoadRequest:
     torch_threads: int = 1
     seed: int = 0
     n_action_steps: int = 0
-    rename: dict[str, str]
+    rename: dict[str, str] = field(default_factory=dict)
     guided: bool = False
     host: str = "127.0.0.1"
     port: int = 8000
     protocol: str = "positronic"
     token: str = ""
     timeout_s: float = 5.0
-    options: dict[str, Any]
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The policy that a node holds, and its change without a restart.
+
+`PolicyHolder(params)` loads what the parameters name. A run takes the policy for its whole length::
+
+    with holder.use() as inference:      # PolicyBusyError while a policy is being loaded
+        PolicyRun(..., inference, ...)
+
+and between runs another checkpoint is put in its place::
+
+    text = holder.load("outputs/other")  # CheckpointError or PolicyBusyError; then the old policy is still there
+
+`load` blocks until the new policy is warm (seconds to minutes), so call it from a thread that may wait, for example
+from the control thread before the run begins, never from the executor's.
+"""
+
+import dataclasses
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vla_core.errors import CheckpointError, VlaError
+from vla_core.profile import Profile, mapping_differences
+
+from vla_policy.execution.inference import Inference
+from vla_policy.node.policy_params import PolicyParams
+from vla_policy.policies.registry import checked, find_policy, parse_pairs
+from vla_policy.policies.runner import Loaded, LoadRequest, PolicyFactory, PolicyRunner
+
+
+class PolicyBusyError(VlaError):
+    """The policy is in use by a run, or another one is being loaded."""
+
+
+def load_request(params: PolicyParams) -> LoadRequest:
+    """What the node's parameters ask for.
+
+    Raises:
+        CheckpointError: `rename` or `policy_options` cannot be read.
+    """
+    return LoadRequest(
+        checkpoint=params.checkpoint,
+        profile=Path(params.profile).expanduser() if params.profile else None,
+        device=params.device,
+        dtype=params.dtype,
+        compile=params.compile,
+        accelerate=params.accelerate,
+        torch_threads=params.torch_threads,
+        seed=params.seed,
+        n_action_steps=params.n_action_steps,
+        rename=parse_pairs(params.rename, ":", "rename"),
+        host=params.host,
+        port=params.port,
+        protocol=params.protocol,
+        token=params.token,
+        timeout_s=params.remote_timeout_s,
+        options=dict(parse_pairs(params.policy_options, "=", "policy_options")),
+    )
+
+
+class PolicyHolder:
+    """One loaded policy with its inference thread.
+
+    Attributes:
+        profile: Robot profile of the node; a policy that is loaded later must mean the same by its numbers.
+        inference: The policy on its thread.
+        source: Folder or address that it came from.
+    """
+
+    def __init__(self, params: PolicyParams, *, factory: PolicyFactory | None = None) -> None:
+        """Load the policy.
+
+        Args:
+            params: Parameters of the node.
+            factory: Makes the policy; by default the one that the parameter `policy` names.
+
+        Raises:
+            CheckpointError: the policy is unknown or cannot be loaded.
+        """
+        self._name = params.policy
+        self._request = load_request(params)
+        self._factory = factory or find_policy(params.policy)
+        self._lock = threading.Lock()
+        self._doing = ""
+        self.inference, loaded = self._load(self._request)
+        self.profile: Profile = loaded.profile
+        self.source = loaded.source
+
+    @property
+    def description(self) -> str:
+        """What is loaded, for people."""
+        return self.inference.runner.description
+
+    @contextmanager
+    def use(self) -> Iterator[Inference]:
+        """Hold the policy for a run; it is not changed meanwhile.
+
+        Raises:
+            PolicyBusyError: a policy is being loaded.
+        """
+        with self._doing_alone("a run is active"):
+            yield self.inference
+
+    def load(self, checkpoint: str) -> str:
+        """Put another checkpoint in the place of the loaded one.
+
+        The new one is loaded beside the old one, which stays when that fails and is released afterwards. The memory of
+        both is needed for a while.
+
+        Args:
+            checkpoint: As the parameter `checkpoint`; for a remote policy the id on the server.
+
+        Returns:
+            A description of what is loaded now.
+
+        Raises:
+            PolicyBusyError: a run is active, or another load is.
+            CheckpointError: it cannot be loaded, or its numbers mean something else than those of the loaded one.
+        """
+        with self._doing_alone(f"{checkpoint} is being loaded"):
+            inference, loaded = self._load(dataclasses.replace(self._request, checkpoint=checkpoint))
+            differences = mapping_differences(self.profile, loaded.profile)
+            if differences:
+                inference.close()
+                raise CheckpointError(
+                    f"{loaded.source}: maps observations or actions otherwise than the policy that is loaded:\n  "
+                    + "\n  ".join(differences)
+                    + "\nThe node's subscriptions and limits are made for the first one; start a node of its own for it."
+                )
+            old, self.inference, self.source = self.inference, inference, loaded.source
+            old.close()
+            del old
+            gc.collect()  # models hold reference cycles; two of them may not fit into the memory of a GPU
+        return self.description
+
+    def close(self) -> None:
+        """Wait for a running inference and give the model back."""
+        self.inference.close()
+
+    def _load(self, request: LoadRequest) -> tuple[Inference, Loaded]:
+        """Load on the thread that will run the model, so that all of its work shares its thread settings."""
+        made: list[Loaded] = []
+
+        def load() -> PolicyRunner:
+            made.append(checked(self._factory(request), self._name))
+            return made[0].runner
+
+        inference = Inference(load)
+        return inference, made[0]
+
+    @contextmanager
+    def _doing_alone(self, what: str) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise PolicyBusyError(f"the policy is busy: {self._doing}; wait for its end or cancel it")
+        self._doing = what
+        try:
+            yield
+        finally:
+            self._doing = ""
+            self._lock.release()
