@@ -150,3 +150,36 @@ def test_watchdog():
     assert watchdog.expired(1_500_000_001)
     with pytest.raises(SafetyError, match=r"time-out must be positive, got 0.0 s"):
         Watchdog(0.0)
+
+
+@pytest.fixture(scope="module")
+def careful():
+    return parse_profile(PROFILE.replace("max_step: 0.3", "max_step: 0.3, max_acceleration: 5.0"))
+
+
+def test_acceleration_is_the_change_of_velocity_from_step_to_step(careful):
+    # 0.5, 0.5, 1.0 rad/s at 0.1 s: 5 rad/s^2 is allowed, 6 is not.
+    assert check(careful, [[0.05, 0.0], [0.1, 0.0], [0.2, 0.0]]).ok
+    report = check(careful, [[0.05, 0.0], [0.1, 0.0], [0.21, 0.0]])
+    assert report.violations == ("arm: acceleration of elbow_joint at step 2 is 6 rad/s^2, the limit is 5 rad/s^2",)
+
+
+def test_the_first_acceleration_counts_from_the_velocity_where_it_is_known(careful):
+    assert check(careful, [[0.05, 0.0]]).ok
+    assert check(careful, [[0.05, 0.0]], velocity={"arm": [0.5, 0.0]}).ok
+    report = check(careful, [[0.05, 0.0]], velocity={"arm": [0.0, 0.0]})
+    assert report.violations == ("arm: acceleration of elbow_joint at step 0 is 10 rad/s^2, the limit is 5 rad/s^2",)
+    with pytest.raises(ActionError, match=r"joint targets 'velocity arm' must have the shape \(2\), got \(3,\)"):
+        check(careful, [[0.05, 0.0]], velocity={"arm": [0.0, 0.0, 0.0]})
+
+
+def test_without_a_start_the_way_to_the_first_target_is_not_judged(careful):
+    assert check(careful, [[0.0, 0.0], [0.1, 0.0]], current=None).ok
+    assert not check(careful, [[0.0, 0.0], [0.1, 0.0], [0.1, 0.0]], current=None).ok
+
+
+def test_clamping_does_not_hide_an_acceleration():
+    text = PROFILE.replace("max_step: 0.3", "max_step: 0.3, max_acceleration: 5.0") + "safety: {clamp: true}\n"
+    report = check(parse_profile(text), [[0.05, 0.0], [0.2, 0.0]])
+    assert not report.ok
+    assert report.violations[0].startswith("arm: acceleration of elbow_joint at step 1 is 10 rad/s^2")

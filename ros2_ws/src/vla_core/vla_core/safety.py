@@ -3,7 +3,8 @@
 """The last check before a command leaves: limits of the profile, workspace box, finite numbers, fresh input.
 
 Nothing is changed silently. A command that breaks a limit is refused with a report; with ``safety.clamp: true`` in the
-profile, positions and steps are pulled back to their limits and the report lists each.
+profile, positions and steps are pulled back to their limits and the report lists each. What is too fast or outside the
+workspace is refused either way.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 NOT_FINITE, POSITION, STEP, VELOCITY, WORKSPACE = "not_finite", "position", "step", "velocity", "workspace"
+ACCELERATION = "acceleration"
 # Actions travel as float32: a target that is exactly on a limit may come back this much beyond it.
 _SLACK = 1e-5
-_UNITS = {NOT_FINITE: "", POSITION: " rad", STEP: " rad per step", VELOCITY: " rad/s", WORKSPACE: " m"}
+_UNITS = {
+    NOT_FINITE: "", POSITION: " rad", STEP: " rad per step", VELOCITY: " rad/s", ACCELERATION: " rad/s^2", WORKSPACE: " m"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,7 @@ class Violation:
     """One limit that is broken, at its worst step.
 
     Attributes:
-        kind: not_finite, position, step, velocity or workspace.
+        kind: not_finite, position, step, velocity, acceleration or workspace.
         group: Name of the action.
         where: Joint, or axis of the tool.
         step: Index in the chunk.
@@ -93,7 +97,7 @@ class SafetyReport:
 
 
 class SafetyFilter:
-    """Checks joint targets against the profile: finite, position, step, velocity, workspace box of the tool."""
+    """Checks joint targets against the profile: finite, position, step, velocity, acceleration, workspace of the tool."""
 
     def __init__(self, profile: Profile) -> None:
         self._specs = {spec.name: spec for spec in profile.action}
@@ -107,6 +111,7 @@ class SafetyFilter:
         current: Mapping[str, ArrayLike] | None = None,
         *,
         first_dt_s: float | None = None,
+        velocity: Mapping[str, ArrayLike] | None = None,
     ) -> SafetyReport:
         """Check one chunk.
 
@@ -116,6 +121,8 @@ class SafetyFilter:
             dt_s: Time between two targets [s].
             current: Name of the action to the measured joints ``(k,)``; the first target is checked against them.
             first_dt_s: Time from `current` to the first target; one step by default [s].
+            velocity: Name of the action to the velocity at `current` ``(k,)`` [rad/s or m/s], which the first
+                acceleration counts from; left out, that one is not checked.
 
         Raises:
             ActionError: an unknown action, or an array of the wrong shape.
@@ -129,11 +136,16 @@ class SafetyFilter:
             start = None
             if current is not None and name in current:
                 start = _shaped(f"current {name}", current[name], (len(spec.joints),))
+            moving = None
+            if velocity is not None and name in velocity:
+                moving = _shaped(f"velocity {name}", velocity[name], (len(spec.joints),))
+            durations = np.full((len(array), 1), dt_s)
+            durations[0] = dt_s if first_dt_s is None else first_dt_s
             bad = self._not_finite(spec, array, start)
             if not bad:
                 if self._safety.clamp:
-                    array = self._clamp(spec, array, start, clamped)
-                bad = self._limits(spec, array, start, dt_s, dt_s if first_dt_s is None else first_dt_s)
+                    array = _clamp(spec, array, start, clamped)
+                bad = self._limits(spec, array, start, moving, durations)
             items += bad
             checked[name] = array
         return SafetyReport(
@@ -167,29 +179,16 @@ class SafetyFilter:
             )
         return bad
 
-    def _clamp(self, spec: ActionSpec, array: Array, start: Array | None, clamped: list[Violation]) -> Array:
-        """Return the targets within position and step limits; what was changed is appended to `clamped`."""
-        clamped += _position(spec, array)
-        result = np.clip(array, spec.limits.lower, spec.limits.upper)
-        if spec.limits.max_step is None:
-            return result
-        most = np.array(spec.limits.max_step)
-        clamped += _step(spec, _differences(result, start))
-        previous = result[0] if start is None else start
-        for i, row in enumerate(result):
-            result[i] = previous = previous + np.clip(row - previous, -most, most)
-        return result
-
     def _limits(
-        self, spec: ActionSpec, array: Array, start: Array | None, dt_s: float, first_dt_s: float
+        self, spec: ActionSpec, array: Array, start: Array | None, moving: Array | None, durations: Array
     ) -> list[Violation]:
         differences = _differences(array, start)
-        durations = np.full((len(array), 1), dt_s)
-        durations[0] = first_dt_s
+        velocities = differences / durations
         return [
             *_position(spec, array),
             *_step(spec, differences),
-            *_velocity(spec, differences / durations),
+            *_velocity(spec, velocities),
+            *_acceleration(spec, velocities, durations, start, moving),
             *self._workspace(spec, array),
         ]
 
@@ -211,6 +210,20 @@ def _shaped(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> Arra
     return array
 
 
+def _clamp(spec: ActionSpec, array: Array, start: Array | None, clamped: list[Violation]) -> Array:
+    """Return the targets within position and step limits; what was changed is appended to `clamped`."""
+    clamped += _position(spec, array)
+    result = np.clip(array, spec.limits.lower, spec.limits.upper)
+    if spec.limits.max_step is None:
+        return result
+    most = np.array(spec.limits.max_step)
+    clamped += _step(spec, _differences(result, start))
+    previous = result[0] if start is None else start
+    for i, row in enumerate(result):
+        result[i] = previous = previous + np.clip(row - previous, -most, most)
+    return result
+
+
 def _differences(array: Array, start: Array | None) -> Array:
     """Return ``(T, k)`` steps; the first counts from `start`, and is zero when that is not known."""
     return np.diff(array, axis=0, prepend=(array[0] if start is None else start)[None])
@@ -226,6 +239,19 @@ def _step(spec: ActionSpec, differences: Array) -> list[Violation]:
 
 def _velocity(spec: ActionSpec, velocities: Array) -> list[Violation]:
     return _magnitude(spec, VELOCITY, velocities, spec.limits.max_velocity)
+
+
+def _acceleration(
+    spec: ActionSpec, velocities: Array, durations: Array, start: Array | None, moving: Array | None
+) -> list[Violation]:
+    """Change of the mean velocity on the way to each target against the way before, over the time between their middles."""
+    rates = np.zeros_like(velocities)
+    rates[1:] = np.diff(velocities, axis=0) / ((durations[:-1] + durations[1:]) / 2.0)
+    if start is None:
+        rates[1:2] = 0.0  # the way to the first target is not known
+    elif moving is not None:
+        rates[0] = (velocities[0] - moving) / (durations[0] / 2.0)
+    return _magnitude(spec, ACCELERATION, rates, spec.limits.max_acceleration)
 
 
 def _magnitude(spec: ActionSpec, kind: str, values: Array, most: tuple[float, ...] | None) -> list[Violation]:
