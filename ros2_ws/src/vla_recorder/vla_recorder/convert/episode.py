@@ -22,7 +22,7 @@ from vla_recorder.convert.job import Job
 from vla_recorder.convert.joints import Robot
 from vla_recorder.convert.result import Converted, TargetResult
 from vla_recorder.convert.target_rows import TargetRows
-from vla_recorder.convert.targets import DRIVEN, Row, Target
+from vla_recorder.convert.targets import DRIVEN, Row, Takeovers, Target
 from vla_recorder.formats.base import PacketReference
 from vla_recorder.media.stream_copy import PACKET_TYPES, CopyRefusedError
 
@@ -102,6 +102,7 @@ class _Reading:
             target.name: TargetRows(job, target, job.layout(profile, target, copied), robot, work_dir / target.name)
             for target in job.targets
         }
+        self._takeovers = Takeovers()
         self.stamps: list[int] = []
         self.ages: dict[str, list[float]] = {}
         self.skews: list[float] = []
@@ -130,15 +131,17 @@ class _Reading:
         images: dict[str, Any] = {IMAGE_PREFIX + name: image for name, image in frame.images.items()}
         for name, message in frame.references.items():
             images[IMAGE_PREFIX + name] = PacketReference(message, self.frames.packet_number(name, message))
+        phase = self.frames.phase_at(frame.t_ns)
         row = Row(
             t_ns=frame.t_ns,
-            phase=self.frames.phase_at(frame.t_ns),
+            phase=phase,
             state=frame.state64,
             joints=frame.joints,
             targets=frame.targets,
             images=images,
             ages_s=frame.ages_s,
             skew_s=skew_s(frame),
+            intervention=self._takeovers.look(phase),
         )
         self.stamps.append(row.t_ns)
         self.skews.append(row.skew_s)

@@ -22,6 +22,8 @@ PHASE_KEY = "phase"
 """Column with the phase of every row, a constant of vla_msgs/msg/EpisodeEvent."""
 SYNTHETIC_KEY = "synthetic"
 """Column that marks rows which the conversion added: stop frames, copies of the last row with the gripper closed."""
+INTERVENTION_KEY = "intervention"
+"""Column that marks rows in which a person had taken over from a policy or a skill; LeRobot's rollouts name it so too."""
 AGE_PREFIX = "age."
 """Optional columns: signed age of the message that a row was built from, per stream [s]."""
 SKEW_KEY = "skew"
@@ -37,7 +39,7 @@ def dataset_features(profile: Profile, age_columns: tuple[str, ...] = ()) -> dic
         profile: Profile of the dataset.
         age_columns: Streams whose ages are stored; none means no age columns and no skew.
     """
-    extra = {STAMP_KEY: "int64", PHASE_KEY: "int64", SYNTHETIC_KEY: "bool"}
+    extra = {STAMP_KEY: "int64", PHASE_KEY: "int64", SYNTHETIC_KEY: "bool", INTERVENTION_KEY: "bool"}
     extra |= {f"{AGE_PREFIX}{stream}": "float32" for stream in age_columns}
     extra |= {SKEW_KEY: "float32"} if age_columns else {}
     return {**features(profile), **{key: {"dtype": kind, "shape": (1,), "names": None} for key, kind in extra.items()}}

@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from vla_core.frames import ACTION_KEY, STATE_KEY
 
-from vla_recorder.convert.job import AGE_PREFIX, PHASE_KEY, SKEW_KEY, STAMP_KEY, SYNTHETIC_KEY, Job
+from vla_recorder.convert.job import (
+    AGE_PREFIX,
+    INTERVENTION_KEY,
+    PHASE_KEY,
+    SKEW_KEY,
+    STAMP_KEY,
+    SYNTHETIC_KEY,
+    Job,
+)
 from vla_recorder.convert.joints import Robot
 from vla_recorder.convert.result import TargetResult
 from vla_recorder.convert.targets import Row, Target, pipeline, segments
@@ -98,6 +106,7 @@ class TargetRows:
             STAMP_KEY: np.array([row.t_ns for row in self._rows], np.int64),
             PHASE_KEY: np.array([row.phase for row in self._rows], np.int64),
             SYNTHETIC_KEY: np.array([row.synthetic for row in self._rows], np.bool_),
+            INTERVENTION_KEY: np.array([row.intervention for row in self._rows], np.bool_),
         }
         if isinstance(self._job.format, ExactState) and self._job.format.exact_state:
             columns[STATE64_KEY] = states

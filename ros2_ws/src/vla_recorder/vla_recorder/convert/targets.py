@@ -94,6 +94,7 @@ class Row:
         ages_s: Stream -> signed age of the message used [s].
         skew_s: Newest minus oldest stamp of the observations [s].
         synthetic: Whether the row was added by the conversion.
+        intervention: Whether a person drives who has taken over; see `Takeovers`.
     """
 
     t_ns: int
@@ -105,6 +106,22 @@ class Row:
     ages_s: Mapping[str, float]
     skew_s: float = 0.0
     synthetic: bool = False
+    intervention: bool = False
+
+
+class Takeovers:
+    """Tells the rows of an intervention from those of a demonstration, which a person drives from the start.
+
+    A correction always is an intervention; teleoperation is one after a policy has driven in the same episode.
+    """
+
+    def __init__(self) -> None:
+        self._policy_drove = False
+
+    def look(self, phase: int) -> bool:
+        """Return whether the next row, in order of time, belongs to an intervention."""
+        self._policy_drove = self._policy_drove or phase == POLICY
+        return phase == CORRECTION or (phase == TELEOP and self._policy_drove)
 
 
 class Stage(Protocol):
