@@ -92,6 +92,35 @@ def test_one_point_stands_still():
     assert (trajectory.position_at(T0 + to_ns(5)) == RAMP[-1]).all()
 
 
+def test_a_start_becomes_the_first_point_so_that_a_controller_goes_on_from_it():
+    running = build()
+    now = T0 + to_ns(0.437)
+    position, velocity = running.state_at(now)
+    following = build(RAMP + 0.02, now_ns=now, start=(position, velocity))
+    assert (following.from_start, following.time_from_start[0], following.first_step) == (True, 0.0, 6)
+    assert following.first_waypoint_s == pytest.approx(0.163)
+    assert following.waypoints == pytest.approx(RAMP[6:] + 0.02)
+    assert (running.waypoints == running.positions).all()
+    got, slope = following.state_at(now)
+    assert got == pytest.approx(position)
+    assert slope == pytest.approx(velocity)
+    single = build(now_ns=T0 + to_ns(0.8), start=(RAMP[8], [0.0, 0.0]))
+    assert single.velocities.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert single.position_at(T0 + to_ns(0.85)) == pytest.approx((RAMP[8] + RAMP[9]) / 2)
+    with pytest.raises(TrajectoryError, match=r"a position and a velocity of 2 joints, got \(3,\) and \(2,\)"):
+        build(start=(np.zeros(3), np.zeros(2)))
+
+
+def test_the_velocity_of_the_spline_is_its_slope():
+    trajectory = build(np.cumsum(np.random.default_rng(1).normal(size=(12, 2)), axis=0))
+    for t in np.linspace(0.11, 1.05, 40):
+        now = T0 + to_ns(t)
+        slope = (trajectory.position_at(now + 10_000) - trajectory.position_at(now - 10_000)) / 2e-5
+        assert trajectory.state_at(now)[1] == pytest.approx(slope, abs=2e-3)
+    assert trajectory.state_at(trajectory.end_ns)[1].tolist() == [0.0, 0.0]
+    assert trajectory.state_at(T0)[1].tolist() == [0.0, 0.0], "before its first point it says nothing"
+
+
 def test_mistakes_are_named():
     with pytest.raises(TrajectoryError, match=r"targets must be \(T, 2\), one column per joint, got \(10, 3\)"):
         build(np.zeros((10, 3)))

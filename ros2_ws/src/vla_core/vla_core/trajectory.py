@@ -28,10 +28,11 @@ class Trajectory:
     Attributes:
         joint_names: Names, in the order of the columns.
         start_ns: Header stamp: the times of the points count from here [ns].
-        time_from_start: ``(K,)`` strictly increasing, all positive [s].
+        time_from_start: ``(K,)`` strictly increasing, not negative [s]; 0 only for a given start.
         positions: ``(K, k)`` [rad or m].
         velocities: ``(K, k)`` [rad/s or m/s]; the last row is zero.
-        first_step: Index in the chunk of the first waypoint; the steps before it were skipped.
+        first_step: Index in the chunk of the first waypoint after the start; the steps before it were skipped.
+        from_start: The first point is the start that was given, at time 0, and no step of the chunk.
     """
 
     joint_names: tuple[str, ...]
@@ -40,6 +41,17 @@ class Trajectory:
     positions: Array
     velocities: Array
     first_step: int
+    from_start: bool = False
+
+    @property
+    def waypoints(self) -> Array:
+        """The ``(K, k)`` positions that are steps of the chunk."""
+        return self.positions[1:] if self.from_start else self.positions
+
+    @property
+    def first_waypoint_s(self) -> float:
+        """Time from the stamp to the first of `waypoints` [s]."""
+        return float(self.time_from_start[1 if self.from_start else 0])
 
     @property
     def end_ns(self) -> int:
@@ -48,18 +60,25 @@ class Trajectory:
 
     def position_at(self, t_ns: int) -> Array:
         """Return the ``(k,)`` positions on the cubic spline; outside it, those of the first or last waypoint."""
+        return self.state_at(t_ns)[0]
+
+    def state_at(self, t_ns: int) -> tuple[Array, Array]:
+        """Return the ``(k,)`` positions and velocities on the cubic spline; outside it, its ends at rest."""
         times, t = self.time_from_start, to_s(t_ns - self.start_ns)
-        if t <= times[0] or len(times) == 1:
-            return np.array(self.positions[0])
+        rest = np.zeros(self.positions.shape[1])
+        if len(times) == 1 or t < times[0]:
+            return np.array(self.positions[0]), rest
         if t >= times[-1]:
-            return np.array(self.positions[-1])
+            return np.array(self.positions[-1]), rest
         i = int(np.searchsorted(times, t, side="right")) - 1
-        h = times[i + 1] - times[i]
-        u = (t - times[i]) / h
-        p0, p1 = self.positions[i], self.positions[i + 1]
-        v0, v1 = self.velocities[i] * h, self.velocities[i + 1] * h
-        value: Array = p0 + u * (v0 + u * (3.0 * (p1 - p0) - 2.0 * v0 - v1 + u * (2.0 * (p0 - p1) + v0 + v1)))
-        return value
+        h = float(times[i + 1] - times[i])
+        u = (t - float(times[i])) / h
+        p0, v0, v1 = self.positions[i], self.velocities[i] * h, self.velocities[i + 1] * h
+        step = self.positions[i + 1] - p0
+        square, cube = 3.0 * step - 2.0 * v0 - v1, v0 + v1 - 2.0 * step
+        position: Array = p0 + u * (v0 + u * (square + u * cube))
+        velocity: Array = (v0 + u * (2.0 * square + u * 3.0 * cube)) / h
+        return position, velocity
 
 
 def build_trajectory(
@@ -71,12 +90,17 @@ def build_trajectory(
     joint_names: tuple[str, ...],
     lead_s: float | None = None,
     current: ArrayLike | None = None,
+    start: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Trajectory:
     """Return the waypoints of a chunk that can still be reached in time.
 
     Step ``i`` of the chunk is in force at ``t0_ns + i * dt_s``. Steps that are over, or nearer than `lead_s`, are
     skipped: they are never played late. Velocities are zero where a joint turns round, and else the harmonic mean of
     the slopes on both sides (Fritsch and Butland 1984), so the spline does not overshoot its waypoints.
+
+    A controller begins a new trajectory at the measured position, unless its first point is not ahead any more. The
+    arm lags behind what it was told, so beginning there is a jump backwards. With `start`, the trajectory holds where
+    the running one is now as its first point, at time 0, and a controller goes on from it without a jump.
 
     Args:
         targets: ``(T, k)`` joint targets [rad or m].
@@ -86,6 +110,7 @@ def build_trajectory(
         joint_names: Names of the ``k`` joints.
         lead_s: Time from now to the first waypoint at least; one step by default [s].
         current: ``(k,)`` measured positions now; used for the first velocity when no step was skipped.
+        start: ``(k,)`` positions and velocities in force now; becomes the first point.
 
     Raises:
         StaleChunkError: no step is left.
@@ -106,6 +131,8 @@ def build_trajectory(
         )
     times = np.array([to_s(step_ns(t0_ns, dt_s, i) - now_ns) for i in range(first, count)])
     kept = positions[first:]
+    if start is not None:
+        return _from_start(start, now_ns, joint_names, times, kept, first)
     before: tuple[float, Array] | None = None
     if first > 0:
         before = (to_s(step_ns(t0_ns, dt_s, first - 1) - now_ns), positions[first - 1])
@@ -118,6 +145,26 @@ def build_trajectory(
         positions=kept,
         velocities=_velocities(times, kept, before),
         first_step=first,
+    )
+
+
+def _from_start(
+    start: tuple[ArrayLike, ArrayLike], now_ns: int, joint_names: tuple[str, ...], times: Array, kept: Array, first: int
+) -> Trajectory:
+    position, velocity = (np.asarray(part, dtype=np.float64) for part in start)
+    if position.shape != kept.shape[1:] or velocity.shape != kept.shape[1:]:
+        raise TrajectoryError(
+            f"the start must be a position and a velocity of {kept.shape[1]} joints, got {position.shape} and "
+            f"{velocity.shape}"
+        )
+    return Trajectory(
+        joint_names=tuple(joint_names),
+        start_ns=now_ns,
+        time_from_start=np.concatenate([[0.0], times]),
+        positions=np.vstack([position, kept]),
+        velocities=np.vstack([velocity, _velocities(times, kept, (0.0, position))]),
+        first_step=first,
+        from_start=True,
     )
 
 
