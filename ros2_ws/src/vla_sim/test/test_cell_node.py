@@ -23,7 +23,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, Float64, Float64MultiArray, String
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 from ur_dashboard_msgs.msg import SafetyMode
@@ -77,8 +77,8 @@ class Bench:
             if hasattr(msg, "header"):
                 self.ticker.notice("/" + topic, stamp_ns(msg))
 
-        self.node.create_subscription(kind, topic, on_message, qos)
         self.ticker.watch("/" + topic)
+        return self.node.create_subscription(kind, topic, on_message, qos)
 
     def run(self, seconds):
         for _ in range(max(1, round(seconds * 50))):
@@ -165,6 +165,69 @@ def test_feedback_while_running(bench):
     bench.run_until(lambda: run.outcome is not None)
     assert len(seen) >= 5
     assert seen[0].joint_names == JOINTS
+
+
+def fault(bench, name, on=True):
+    assert bench.call(SetBool, f"sim/fault/{name}", data=on).message == f"{name}: {'on' if on else 'off'}"
+
+
+def test_a_silent_driver_sends_nothing_and_time_goes_on(bench):
+    fault(bench, "silent/arm")
+    bench.run(0.1)
+    bench.all["joint_states"].clear()
+    bench.run(0.2)
+    assert {tuple(msg.name) for msg in bench.all["joint_states"]} == {(c.GRIPPER_JOINT,)}
+    fault(bench, "silent/arm", False)
+    bench.run(0.1)
+    assert any(len(msg.name) == 6 for msg in bench.all["joint_states"])
+
+
+def test_a_camera_can_go_silent_and_send_the_wrong_size_until_a_reset(bench):
+    topic = "front_camera/color/image_raw"
+    subscription = bench.listen(Image, topic)
+    bench.run_until(lambda: bench.all[topic])
+    assert (bench.last[topic].height, bench.last[topic].width) == (96, 96)
+    fault(bench, "image_size/front")
+    bench.run(0.3)
+    assert (bench.last[topic].height, bench.last[topic].width, len(bench.last[topic].data)) == (48, 48, 3 * 48 * 48)
+    fault(bench, "silent/front")
+    bench.run(0.1)
+    count = len(bench.all[topic])
+    bench.run(0.3)
+    assert len(bench.all[topic]) == count
+    assert bench.call(ResetCell, "sim/reset", seed=1, task="lift").success
+    bench.run(0.3)
+    assert len(bench.all[topic]) > count
+    assert bench.last[topic].height == 96
+    bench.ticker.unwatch("/" + topic)
+    bench.node.destroy_subscription(subscription)
+
+
+def test_stuck_fingers_stay_and_the_driver_says_stalled(bench):
+    fault(bench, "gripper_stuck")
+    close = ParallelGripperCommand.Goal()
+    close.command = JointState(name=[c.GRIPPER_JOINT], position=[0.5])
+    run = send_goal(bench.gripper, close)
+    bench.run_until(lambda: run.outcome is not None)
+    assert run.outcome.result.stalled
+    assert bench.cell.plant.knuckle[0] == pytest.approx(0.0, abs=0.01)
+    fault(bench, "gripper_stuck", False)
+    bench.run_until(lambda: bench.cell.plant.knuckle[0] > 0.4)
+
+
+@pytest.mark.parametrize("name", ["protective_stop", "program_stop"])
+def test_a_stopped_robot_aborts_its_goal_and_comes_back_when_the_fault_is_cleared(bench, name):
+    run = send_goal(bench.arm, goal(shifted(bench, 0.3), seconds=2.0))
+    bench.run(0.2)
+    fault(bench, name)
+    bench.run_until(lambda: run.outcome is not None)
+    assert run.outcome.status == GoalStatus.STATUS_ABORTED
+    with pytest.raises(GoalRejectedError):
+        send_goal(bench.arm, goal(shifted(bench, 0.1)))
+    fault(bench, name, False)
+    run = send_goal(bench.arm, goal(shifted(bench, 0.05)))
+    bench.run_until(lambda: run.outcome is not None)
+    assert run.outcome.succeeded
 
 
 @pytest.mark.parametrize(

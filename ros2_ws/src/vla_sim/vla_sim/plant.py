@@ -87,6 +87,7 @@ class Plant:
         self._read()
         self._hold = self.q
         self._sent_gripper: tuple[float, float, float] | None = None
+        self._stuck_at: float | None = None
         self.manager = ControllerManager(self._controllers())
         self.manager.restore([self._initial])
         self._stop_ns = self._next_stop()
@@ -135,7 +136,8 @@ class Plant:
             self.protective_stop()
         self.physics.set_arm_target(self._arm_command(now))
         self.gripper.update(now, self.knuckle[0], self.knuckle[1])
-        wanted = (self.gripper.target, self.gripper.velocity, self.gripper.effort)
+        target = self.gripper.target if self._stuck_at is None else self._stuck_at
+        wanted = (target, self.gripper.velocity, self.gripper.effort)
         if wanted != self._sent_gripper:
             self.physics.set_gripper_target(*wanted)
             self._sent_gripper = wanted
@@ -165,6 +167,7 @@ class Plant:
         self.gripper.reset(self.knuckle[0], "the simulated cell was reset")
         self._sent_gripper = None
         self.robot.reset()
+        self._stuck_at = None
         self.manager.restore([self._initial])
         self._stop_ns = self._next_stop()
 
@@ -179,6 +182,10 @@ class Plant:
         except SpeedLimitError:
             self.protective_stop()
             raise
+
+    def stick_gripper(self, on: bool) -> None:
+        """A fault: the fingers stay where they are, whatever the gripper is told."""
+        self._stuck_at = min(max(self.knuckle[0], 0.0), c.KNUCKLE_CLOSED) if on else None
 
     def protective_stop(self) -> None:
         """Stop the arm at once; the program and the motion controllers stop."""

@@ -26,6 +26,7 @@ from vla_sim.cell_params import CellParams
 from vla_sim.facade.arm import ArmFacade
 from vla_sim.facade.cameras import CameraRig, camera_sizes
 from vla_sim.facade.control import ControlFacade
+from vla_sim.facade.faults import FaultFacade
 from vla_sim.facade.gripper import GripperFacade
 from vla_sim.facade.messages import set_stamp
 from vla_sim.facade.scene import TaskFacade, TransformFacade
@@ -72,6 +73,7 @@ class CellNode(ManagedNode):
         self._control = ControlFacade(self, self.plant)
         self._transforms = TransformFacade(self, self.cell, self.plant, self.params, self._jobs)
         self._cameras = CameraRig(self, self.cell, profile, self.params, self._published)
+        self._faults = FaultFacade(self, self.plant, {"arm": self._arm, "gripper": self._gripper}, self._cameras)
         self._task = TaskFacade(self, self.cell, self.plant, self._published, self._on_reset)
         if self._lockstep:
             self._ticks = TickServer(
@@ -107,6 +109,7 @@ class CellNode(ManagedNode):
 
     def _on_reset(self, seed: int) -> None:
         self._cameras.restart(self.plant.time_ns, seed)
+        self._faults.clear()
         self._control.publish_changes()
 
     def _publish_clock(self, t_ns: int) -> None:

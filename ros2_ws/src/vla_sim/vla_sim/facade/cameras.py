@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from typing import Any
 
+import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from vla_common.qos import SENSOR
@@ -50,10 +51,9 @@ class _Camera:
         height, width = spec.size
         self.name = spec.name
         self.schedule = CameraSchedule(spec.rate_hz, disturbance)
-        image = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width)
-        image.header.frame_id = info["frame_id"]
-        image.data = array.array("B", bytes(height * width * 3))  # the message keeps a copy, which `publish` overwrites
-        self.image = Stream(node, image, spec.topic, on_published, SENSOR)
+        self._full = _image(height, width, info["frame_id"])
+        self._half = _image((height + 1) // 2, (width + 1) // 2, info["frame_id"])
+        self.image = Stream(node, self._full, spec.topic, on_published, SENSOR)
         self.info: Stream | None = None
         if spec.info_topic is not None:
             message = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=list(info["d"]))
@@ -62,13 +62,20 @@ class _Camera:
             self.info = Stream(node, message, spec.info_topic, on_published)
         self.waiting: deque[tuple[int, Snapshot]] = deque()
 
+    def halve(self, on: bool) -> None:
+        """A fault: images of half the size, as from a driver with the wrong settings."""
+        self.image.message = self._half if on else self._full
+
     @property
     def wanted(self) -> bool:
         return self.image.wanted or (self.info is not None and self.info.wanted)
 
     def publish(self, cell: Cell, snapshot: Snapshot, t_ns: int) -> None:
         if self.image.wanted:
-            memoryview(self.image.message.data)[:] = memoryview(cell.render(self.name, snapshot)).cast("B")
+            message, pixels = self.image.message, cell.render(self.name, snapshot)
+            if message is self._half:
+                pixels = np.ascontiguousarray(pixels[::2, ::2])
+            memoryview(message.data)[:] = memoryview(pixels).cast("B")
             self.image.send(t_ns)
         if self.info is not None and self.info.wanted:
             self.info.send(t_ns)
@@ -97,9 +104,27 @@ class CameraRig:
         self.overruns = 0
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The cameras."""
+        return tuple(camera.name for camera in self._cameras)
+
+    @property
     def streams(self) -> list[Stream]:
         """The stamped topics."""
         return [stream for camera in self._cameras for stream in (camera.image, camera.info) if stream is not None]
+
+    def silence(self, name: str, on: bool) -> None:
+        """A fault: the camera sends nothing."""
+        for stream in (self._camera(name).image, self._camera(name).info):
+            if stream is not None:
+                stream.silent = on
+
+    def halve(self, name: str, on: bool) -> None:
+        """A fault: the camera sends images of half the size."""
+        self._camera(name).halve(on)
+
+    def _camera(self, name: str) -> _Camera:
+        return next(camera for camera in self._cameras if camera.name == name)
 
     def restart(self, t_ns: int, seed: int) -> None:
         """Begin the frame grids anew, for the episode `seed`; frames that wait for their publication are forgotten."""
@@ -151,6 +176,13 @@ class CameraRig:
             except queue.Empty:
                 break
         self._queue.put(None)
+
+
+def _image(height: int, width: int, frame_id: str) -> Image:
+    image = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width)
+    image.header.frame_id = frame_id
+    image.data = array.array("B", bytes(height * width * 3))  # the message keeps a copy, which `publish` overwrites
+    return image
 
 
 def _disturbance(params: CellParams, phase_s: float, index: int) -> CameraDisturbance:

@@ -28,6 +28,9 @@ class Stream:
     """A stamped sensor topic with one reusable message.
 
     Nothing is sent while nobody listens, which no other node can tell from sending.
+
+    Attributes:
+        silent: a fault: nothing is sent, as by a driver that has lost its device.
     """
 
     def __init__(
@@ -37,11 +40,12 @@ class Stream:
         self.message = message
         self.publisher: Publisher = node.create_publisher(type(message), topic, qos)
         self._on_published = on_published
+        self.silent = False
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self.publisher.get_subscription_count())
+        """Whether anybody listens, and the driver is not silent."""
+        return not self.silent and bool(self.publisher.get_subscription_count())
 
     def send(self, t_ns: int) -> None:
         """Stamp the message and publish it."""

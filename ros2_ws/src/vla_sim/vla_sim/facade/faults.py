@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Faults on demand: `sim/fault/<name>` (std_srvs/SetBool), true to cause one and false to clear it; a reset clears all.
+
+| service | what it does |
+|---|---|
+| `sim/fault/protective_stop` | the arm stops as after a collision; false unlocks it and starts the program |
+| `sim/fault/program_stop` | the robot's program stops, as by the teach pendant; false starts it |
+| `sim/fault/gripper_stuck` | the fingers stay where they are |
+| `sim/fault/silent/<arm, gripper or camera>` | its driver sends no more states or images |
+| `sim/fault/image_size/<camera>` | its images have half the size |
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from rclpy.node import Node
+from std_srvs.srv import SetBool
+
+from vla_sim.facade.cameras import CameraRig
+from vla_sim.facade.streams import Stream
+from vla_sim.plant import Plant
+
+SERVICE = "sim/fault"
+
+
+class Driver(Protocol):
+    """A part of the facade with topics of its own."""
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The stamped topics."""
+
+
+class FaultFacade:
+    """Serves the faults; see the module."""
+
+    def __init__(self, node: Node, plant: Plant, drivers: Mapping[str, Driver], cameras: CameraRig) -> None:
+        """Args: drivers: by name. cameras: all that the cell has."""
+        self._node = node
+        self._plant = plant
+        self._switches: dict[str, Callable[[bool], object]] = {
+            "protective_stop": self._protective_stop,
+            "program_stop": self._program_stop,
+            "gripper_stuck": plant.stick_gripper,
+        }
+        for name, driver in drivers.items():
+            self._switches[f"silent/{name}"] = lambda on, driver=driver: _silence(driver, on)
+        for name in cameras.names:
+            self._switches[f"silent/{name}"] = lambda on, name=name: cameras.silence(name, on)
+            self._switches[f"image_size/{name}"] = lambda on, name=name: cameras.halve(name, on)
+        self._on: set[str] = set()
+        for fault in self._switches:
+            self._serve(fault)
+
+    def clear(self) -> None:
+        """Clear what is on; the plant is locked, and its own faults were cleared by its reset."""
+        for fault in self._on - {"protective_stop", "program_stop", "gripper_stuck"}:
+            self._switches[fault](False)
+        self._on.clear()
+
+    def _serve(self, fault: str) -> None:
+        def switch(request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+            with self._plant.lock:
+                self._switches[fault](request.data)
+            (self._on.add if request.data else self._on.discard)(fault)
+            response.success, response.message = True, f"{fault}: {'on' if request.data else 'off'}"
+            self._node.get_logger().warning(f"fault {response.message}")
+            return response
+
+        self._node.create_service(SetBool, f"{SERVICE}/{fault}", switch)
+
+    def _protective_stop(self, on: bool) -> None:
+        if on:
+            self._plant.protective_stop()
+        else:
+            self._plant.robot.unlock()
+            self._plant.start_program()
+
+    def _program_stop(self, on: bool) -> None:
+        if on:
+            self._plant.stop_program()
+        else:
+            self._plant.start_program()
+
+
+def _silence(driver: Driver, on: bool) -> None:
+    for stream in driver.streams:
+        stream.silent = on
