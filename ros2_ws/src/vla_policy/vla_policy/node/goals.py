@@ -111,6 +111,11 @@ class Channel:
             self._active = None
             self._failures = []
 
+    def resting(self) -> bool:
+        """Whether no goal is running or waits for its answer."""
+        with self._condition:
+            return self._unanswered == 0 and self._active is None
+
     def take_failures(self) -> list[str]:
         """Failures since the last call."""
         with self._condition:
@@ -223,6 +228,10 @@ class ActionCommands:
         """See `Commands.failures`."""
         return [text for channel in self._channels.values() for text in channel.take_failures()]
 
+    def resting(self) -> bool:
+        """Whether no trajectory goal is running; grippers do not count."""
+        return all(channel.resting() for channel in self._channels.values() if channel.kind == TRAJECTORY)
+
     def in_force(self, t_ns: int, name: str, positions: Array) -> None:
         """See `Commands.in_force`."""
         if name not in self._publishers:
@@ -271,6 +280,10 @@ class ShownCommands:
     def failures(self) -> list[str]:
         """Nothing was sent."""
         return []
+
+    def resting(self) -> bool:
+        """Nothing moves."""
+        return True
 
     def in_force(self, t_ns: int, name: str, positions: Array) -> None:
         """Nothing is in force."""

@@ -7,56 +7,44 @@ leave as goals of the robot's action servers. Nothing moves until a `RunPolicy` 
 """
 
 import gc
-import sys
-from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
+import time
 from typing import Any
 
-from rclpy.action.server import ServerGoalHandle
 from rosidl_runtime_py.utilities import get_message
 from vla_common.diagnostics import Diagnostics
 from vla_common.params import ParameterError, declare
 from vla_common.qos import SENSOR, adapt, overridable
 from vla_common.run import ManagedNode, run_node
 from vla_common.ticks import make_ticker
-from vla_core.errors import StampError, VlaError
+from vla_core.errors import StampError
 from vla_core.frames import FrameBuilder, resolve_topic
-from vla_core.profile import Profile
 from vla_core.stamps import stamp_ns
 from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import SetTask
 
-from vla_policy.execution.executor import ChunkExecutor, LatencyEstimate
 from vla_policy.execution.hooks import Stop
-from vla_policy.execution.inference import Inference
-from vla_policy.execution.measures import append_report
-from vla_policy.execution.policy_run import PolicyRun, Result, RunOptions
 from vla_policy.node.auto_start import AutoStart
-from vla_policy.node.goals import ActionCommands, ShownCommands, commanded
+from vla_policy.node.goals import ActionCommands, commanded
+from vla_policy.node.loading import PolicyHolder
+from vla_policy.node.measuring import Measuring
 from vla_policy.node.policy_params import PolicyParams
-from vla_policy.node.run_report import report, result_message
+from vla_policy.node.run_sequence import RunParts, RunSequence
 from vla_policy.node.run_server import RunServer
-from vla_policy.node.status import StatusPublisher, feedback
-from vla_policy.policies.checkpoint import Checkpoint, choose_profile, find_checkpoint
-from vla_policy.policies.lerobot_runner import LeRobotRunner, LoadOptions
-from vla_policy.policies.runner import PolicyRunner
+from vla_policy.node.status import StatusPublisher
+from vla_policy.policies.runner import PolicyFactory
 
-STATUS_PERIOD_NS = 500_000_000
-TICK_TIMEOUT_S = 0.2
 STOP_TIMEOUT_S = 6.0
-LoadRunner = Callable[[Checkpoint, Profile, LoadOptions], PolicyRunner]
 
 
 class PolicyNode(ManagedNode):
     """See the module."""
 
-    def __init__(self, *, load: LoadRunner = LeRobotRunner, **kwargs: Any) -> None:
+    def __init__(self, *, factory: PolicyFactory | None = None, **kwargs: Any) -> None:
         """Load everything; nothing is sent.
 
         Args:
-            load: Makes the policy's runner.
+            factory: Makes the policy; by default the one that the parameter `policy` names.
             kwargs: For rclpy's Node, e.g. `parameter_overrides`.
 
         Raises:
@@ -65,23 +53,13 @@ class PolicyNode(ManagedNode):
         super().__init__("policy", **kwargs)
         self._params = declare(self, PolicyParams)
         self._status = StatusPublisher(self, task=self._params.task, dry_run=self._params.dry_run)
-        self._run: PolicyRun | None = None
-        self._dropped_before: Counter[str] = Counter()
         if self._params.start_on_ready and not self._params.dry_run:
             raise ParameterError("policy: start_on_ready:=true needs dry_run:=true; an arm moves only by a goal")
-        checkpoint = find_checkpoint(Path(self._params.checkpoint).expanduser())
-        given = self._params.profile
-        self._profile = choose_profile(checkpoint, Path(given).expanduser() if given else None)
+        self._policy = PolicyHolder(self._params, factory=factory)
+        self._profile = self._policy.profile
         commanded(self._profile)
         self._status.task = self._params.task or self._profile.task
-        options = LoadOptions(
-            device=self._params.device,
-            torch_threads=self._params.torch_threads,
-            n_action_steps=self._params.n_action_steps,
-            seed=self._params.seed,
-        )
-        self._inference = Inference(lambda: load(checkpoint, self._profile, options))
-        self.get_logger().info(f"loaded {self._inference.runner.description}")
+        self.get_logger().info(f"loaded {self._policy.description}")
         self._builder = FrameBuilder(
             self._profile,
             actions=False,
@@ -90,12 +68,26 @@ class PolicyNode(ManagedNode):
         )
         self._ticker = make_ticker(self, rate_hz=self._params.rate_hz, lockstep=self._params.lockstep)
         self._received_ns = 0
+        self._measuring = Measuring(self, self._params, self._profile)
         self._subscribe()
-        self._actions = self._action_commands()
+        self._sequence = RunSequence(self, self._parts())
         self.create_service(SetTask, "~/set_task", self._on_set_task)
-        self._server = RunServer(self, self._ticker, control=self._control, cancel=self._on_cancel)
+        self._server = RunServer(self, self._ticker, control=self._sequence.control, cancel=self._sequence.cancel)
         self._auto_start = AutoStart(self, self._builder) if self._params.start_on_ready else None
         self._status.publish(PolicyStatus.IDLE, "ready")
+
+    def _parts(self) -> RunParts:
+        """What a run is made of; guards, the gate and watchers are built here."""
+        return RunParts(
+            params=self._params,
+            profile=self._profile,
+            builder=self._builder,
+            ticker=self._ticker,
+            policy=self._policy,
+            actions=self._action_commands(),
+            status=self._status,
+            measuring=self._measuring,
+        )
 
     def _action_commands(self) -> ActionCommands | None:
         """Clients exist only where goals may be sent at all."""
@@ -106,6 +98,7 @@ class PolicyNode(ManagedNode):
     def _subscribe(self) -> None:
         """One subscription per topic; in lockstep a tick waits for its newest message."""
         diagnostics = Diagnostics(self, hardware_id=self._profile.robot)
+        self._status.diagnose(diagnostics)
         streams = {stream.topic: stream for stream in self._builder.streams}
         for topic, type_name in self._builder.topics.items():
             stream = streams[topic]
@@ -113,11 +106,12 @@ class PolicyNode(ManagedNode):
             monitor = diagnostics.stream(topic, expected_hz=stream.rate_hz, max_age_s=stream.max_age_s)
 
             def receive(msg: Any, topic: str = topic, resolved: str = resolved, seen: Any = monitor.tick) -> None:
-                now_ns = self.get_clock().now().nanoseconds
+                taken_s, now_ns = time.perf_counter(), self.get_clock().now().nanoseconds
                 if now_ns < self._received_ns:
                     self._builder.clear()  # the clock went back: a bag or a simulation begins again
                 self._received_ns = now_ns
                 self._builder.push_topic(topic, now_ns, msg)
+                self._measuring.taken_s = taken_s
                 seen(now_ns)
                 try:
                     self._ticker.notice(resolved, stamp_ns(msg))
@@ -132,116 +126,20 @@ class PolicyNode(ManagedNode):
         if not request.task.strip():
             response.success, response.message = False, "the task is empty; give an instruction"
             return response
-        self._status.task = request.task
-        if self._run is not None:
-            self._run.task = request.task
+        self._sequence.set_task(request.task)
         response.success, response.message = True, f"task: {request.task}"
         return response
 
-    def _on_cancel(self) -> None:
-        if self._run is not None:
-            self._run.request_stop(Stop(termination=Result.TERMINATION_CANCELED, message="cancelled by the client"))
-
-    def _control(self, handle: ServerGoalHandle) -> RunPolicy.Result:
-        goal = handle.request
-        self._status.dry_run = self._params.dry_run or goal.dry_run
-        commands = self._commands()
-        options = RunOptions(
-            max_duration_s=goal.max_duration or self._params.max_duration_s,
-            start_timeout_s=self._params.start_timeout_s,
-            lockstep=self._params.lockstep,
-            gripper_deadband=self._params.gripper_deadband,
-            max_refused=self._params.max_refused,
-        )
-        latency = LatencyEstimate(self._params.inference_latency_s, fixed=self._params.lockstep)
-        executor = ChunkExecutor(self._profile, n_action_steps=self._inference.runner.n_action_steps, latency=latency)
-        run = PolicyRun(
-            self._profile,
-            self._builder,
-            self._inference,
-            executor,
-            commands,
-            options=options,
-            now_ns=lambda: self.get_clock().now().nanoseconds,
-        )
-        run.task = goal.task or self._status.task
-        self._run = run
-        self._dropped_before = Counter(self._builder.dropped)
-        self._status.publish(PolicyStatus.RUNNING, run.detail, run)
-        try:
-            stop = self._start_and_loop(run, commands, handle)
-        finally:
-            self._status.publish(PolicyStatus.STOPPING, run.detail, run)
-            for problem in commands.stop():
-                self.get_logger().error(problem)
-        self._conclude(run, stop)
-        return result_message(run, stop)
-
-    def _start_and_loop(
-        self, run: PolicyRun, commands: ActionCommands | ShownCommands, handle: ServerGoalHandle
-    ) -> Stop:
-        if handle.is_cancel_requested:
-            return Stop(termination=Result.TERMINATION_CANCELED, message="cancelled by the client")
-        try:
-            commands.begin(self._params.start_timeout_s)
-        except VlaError as error:
-            return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.CONTROLLER, message=str(error))
-        next_status_ns = 0
-        while True:
-            t_ns = self._ticker.wait(timeout_s=TICK_TIMEOUT_S)
-            if t_ns is None:
-                if run.requested is not None:
-                    return run.requested
-                continue
-            stop = run.tick(t_ns)
-            if stop is not None:
-                return stop
-            if t_ns >= next_status_ns:
-                next_status_ns = t_ns + STATUS_PERIOD_NS
-                handle.publish_feedback(feedback(run))
-                self._status.publish(PolicyStatus.RUNNING, run.detail, run)
-
-    def _commands(self) -> ActionCommands | ShownCommands:
-        if self._params.output == "print":
-            return ShownCommands(_to_stdout)
-        if self._status.dry_run or self._actions is None:
-            return ShownCommands(lambda text: self.get_logger().info(text))
-        return self._actions
-
-    def _conclude(self, run: PolicyRun, stop: Stop) -> None:
-        text = (
-            f"run ended after {run.duration_s:.2f} s: {stop.message} ({run.steps} steps, {run.measures.chunks} chunks, "
-            f"{run.measures.goals_sent} goals)"
-        )
-        if stop.error_code:
-            self.get_logger().error(text)
-        else:
-            self.get_logger().info(text)
-        if self._params.report_file:
-            extra = {
-                "policy": self._inference.runner.description,
-                "clock": "lockstep" if self._params.lockstep else "paced",
-                "dry_run": self._status.dry_run,
-                "dropped": dict(Counter(self._builder.dropped) - self._dropped_before),
-            }
-            append_report(Path(self._params.report_file).expanduser(), {**report(run, stop), **extra})
-        self._run = None
-        self._status.publish(PolicyStatus.FAULT if stop.error_code else PolicyStatus.IDLE, stop.message, run)
-
     def close(self) -> None:
         """Stop a running policy and its goals, then leave."""
-        run = self._run
-        if run is not None:
-            run.request_stop(Stop(termination=Result.TERMINATION_SHUTDOWN, message="the node was told to end"))
+        self._sequence.request_stop(
+            Stop(termination=RunPolicy.Result.TERMINATION_SHUTDOWN, message="the node was told to end")
+        )
         if not self._server.close(STOP_TIMEOUT_S):
             self.get_logger().error(f"the control loop has not ended within {STOP_TIMEOUT_S:g} s")
         self._ticker.close()
-        self._inference.close()
-
-
-def _to_stdout(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+        self._policy.close()
+        self._measuring.close()
 
 
 def main(args: list[str] | None = None) -> int:

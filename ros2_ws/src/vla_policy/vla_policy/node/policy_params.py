@@ -63,6 +63,13 @@ class PolicyParams:
     start_timeout_s: float = param(
         5.0, "Longest wait for action servers and for the first observation [s].", minimum=0.0, maximum=600.0
     )
+    ready_speed: float = param(
+        0.4,
+        "Fastest joint on the way to the profile's ready pose (goals with ready_pose) [rad/s]; at most half the "
+        "profile's velocity limit is used.",
+        minimum=0.01,
+        maximum=3.0,
+    )
     gripper_deadband: float = param(
         0.02, "Smallest change of a gripper target that is sent [rad or m].", minimum=0.0, maximum=1.0
     )
@@ -71,3 +78,6 @@ class PolicyParams:
     )
     seed: int = param(0, "Seed of the policy's noise, set before each run.")
     report_file: str = param("", "JSON lines file that each run adds its measures to; empty: none.")
+    log_file: str = param(
+        "", "JSON lines file for every control tick and chunk, read by `ros2 run vla_policy report`; empty: none."
+    )

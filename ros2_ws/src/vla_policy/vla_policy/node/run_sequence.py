@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What happens during one goal, stage by stage: connect, load, ready, run, ready again, finish.
+
+All of it runs in the control thread of `RunServer`. In lockstep the ticks are attached meanwhile and simulated time
+stands still until the first tick is asked for, which is the one that the client saw.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from rclpy.action.server import ServerGoalHandle
+from vla_common.run import ManagedNode
+from vla_common.ticks import Ticker
+from vla_core.errors import VlaError
+from vla_core.frames import FrameBuilder
+from vla_core.profile import Profile
+from vla_msgs.action import RunPolicy
+from vla_msgs.msg import PolicyStatus
+
+from vla_policy.execution.executor import ChunkExecutor, LatencyEstimate
+from vla_policy.execution.hooks import ChunkWatcher, Gate, Guard, Stop
+from vla_policy.execution.measures import append_report
+from vla_policy.execution.policy_run import PolicyRun, Result, RunOptions
+from vla_policy.node.goals import ActionCommands, ShownCommands
+from vla_policy.node.loading import PolicyHolder
+from vla_policy.node.measuring import Measuring
+from vla_policy.node.policy_params import PolicyParams
+from vla_policy.node.ready_pose import ReadyMove, returns_to_ready
+from vla_policy.node.run_report import report, result_message
+from vla_policy.node.status import StatusPublisher, feedback
+
+STATUS_PERIOD_NS = 500_000_000
+TICK_TIMEOUT_S = 0.2
+CONNECT, LOAD, READY, RUN, FINISH = "connect", "load", "ready", "run", "finish"
+PROGRESS = {CONNECT: 0.05, LOAD: 0.1, READY: 0.15, RUN: 0.2, FINISH: 0.95}
+RunCommands = ActionCommands | ShownCommands
+
+
+class Participant(Protocol):
+    """Takes part in every goal, beside the policy: a recorder of rollouts, the watch on the client's heartbeat."""
+
+    def accept(self, goal: RunPolicy.Goal) -> Stop | None:
+        """A goal was accepted and nothing moves yet; a `Stop` ends it before anything does."""
+
+    def start(self, goal: RunPolicy.Goal, task: str) -> Stop | None:
+        """The policy is about to drive; a `Stop` ends the goal before it does."""
+
+    def finish(self, stop: Stop, result: RunPolicy.Result) -> None:
+        """The policy drives no longer; fields of the result may be filled in. Called after each `accept`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunParts:
+    """What a run is made of; the node builds it once.
+
+    Attributes:
+        params: Parameters of the node.
+        profile: Robot profile.
+        builder: Takes the streams.
+        ticker: Control ticks.
+        policy: The loaded policy.
+        actions: Commands to the robot; None where the node may send nothing.
+        status: Publishes `~/status`.
+        measuring: Makes the measures of each run.
+        guards: Reasons to stop, asked at every tick.
+        gate: Who drives, if it may be somebody else than the policy.
+        watchers: Look at every chunk.
+        participants: Take part in every goal.
+    """
+
+    params: PolicyParams
+    profile: Profile
+    builder: FrameBuilder
+    ticker: Ticker
+    policy: PolicyHolder
+    actions: ActionCommands | None
+    status: StatusPublisher
+    measuring: Measuring
+    guards: Sequence[Guard] = field(default=())
+    gate: Gate | None = None
+    watchers: Sequence[ChunkWatcher] = field(default=())
+    participants: Sequence[Participant] = field(default=())
+
+
+class RunSequence:
+    """Carries out one goal at a time."""
+
+    def __init__(self, node: ManagedNode, parts: RunParts) -> None:
+        """Args: node: for its clock and log."""
+        self._node = node
+        self._parts = parts
+        self._params = parts.params
+        self._default_task = parts.status.task
+        self._run: PolicyRun | None = None
+        self._requested: Stop | None = None
+        self._active = False
+        self._dropped_before: Counter[str] = Counter()
+
+    def set_task(self, task: str) -> None:
+        """Use another instruction from the next inference on, in an active run too."""
+        self._default_task = self._parts.status.task = task
+        run = self._run
+        if run is not None:
+            run.task = task
+
+    def cancel(self) -> None:
+        """The client cancelled its goal; from the executor's thread."""
+        self.request_stop(Stop(termination=Result.TERMINATION_CANCELED, message="cancelled by the client"))
+
+    def request_stop(self, stop: Stop) -> None:
+        """Ask the active goal, if there is one, to end; from any thread. The first reason is kept."""
+        if self._active and self._requested is None:
+            self._requested = stop
+            run = self._run
+            if run is not None:
+                run.request_stop(stop)
+
+    def control(self, handle: ServerGoalHandle) -> RunPolicy.Result:
+        """Run one accepted goal to its end; in the control thread."""
+        self._requested, self._active = None, True
+        status = self._parts.status
+        status.dry_run = self._params.dry_run or handle.request.dry_run
+        status.task = handle.request.task or self._default_task
+        accepted: list[Participant] = []
+        try:
+            stop, result = self._stages(handle, accepted)
+            self._say(handle, FINISH, stop.message)
+            for participant in accepted:
+                participant.finish(stop, result)
+        finally:
+            self._active, self._run = False, None
+            status.task = self._default_task
+        return result
+
+    def _stages(self, handle: ServerGoalHandle, accepted: list[Participant]) -> tuple[Stop, RunPolicy.Result]:
+        goal, commands = handle.request, self._commands()
+        ready = self._ready_move(commands) if goal.ready_pose else None
+        stop = (
+            self._connect(handle, commands, accepted)
+            or self._load(handle)
+            or self._go_ready(handle, ready, commands)
+            or self._start(goal, accepted)
+        )
+        if stop is not None:
+            return self._conclude(None, stop)
+        with self._parts.policy.use():
+            run = self._run = self._make_run(goal, commands)
+            stop = self._drive(handle, run, commands)
+        if ready is not None and ready.moved and returns_to_ready(stop):
+            back = self._go_ready(handle, ready, commands)
+            if back is not None:
+                self._node.get_logger().error(f"after the run: {back.message}")
+        return self._conclude(run, stop)
+
+    def _connect(self, handle: ServerGoalHandle, commands: RunCommands, accepted: list[Participant]) -> Stop | None:
+        """Find the action servers and tell the participants; nothing moves."""
+        self._say(handle, CONNECT, "waiting for the action servers")
+        try:
+            commands.begin(self._params.start_timeout_s)
+        except VlaError as error:
+            return _error(Result.CONTROLLER, str(error))
+        for participant in self._parts.participants:
+            accepted.append(participant)
+            stop = participant.accept(handle.request)
+            if stop is not None:
+                return stop
+        return self._requested
+
+    def _load(self, handle: ServerGoalHandle) -> Stop | None:
+        """Load the goal's checkpoint, if it names one that is not loaded."""
+        checkpoint = handle.request.checkpoint
+        if not checkpoint:
+            return None
+        self._say(handle, LOAD, f"loading {checkpoint}", PolicyStatus.LOADING)
+        try:
+            self._node.get_logger().info(f"loaded {self._parts.policy.load(checkpoint)}")
+        except VlaError as error:
+            return _error(Result.CHECKPOINT, str(error))
+        return self._requested
+
+    def _go_ready(self, handle: ServerGoalHandle, ready: ReadyMove | None, commands: RunCommands) -> Stop | None:
+        """Move to the ready pose; whatever ends the move stops it."""
+        if ready is None:
+            return None
+        self._say(handle, READY, "moving to the ready pose")
+        try:
+            return ready.move()
+        finally:
+            self._stop_commands(commands)
+
+    def _ready_move(self, commands: RunCommands) -> ReadyMove:
+        gate = self._parts.gate
+        return ReadyMove(
+            self._parts.profile,
+            self._parts.builder,
+            self._parts.ticker,
+            commands,
+            speed=self._params.ready_speed,
+            wait_s=self._params.start_timeout_s,
+            requested=lambda: self._requested,
+            guards=self._parts.guards,
+            held=lambda t_ns: gate is not None and gate.holding(t_ns) is not None,
+        )
+
+    def _start(self, goal: RunPolicy.Goal, accepted: list[Participant]) -> Stop | None:
+        """Tell the participants that the policy is about to drive."""
+        for participant in accepted:
+            stop = participant.start(goal, self._parts.status.task)
+            if stop is not None:
+                return stop
+        return self._requested
+
+    def _make_run(self, goal: RunPolicy.Goal, commands: RunCommands) -> PolicyRun:
+        parts, params = self._parts, self._params
+        inference = parts.policy.inference
+        options = RunOptions(
+            max_duration_s=goal.max_duration or params.max_duration_s,
+            start_timeout_s=params.start_timeout_s,
+            lockstep=params.lockstep,
+            gripper_deadband=params.gripper_deadband,
+            max_refused=params.max_refused,
+        )
+        latency = LatencyEstimate(params.inference_latency_s, fixed=params.lockstep)
+        executor = ChunkExecutor(parts.profile, n_action_steps=inference.runner.n_action_steps, latency=latency)
+        run = PolicyRun(
+            parts.profile,
+            parts.builder,
+            inference,
+            executor,
+            commands,
+            options=options,
+            now_ns=lambda: self._node.get_clock().now().nanoseconds,
+            guards=parts.guards,
+            gate=parts.gate,
+            watchers=parts.watchers,
+            measures=parts.measuring.begin(
+                task=self._parts.status.task, policy=parts.policy.description, strategy=parts.status.strategy
+            ),
+            taken_s=lambda: parts.measuring.taken_s,
+        )
+        run.task = self._parts.status.task
+        return run
+
+    def _drive(self, handle: ServerGoalHandle, run: PolicyRun, commands: RunCommands) -> Stop:
+        """Let the policy drive until there is a reason to stop, and bring the arm to rest."""
+        self._dropped_before = Counter(self._parts.builder.dropped)
+        try:
+            return self._loop(handle, run)
+        finally:
+            with self._parts.measuring.stopping(run):
+                self._parts.status.publish(PolicyStatus.STOPPING, run.detail, run)
+                self._stop_commands(commands)
+
+    def _loop(self, handle: ServerGoalHandle, run: PolicyRun) -> Stop:
+        goal, next_status_ns = handle.request, 0
+        self._publish(handle, run)
+        if self._requested is not None:  # while the run was being made
+            run.request_stop(self._requested)
+        while True:
+            t_ns = self._parts.ticker.wait(timeout_s=TICK_TIMEOUT_S)
+            if t_ns is None:
+                if run.requested is not None:
+                    return run.requested
+                continue
+            stop = run.tick(t_ns) or _step_limit(run, goal.max_steps)
+            if stop is not None:
+                return stop
+            if t_ns >= next_status_ns:
+                next_status_ns = t_ns + STATUS_PERIOD_NS
+                self._publish(handle, run)
+
+    def _publish(self, handle: ServerGoalHandle, run: PolicyRun) -> None:
+        goal = handle.request
+        done = run.duration_s / (goal.max_duration or self._params.max_duration_s)
+        if goal.max_steps:
+            done = max(done, run.steps / goal.max_steps)
+        message = feedback(run)
+        message.stage = RUN
+        message.progress = PROGRESS[RUN] + (PROGRESS[FINISH] - PROGRESS[RUN]) * min(1.0, done)
+        handle.publish_feedback(message)
+        self._parts.status.publish(PolicyStatus.RUNNING, run.detail, run)
+
+    def _say(self, handle: ServerGoalHandle, stage: str, detail: str, state: int = PolicyStatus.RUNNING) -> None:
+        progress = max(PROGRESS[stage], PROGRESS[FINISH] if self._run is not None else 0.0)
+        handle.publish_feedback(RunPolicy.Feedback(stage=stage, progress=progress, detail=detail))
+        if stage != FINISH:
+            self._parts.status.publish(state, detail)
+
+    def _commands(self) -> RunCommands:
+        if self._params.output == "print":
+            return ShownCommands(_to_stdout)
+        actions = self._parts.actions
+        if self._parts.status.dry_run or actions is None:
+            return ShownCommands(lambda text: self._node.get_logger().info(text))
+        return actions
+
+    def _stop_commands(self, commands: RunCommands) -> None:
+        for problem in commands.stop():
+            self._node.get_logger().error(problem)
+
+    def _conclude(self, run: PolicyRun | None, stop: Stop) -> tuple[Stop, RunPolicy.Result]:
+        """Say how it ended: log, report file, status and result."""
+        text = stop.message if run is None else _summary(run, stop)
+        if stop.error_code:
+            self._node.get_logger().error(text)
+        else:
+            self._node.get_logger().info(text)
+        result = RunPolicy.Result(error_code=stop.error_code, error_msg=stop.message, termination=stop.termination)
+        if run is not None:
+            result = result_message(run, stop)
+            self._parts.measuring.end(run, stop)
+            self._report(run, stop)
+        state = PolicyStatus.FAULT if stop.error_code else PolicyStatus.IDLE
+        self._parts.status.publish(state, stop.message, run)
+        return stop, result
+
+    def _report(self, run: PolicyRun, stop: Stop) -> None:
+        if not self._params.report_file:
+            return
+        extra = {
+            "policy": self._parts.policy.description,
+            "clock": "lockstep" if self._params.lockstep else "paced",
+            "dry_run": self._parts.status.dry_run,
+            "dropped": dict(Counter(self._parts.builder.dropped) - self._dropped_before),
+        }
+        append_report(Path(self._params.report_file).expanduser(), {**report(run, stop), **extra})
+
+
+def _summary(run: PolicyRun, stop: Stop) -> str:
+    return (
+        f"run ended after {run.duration_s:.2f} s: {stop.message} ({run.steps} steps, {run.measures.chunks} chunks, "
+        f"{run.measures.goals_sent} goals)"
+    )
+
+
+def _step_limit(run: PolicyRun, max_steps: int) -> Stop | None:
+    if not max_steps or run.steps < max_steps:
+        return None
+    message = f"the limit of {max_steps} action steps was reached"
+    return Stop(termination=Result.TERMINATION_TIMEOUT, message=message)
+
+
+def _error(code: int, message: str) -> Stop:
+    return Stop(termination=Result.TERMINATION_ERROR, error_code=code, message=message)
+
+
+def _to_stdout(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
