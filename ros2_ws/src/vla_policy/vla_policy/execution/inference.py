@@ -3,10 +3,10 @@
 """Inference beside the control loop: one thread owns the model; the loop hands it a frame and looks for the answer."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vla_core.chunks import ActionChunk
 from vla_core.frames import Frame
@@ -24,11 +24,13 @@ class Answer:
         frame: What was observed.
         chunk: What the policy wants to do.
         seconds: Wall time of the inference.
+        timing: Seconds of its parts preprocess, model and postprocess, where the policy tells them (`last_timing`).
     """
 
     frame: Frame
     chunk: ActionChunk
     seconds: float
+    timing: Mapping[str, float] = field(default_factory=dict)
 
 
 class Inference:
@@ -117,4 +119,5 @@ class Inference:
             raise
         except Exception as error:
             raise InferenceError(f"the policy raised {type(error).__name__}: {error}") from error
-        return Answer(frame=frame, chunk=chunk, seconds=time.perf_counter() - started_s)
+        seconds = time.perf_counter() - started_s
+        return Answer(frame=frame, chunk=chunk, seconds=seconds, timing=getattr(self._runner, "last_timing", {}))

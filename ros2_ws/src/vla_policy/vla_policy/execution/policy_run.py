@@ -8,17 +8,16 @@ No ROS here: the node calls `PolicyRun.tick` from its control loop, and commands
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from vla_core.errors import ActionError, KinematicsError, StaleChunkError
-from vla_core.frames import FrameBuilder, Missing
+from vla_core.frames import IMAGE_PREFIX, FrameBuilder, Missing
 from vla_core.profile import Profile
 from vla_core.stamps import to_ns, to_s
-from vla_core.trajectory import Trajectory
 from vla_msgs.action import RunPolicy
 
+from vla_policy.execution.commands import Commands
 from vla_policy.execution.executor import ChunkExecutor, Plan, describe
 from vla_policy.execution.hooks import ChunkWatcher, Gate, Guard, Stop
 from vla_policy.execution.inference import Answer, Inference
@@ -28,33 +27,6 @@ from vla_policy.policies.runner import InferenceError
 Array = NDArray[np.float64]
 Result = RunPolicy.Result
 LOCKSTEP_INFERENCE_LIMIT_S = 120.0
-
-
-class Commands(Protocol):
-    """Where commands go: to action servers, or nowhere in a dry run."""
-
-    sends: bool
-
-    def trajectory(self, name: str, trajectory: Trajectory) -> None:
-        """Send waypoints to the arm `name`; replaces the running goal."""
-
-    def gripper(self, name: str, position: float) -> None:
-        """Send a target [rad or m] to the gripper `name`."""
-
-    def show(self, text: str) -> None:
-        """Say what a plan commands."""
-
-    def settle(self) -> None:
-        """Wait until the servers have answered, where simulated time stands still meanwhile."""
-
-    def failures(self) -> list[str]:
-        """Goals that were rejected or aborted since the last call; a replaced goal is none."""
-
-    def in_force(self, t_ns: int, name: str, positions: Array) -> None:
-        """Publish the joint target that is in force at `t_ns`."""
-
-    def stop(self) -> list[str]:
-        """Bring the arms to rest now; returns what went wrong. A goal that ends by this is no failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +65,8 @@ class PolicyRun:
         guards: Sequence[Guard] = (),
         gate: Gate | None = None,
         watchers: Sequence[ChunkWatcher] = (),
+        measures: Measures | None = None,
+        taken_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Begin a run.
 
@@ -107,6 +81,8 @@ class PolicyRun:
             guards: Reasons to stop, asked first in every tick.
             gate: Says when somebody else drives; None: nobody ever does.
             watchers: See each chunk that may be sent, before it is; all of them are asked.
+            measures: What the run measures goes here; by default measures without a log.
+            taken_s: When the last message was taken, on the clock of time.perf_counter.
         """
         self._profile = profile
         self._builder = builder
@@ -119,14 +95,16 @@ class PolicyRun:
         self._gate = gate
         self._watchers = tuple(watchers)
         self._held: str | None = None
-        self.measures = Measures()
+        self.measures = measures or Measures(fps=profile.fps)
+        self._taken = taken_s
+        self._taken_s = 0.0
         self.task = profile.task
         self.detail = "waiting for the first observation"
         self._started_ns: int | None = None
         self._last_ns: int | None = None
         self._missing_since_ns: int | None = None
         self._refused = 0
-        self._usable_ns = 0
+        self._asked_ns = 0
         self._answer: Answer | None = None
         self._gripper_sent: dict[str, float] = {}
         self._requested: Stop | None = None
@@ -136,6 +114,7 @@ class PolicyRun:
     def request_stop(self, stop: Stop) -> None:
         """Ask the run to end at the next tick; from any thread. The first reason is kept."""
         if self._requested is None:
+            self.measures.stop_requested(self._now_ns(), time.monotonic())
             self._requested = stop
 
     @property
@@ -154,6 +133,10 @@ class PolicyRun:
     def steps(self) -> int:
         """Action steps executed so far."""
         return self._executor.steps
+
+    def starved(self, t_ns: int) -> bool:
+        """Whether the running chunk is over and the next one late; for a strategy that waits this is no fault."""
+        return self._executor.exhausted(t_ns) and not self._executor.strategy.waits
 
     def queue(self) -> int:
         """Steps of the running chunk that lie ahead."""
@@ -181,7 +164,6 @@ class PolicyRun:
         if stop is None:
             self._command_grippers(t_ns)
             self._publish(t_ns)
-            self.measures.held_ticks += self._executor.exhausted(t_ns)
         return stop
 
     def _limits(self) -> Stop | None:
@@ -209,10 +191,11 @@ class PolicyRun:
                 self._commands.failures()  # goals that ended while somebody else drove
             return None
         if self._held is None:
-            self._executor.reset()
+            self._executor.release()
             self._inference.discard()
             self._answer, self._missing_since_ns, self._refused = None, None, 0
             self._gripper_sent.clear()
+            self.measures.released()
             problems = self._commands.stop()
             if problems:
                 return _failed(problems)
@@ -252,7 +235,7 @@ class PolicyRun:
         self._missing_since_ns = None
         answer, self._answer = self._answer, None
         now_ns = t_ns if self._options.lockstep else max(t_ns, self._now_ns())
-        self._executor.latency.add(to_s(now_ns - answer.frame.t_ns))
+        self._executor.latency.add(to_s(now_ns - self._asked_ns))
         try:
             plan = self._executor.prepare(answer.chunk, answer.frame, now_ns, present)
         except StaleChunkError as error:
@@ -268,12 +251,14 @@ class PolicyRun:
         if not all(looks):
             self.detail = "a chunk was withheld"
             return None
-        self._send(plan, now_ns)
+        self._send(plan, answer, now_ns)
         return None
 
     def _take_answer(self, t_ns: int) -> Stop | None:
         """Fetch the running inference's chunk if it may be used by now."""
-        if not self._inference.busy or (self._options.lockstep and t_ns < self._usable_ns):
+        if not self._inference.busy or (
+            self._options.lockstep and t_ns < self._asked_ns + to_ns(self._executor.latency.seconds)
+        ):
             return None
         wait_s = LOCKSTEP_INFERENCE_LIMIT_S if self._options.lockstep else 0.0
         try:
@@ -281,8 +266,7 @@ class PolicyRun:
         except InferenceError as error:
             return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.INFERENCE, message=str(error))
         if self._answer is not None:
-            self.measures.chunks += 1
-            self.measures.inference_ms.append(1e3 * self._answer.seconds)
+            self.measures.answered(self._answer)
         elif self._options.lockstep:
             message = f"no answer from the policy after {wait_s:g} s of wall time"
             return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.INFERENCE, message=message)
@@ -301,29 +285,51 @@ class PolicyRun:
             + "; ".join(plan.report.violations),
         )
 
-    def _send(self, plan: Plan, now_ns: int) -> None:
+    def _send(self, plan: Plan, answer: Answer, now_ns: int) -> None:
         self._executor.adopt(plan, now_ns)
         self.measures.clipped += plan.clipped
         self._commands.show(describe(plan, now_ns))
         for name, trajectory in plan.trajectories.items():
             self._commands.trajectory(name, trajectory)
             self.measures.goals_sent += self._commands.sends
+        sent_s = time.perf_counter()
         self._commands.settle()
-        self.measures.obs_to_action_ms.append(1e3 * to_s(self._now_ns() - plan.chunk.t0_ns))
+        self.measures.sent(
+            self._now_ns(),
+            skipped=plan.skipped,
+            clamped=len(plan.report.clamped),
+            overhead_s=None if self._options.lockstep else sent_s - self._taken_s - answer.seconds,
+        )
         self.detail = ""
 
     def _observe(self, t_ns: int) -> Stop | None:
         """Start the next inference when it is time and the observation is complete."""
         if self._inference.busy or self._answer is not None or not self._executor.wants_observation(t_ns):
             return None
-        observed_ns = t_ns - to_ns(self._builder.lookahead_s)
-        frame = self._builder.sample(observed_ns)
+        frame = self._builder.sample(self._observable_ns(t_ns))
         if isinstance(frame, Missing):
             return self._without_frame(frame, t_ns)
         self._missing_since_ns = None
-        self._inference.start(frame, self.task)
-        self._usable_ns = observed_ns + to_ns(self._executor.latency.seconds)
+        self._taken_s = self._taken()
+        self._inference.start(frame, self.task, self._executor.prefix(frame, t_ns))
+        self._asked_ns = t_ns
         return None
+
+    def _observable_ns(self, t_ns: int) -> int:
+        """The newest time of which every camera has told: the stamp of the older of the newest images.
+
+        Images arrive tens of milliseconds after they were taken. What is seen belongs to the stamp, and so does the
+        first step of the chunk. Where an image is too old, the present is asked for, and the answer says what is missing.
+        """
+        latest_ns = t_ns - to_ns(self._builder.lookahead_s)
+        for stream in self._builder.streams:
+            if not stream.key.startswith(IMAGE_PREFIX):
+                continue
+            newest_ns = self._builder.newest_ns(stream.key)
+            if newest_ns is None or to_s(t_ns - newest_ns) > stream.max_age_s:
+                return t_ns - to_ns(self._builder.lookahead_s)
+            latest_ns = min(latest_ns, newest_ns)
+        return latest_ns
 
     def _without_frame(self, missing: Missing, t_ns: int) -> Stop | None:
         self.measures.frames_missing += 1
@@ -359,10 +365,13 @@ class PolicyRun:
             self._commands.settle()
 
     def _publish(self, t_ns: int) -> None:
-        """Publish what is in force; in a dry run nothing is."""
+        """Publish and measure what is in force; in a dry run nothing is published."""
+        plan, arms = self._executor.plan, self._executor.arm_targets(t_ns)
+        observed_ns = None if plan is None else plan.chunk.t0_ns
+        self.measures.in_force(t_ns, arms, observed_ns, held=self._executor.exhausted(t_ns))
         if not self._commands.sends:
             return
-        for name, positions in self._executor.arm_targets(t_ns).items():
+        for name, positions in arms.items():
             self._commands.in_force(t_ns, name, positions)
         for name, position in self._gripper_sent.items():
             self._commands.in_force(t_ns, name, np.array([position]))

@@ -7,7 +7,6 @@ from typing import Any
 from vla_msgs.action import RunPolicy
 
 from vla_policy.execution.hooks import Stop
-from vla_policy.execution.measures import percentile
 from vla_policy.execution.policy_run import PolicyRun, Result
 
 TERMINATIONS = {
@@ -20,6 +19,8 @@ TERMINATIONS = {
         "TERMINATION_LIMIT",
         "TERMINATION_ERROR",
         "TERMINATION_SHUTDOWN",
+        "TERMINATION_ESTOP",
+        "TERMINATION_STARVED",
     )
     for value in (getattr(Result, name),)
 }
@@ -37,14 +38,14 @@ def result_message(run: PolicyRun, stop: Stop) -> RunPolicy.Result:
         steps=run.steps,
         frames_missing=measures.frames_missing,
         duration=run.duration_s,
-        inference_ms_p50=percentile(measures.inference_ms, 50),
-        inference_ms_p95=percentile(measures.inference_ms, 95),
-        obs_to_action_ms_p95=percentile(measures.obs_to_action_ms, 95),
+        inference_ms_p50=measures.inference_ms.percentile(50),
+        inference_ms_p95=measures.inference_ms.percentile(95),
+        obs_to_action_ms_p95=measures.obs_to_action_ms.percentile(95),
     )
 
 
 def report(run: PolicyRun, stop: Stop) -> dict[str, Any]:
-    """Everything that was measured; keys are documented in the package's README."""
+    """Everything that was measured; docs/reference/measures.md has the keys."""
     return {
         "task": run.task,
         "termination": TERMINATIONS[stop.termination],

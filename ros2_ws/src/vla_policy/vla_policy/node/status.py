@@ -1,17 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the policy node says about itself: `~/status` and the action's feedback."""
+"""What the policy node says about itself: `~/status`, the action's feedback, and a part of `/diagnostics`."""
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
+from vla_common.diagnostics import Diagnostics
 from vla_common.qos import LATCHED
 from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 
+from vla_policy.execution.measures import Measures
 from vla_policy.execution.policy_run import PolicyRun
+
+STATES = {
+    getattr(PolicyStatus, name): name.lower()
+    for name in ("IDLE", "LOADING", "RUNNING", "STOPPING", "FAULT", "TAKEOVER", "SKILL")
+}
+FIGURES = (
+    "control_rate_hz",
+    "control_jitter_ms_p99",
+    "held_percent",
+    "seam_jump",
+    "acceleration_p99",
+    "observation_age_ms_p95",
+    "inference_ms_p50",
+    "inference_ms_p95",
+    "inference_ms_max",
+    "overhead_ms_p95",
+    "replan_rate_hz",
+    "stop_ms",
+)
 
 
 class StatusPublisher:
-    """Publishes `PolicyStatus`; a late subscriber gets the last one."""
+    """Publishes `PolicyStatus`; a late subscriber gets the last one.
+
+    Attributes:
+        task: Instruction of the next run.
+        dry_run: Nothing is sent.
+        policy: What is loaded, for people.
+        checkpoint: Its folder or address.
+        strategy: How chunks are joined.
+        mode: e2e, planner or correction.
+        enabled: Motion is allowed.
+        interventions: Times that a person took over in the active run.
+    """
 
     def __init__(self, node: Node, *, task: str, dry_run: bool) -> None:
         """Say that the policy is being loaded."""
@@ -19,25 +52,79 @@ class StatusPublisher:
         self._publisher = node.create_publisher(PolicyStatus, "~/status", LATCHED)
         self.task = task
         self.dry_run = dry_run
+        self.policy = self.checkpoint = self.strategy = ""
+        self.mode = "e2e"
+        self.enabled = True
+        self.interventions = 0
+        self._last = PolicyStatus()
+        self._warned = (0, 0, 0)  # counts at the last diagnosis
         self.publish(PolicyStatus.LOADING, "")
 
-    def publish(self, state: int, detail: str, run: PolicyRun | None = None) -> None:
-        """Publish a state, with the counts of the active run.
+    def publish(self, state: int, detail: str, run: PolicyRun | None = None) -> PolicyStatus:
+        """Publish a state, with the measures of the active run, and return what was published.
 
         Args:
             state: Constant of PolicyStatus.
             detail: For people: why it waits, why it stopped.
             run: The active run, if there is one.
         """
-        status = PolicyStatus(state=state, task=self.task, detail=detail, dry_run=self.dry_run)
+        status = self.snapshot(run)
+        status.state, status.detail = state, detail
+        self._last = status
+        self._publisher.publish(status)
+        return status
+
+    def snapshot(self, run: PolicyRun | None) -> PolicyStatus:
+        """The present values as a message; without a run, its measures are NaN."""
+        status = PolicyStatus(
+            state=self._last.state,
+            policy=self.policy,
+            checkpoint=self.checkpoint,
+            strategy=self.strategy,
+            mode=self.mode,
+            task=self.task,
+            dry_run=self.dry_run,
+            enabled=self.enabled,
+            interventions=self.interventions,
+        )
         status.stamp = self._node.get_clock().now().to_msg()
         if run is not None:
-            status.task = run.task
-            status.chunks, status.goals_sent = run.measures.chunks, run.measures.goals_sent
-            status.frames_missing = run.measures.frames_missing
-            status.inference_ms = _last(run.measures.inference_ms)
-            status.observation_age_ms = _last(run.measures.obs_to_action_ms)
-        self._publisher.publish(status)
+            status.task, status.steps = run.task, run.steps
+        _fill(status, Measures() if run is None else run.measures)
+        return status
+
+    def diagnose(self, diagnostics: Diagnostics) -> None:
+        """Report the execution as a part of `/diagnostics`: `<node>: execution`."""
+        diagnostics.part("execution", self._diagnosis)
+
+    def _diagnosis(self) -> tuple[bytes, str, dict[str, str]]:
+        """Level, text and values: an error after a fault, a warning where something went wrong since the last one."""
+        status = self._last
+        counts = (status.held_ticks, status.refused_chunks, status.stale_chunks)
+        texts = ("the arm waited for a chunk", "a chunk was refused", "a chunk came too late")
+        news = [text for text, now, before in zip(texts, counts, self._warned, strict=True) if now > before]
+        self._warned = counts
+        values = {name: f"{getattr(status, name):.4g}" for name in FIGURES}
+        values |= {"held_ticks": str(counts[0]), "refused_chunks": str(counts[1]), "stale_chunks": str(counts[2])}
+        state = STATES[status.state]
+        if status.state == PolicyStatus.FAULT:
+            return DiagnosticStatus.ERROR, f"{state}: {status.detail}", values
+        if news:
+            return DiagnosticStatus.WARN, f"{state}: {', '.join(news)}", values
+        return DiagnosticStatus.OK, state, values
+
+
+def _fill(status: PolicyStatus, measures: Measures) -> None:
+    """Write the measures into the message."""
+    status.ticks, status.chunks, status.goals_sent = measures.ticks, measures.chunks, measures.goals_sent
+    status.frames_missing, status.stale_chunks = measures.frames_missing, measures.stale_chunks
+    status.refused_chunks, status.clamped_values = measures.refused, measures.clamped
+    status.skipped_steps, status.held_ticks = measures.skipped_steps, measures.held_ticks
+    status.observation_age_ms = measures.observation_age_ms.last
+    status.inference_ms = measures.inference_ms.last
+    figures = measures.figures()
+    for name in FIGURES:
+        setattr(status, name, figures[name])
 
 
 def feedback(run: PolicyRun) -> RunPolicy.Feedback:
@@ -46,10 +133,6 @@ def feedback(run: PolicyRun) -> RunPolicy.Feedback:
         step=run.steps,
         queue=run.queue(),
         detail=run.detail,
-        inference_ms=_last(run.measures.inference_ms),
-        observation_age_ms=_last(run.measures.obs_to_action_ms),
+        inference_ms=run.measures.inference_ms.last,
+        observation_age_ms=run.measures.observation_age_ms.last,
     )
-
-
-def _last(values: list[float]) -> float:
-    return values[-1] if values else 0.0
