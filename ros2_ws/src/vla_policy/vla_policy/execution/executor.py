@@ -4,10 +4,10 @@
 
 `values[k]` of a chunk is the target at `t_obs + k / fps`. A chunk that arrives late starts at the step that lies ahead;
 the steps before it are skipped, not played late. The next observation is taken so early that its chunk arrives while
-the running one still has a step to go; the arm then never stops between chunks. Time enters as an argument.
+the running one still has the steps that the strategy needs; the arm then never stops between chunks. Time enters as an
+argument.
 """
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vla_core.actions import ActionMap
 from vla_core.chunks import ActionChunk
+from vla_core.errors import StaleChunkError
 from vla_core.frames import Frame
 from vla_core.profile import Profile
 from vla_core.safety import SafetyFilter, SafetyReport
@@ -22,8 +23,15 @@ from vla_core.specs import ActionSpec
 from vla_core.stamps import to_ns, to_s
 from vla_core.trajectory import Trajectory, build_trajectory
 
+from vla_policy.execution.latency import LatencyEstimate
+from vla_policy.execution.strategies import Latest, Running, Strategy
+from vla_policy.execution.timeline import Timeline
+from vla_policy.policies.runner import Prefix
+
 Array = NDArray[np.float64]
-LATENCY_WINDOW = 8
+SLACK_NS = 1000  # times are rounded to nanoseconds, so a step exactly one step ahead may look a nanosecond short
+LAG_S = 0.15  # an arm may be this far behind its commands; drives of arms lag by 10 to 100 ms
+FOLLOW_TOLERANCE = 0.03  # ... and this far off the commanded path [rad or m] and still count as following it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,60 +40,72 @@ class Plan:
 
     Attributes:
         chunk: The policy's output.
+        timeline: Joint targets that are followed, joined with what was in force; they may start later than the chunk.
         trajectories: Goal of each arm: the waypoints that can still be reached.
-        in_force: The same as a spline that begins at the measured position now; what the arm is to follow.
-        grippers: Joint targets (T, k) of each gripper, one row per step of the chunk.
+        in_force: The same as a spline that begins now; what the arm is to follow.
+        skipped: Leading steps of the chunk that were over, or too near, when it came.
         clipped: Gripper targets that lay outside the gripper's travel and were set to its end.
         report: Verdict of the safety filter; when it is not ok, nothing of the plan may be sent.
     """
 
     chunk: ActionChunk
+    timeline: Timeline
     trajectories: dict[str, Trajectory]
     in_force: dict[str, Trajectory]
-    grippers: dict[str, Array]
+    skipped: int
     clipped: int
     report: SafetyReport
 
-
-class LatencyEstimate:
-    """How long the way from observation to command takes: the longest of the last few, or the stated value."""
-
-    def __init__(self, stated_s: float, *, fixed: bool) -> None:
-        """Args: stated_s: used until something was measured. fixed: never measure (lockstep)."""
-        self._stated_s = stated_s
-        self._fixed = fixed
-        self._measured: deque[float] = deque(maxlen=LATENCY_WINDOW)
-
-    def add(self, seconds: float) -> None:
-        """Note one measured latency [s]; old ones are forgotten, so one slow call does not count for ever."""
-        if not self._fixed:
-            self._measured.append(seconds)
-
     @property
-    def seconds(self) -> float:
-        """The latency to plan for [s]."""
-        return max(self._measured, default=self._stated_s)
+    def grippers(self) -> dict[str, Array]:
+        """Joint targets (T, k) of each gripper, one row per step of the timeline."""
+        return {name: rows for name, rows in self.timeline.rows.items() if name not in self.trajectories}
 
 
 class ChunkExecutor:
     """Turns chunks into plans and knows what is in force; pure, one thread."""
 
-    def __init__(self, profile: Profile, *, n_action_steps: int, latency: LatencyEstimate) -> None:
-        """Args: n_action_steps: steps of each chunk to execute. latency: from observation to command."""
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        n_action_steps: int,
+        latency: LatencyEstimate,
+        strategy: Strategy | None = None,
+        refill: int = 0,
+    ) -> None:
+        """Begin without a plan.
+
+        Args:
+            profile: Robot profile.
+            n_action_steps: Steps of each chunk to execute before the next one takes over.
+            latency: From observation to command.
+            strategy: How chunks follow each other; by default the newest replaces the others.
+            refill: Steps left to execute when the next observation is taken; 0: as late as the latency allows. Sooner
+                is always allowed, later never happens.
+        """
         self._map = ActionMap(profile)
         self._filter = SafetyFilter(profile)
         self._arms = tuple(spec for spec in profile.action if not spec.is_gripper)
         self._grippers = tuple(spec for spec in profile.action if spec.is_gripper)
         self._n = n_action_steps
+        self._refill = refill
+        self.strategy = strategy or Latest()
         self.latency = latency
         self._plan: Plan | None = None
         self._counted_ns = 0
         self.steps = 0
+        self.strategy.reset()
 
     def reset(self) -> None:
         """Begin a new run."""
-        self._plan = None
+        self.release()
         self.steps = 0
+
+    def release(self) -> None:
+        """Nothing is in force any more: somebody else drives. The next chunk begins where the arm is then."""
+        self._plan = None
+        self.strategy.reset()
 
     @property
     def plan(self) -> Plan | None:
@@ -93,18 +113,43 @@ class ChunkExecutor:
         return self._plan
 
     def wants_observation(self, now_ns: int) -> bool:
-        """Whether it is time to observe, so that the next chunk takes over where this one's last step begins.
+        """Whether it is time to observe.
 
-        The arm comes to rest at the last waypoint of a chunk, so another chunk takes over one step before that.
+        The arm comes to rest at the last waypoint of a chunk, so another chunk takes over one step before that at the
+        latest, and earlier by the steps that the strategy joins over. A strategy that waits observes at rest.
         """
-        if self._plan is None:
+        if self._plan is None or self.strategy.eager:
             return True
-        chunk = self._plan.chunk
-        take_over_ns = chunk.time_ns(max(0, min(self._n - 1, len(chunk) - 2)))
-        return now_ns + to_ns(self.latency.seconds) >= take_over_ns
+        timeline = self._plan.timeline
+        if self.strategy.waits:
+            return now_ns >= timeline.end_ns
+        overlap = min(self.strategy.overlap, (len(timeline) - 2) // 2)
+        last = max(0, min(self._n - 1, len(timeline) - 2 - overlap))
+        if now_ns + to_ns(self.latency.seconds) >= timeline.time_ns(last):
+            return True
+        return self._refill > 0 and now_ns > timeline.time_ns(max(0, min(self._n, len(timeline)) - 1 - self._refill))
+
+    def prefix(self, frame: Frame, now_ns: int) -> Prefix | None:
+        """What the arm will do while the model thinks, for a policy that is guided; None where nothing is in force.
+
+        Args:
+            frame: The new observation, which the values count from.
+            now_ns: When the inference begins [ns].
+        """
+        if self._plan is None or not self.strategy.guided:
+            return None
+        running = self._plan.timeline
+        ready_ns = now_ns + to_ns(self.latency.seconds + running.dt_s) - SLACK_NS
+        grid = Timeline(t0_ns=frame.t_ns, dt_s=running.dt_s, rows=running.rows)
+        times = grid.times_ns()
+        times = times[times <= running.end_ns]
+        if len(times) == 0:
+            return None
+        values = self._map.encode(self._targets_at(times), frame.state)
+        return Prefix(values=values, frozen=min(grid.first_at_or_after(ready_ns), len(values)))
 
     def prepare(self, chunk: ActionChunk, observed: Frame, now_ns: int, present: Frame) -> Plan:
-        """Align a chunk with the present and check it; nothing changes until `adopt`.
+        """Align a chunk with the present, join it with what is in force and check it; nothing changes until `adopt`.
 
         Args:
             chunk: The policy's output.
@@ -118,50 +163,109 @@ class ChunkExecutor:
             StaleChunkError: no step of the chunk lies ahead.
         """
         targets = self._map.to_joint_targets(chunk.values, observed.state, observed.joints)
-        current = present.joints
-        trajectories, in_force = {}, {}
-        for spec in self._arms:
-            built = build_trajectory(
-                targets[spec.name],
-                chunk.t0_ns,
-                chunk.dt_s,
+        new, clipped = self._aligned(chunk, targets, now_ns)
+        first = new.first_at_or_after(now_ns + to_ns(new.dt_s) - SLACK_NS)
+        if first == len(new):
+            raise _stale(chunk, now_ns)
+        starts = self._starts(now_ns, present.joints)
+        joined = self._joined(new, first, now_ns)
+        report = self._check(joined, first, now_ns, present.joints, starts)
+        if report.clamped and report.targets is not None:
+            joined = _replaced(joined, first, report.targets)
+        trajectories = {
+            spec.name: build_trajectory(
+                joined.rows[spec.name],
+                joined.t0_ns,
+                joined.dt_s,
                 now_ns,
                 joint_names=spec.joints,
-                current=current.get(spec.name),
+                current=present.joints.get(spec.name),
+                start=starts.get(spec.name),
             )
-            trajectories[spec.name] = built
-            in_force[spec.name] = _from_present(built, current.get(spec.name))
-        grippers, clipped = self._gripper_targets(targets)
-        report = self._check(trajectories, grippers, chunk, current)
+            for spec in self._arms
+        }
         return Plan(
             chunk=chunk,
+            timeline=joined,
             trajectories=trajectories,
-            in_force=in_force,
-            grippers=grippers,
+            in_force={name: _from_present(t, present.joints.get(name)) for name, t in trajectories.items()},
+            skipped=first,
             clipped=clipped,
             report=report,
         )
 
-    def _gripper_targets(self, targets: Mapping[str, Array]) -> tuple[dict[str, Array], int]:
-        """A regression overshoots the ends of a gripper's travel, where the hardware stops anyway: clip and count."""
-        clipped, found = 0, {}
+    def _aligned(self, chunk: ActionChunk, targets: Mapping[str, Array], now_ns: int) -> tuple[Timeline, int]:
+        """Targets on the grid of the chunk. Where the arm waits for the policy, its first step is now."""
+        rows, clipped = dict(targets), 0
+        for spec in self._grippers:  # a regression overshoots the ends of the travel, where the hardware stops anyway
+            inside = np.clip(rows[spec.name], spec.limits.lower, spec.limits.upper)
+            clipped += int((inside != rows[spec.name]).any(axis=1).sum())
+            rows[spec.name] = inside
+        if not self.strategy.waits:
+            return Timeline(t0_ns=chunk.t0_ns, dt_s=chunk.dt_s, rows=rows), clipped
+        executed = {name: values[: self._n] for name, values in rows.items()}
+        return Timeline(t0_ns=now_ns, dt_s=chunk.dt_s, rows=executed), clipped
+
+    def _starts(self, now_ns: int, measured: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
+        """State in force of each arm that follows its commands: the next trajectory goes on from it without a jump.
+
+        An arm that does not (speed scaling, a stop, a reset) is picked up where it is, as controllers do by default.
+        """
+        if self._plan is None:
+            return {}
+        found = {}
+        for name, spline in self._plan.in_force.items():
+            position = measured.get(name)
+            if position is not None and follows(spline, now_ns, position):
+                found[name] = spline.state_at(now_ns)
+        return found
+
+    def _joined(self, new: Timeline, first: int, now_ns: int) -> Timeline:
+        """What is to be followed, on the grid of the new chunk.
+
+        Grippers are never mixed, since half open is neither: they follow the new chunk from the first step that can be
+        reached on, and what was in force before it. So arm and gripper change over at the same step.
+        """
+        rows = dict(new.rows)
+        arms = Timeline(t0_ns=new.t0_ns, dt_s=new.dt_s, rows={spec.name: rows[spec.name] for spec in self._arms})
+        running = None
+        if self._plan is not None:
+            old = self._targets_at(new.times_ns())
+            covered = new.first_at_or_after(self._plan.timeline.end_ns + SLACK_NS)
+            running = Running(rows={spec.name: old[spec.name] for spec in self._arms}, covered=covered)
+            for spec in self._grippers:
+                rows[spec.name] = np.concatenate([old[spec.name][:first], rows[spec.name][first:]])
+        if self._arms:
+            rows.update(self.strategy.join(arms, running, first))
+        return Timeline(t0_ns=new.t0_ns, dt_s=new.dt_s, rows=rows)
+
+    def _targets_at(self, times_ns: NDArray[np.int64]) -> dict[str, Array]:
+        """Targets (T, k) in force at the times (T,): arms on their spline, grippers step by step."""
+        assert self._plan is not None
+        splines = self._plan.in_force
+        found = {name: np.stack([spline.position_at(int(t)) for t in times_ns]) for name, spline in splines.items()}
         for spec in self._grippers:
-            inside = np.clip(targets[spec.name], spec.limits.lower, spec.limits.upper)
-            clipped += int((inside != targets[spec.name]).any(axis=1).sum())
-            found[spec.name] = inside
-        return found, clipped
+            found[spec.name] = self._plan.timeline.held(spec.name, times_ns)
+        return found
 
     def _check(
         self,
-        trajectories: Mapping[str, Trajectory],
-        grippers: Mapping[str, Array],
-        chunk: ActionChunk,
-        current: Mapping[str, Array],
+        joined: Timeline,
+        first: int,
+        now_ns: int,
+        measured: Mapping[str, Array],
+        starts: Mapping[str, tuple[Array, Array]],
     ) -> SafetyReport:
-        first_dt_s = min((float(t.time_from_start[0]) for t in trajectories.values()), default=chunk.dt_s)
-        arms = {name: trajectory.positions for name, trajectory in trajectories.items()}
-        measured = {name: joints for name, joints in current.items() if name in arms}
-        return self._filter.check({**arms, **grippers}, chunk.dt_s, measured, first_dt_s=first_dt_s)
+        """Check what would be sent, counted from where each arm's trajectory begins."""
+        arms = [spec.name for spec in self._arms]
+        begins = {name: starts[name][0] if name in starts else measured[name] for name in arms if name in measured}
+        return self._filter.check(
+            {name: rows[first:] for name, rows in joined.rows.items()},
+            joined.dt_s,
+            begins,
+            first_dt_s=to_s(joined.time_ns(first) - now_ns),
+            velocity={name: state[1] for name, state in starts.items()},
+        )
 
     def adopt(self, plan: Plan, now_ns: int) -> None:
         """From now on `plan` is in force."""
@@ -173,19 +277,19 @@ class ChunkExecutor:
         """Add the steps that have come into force since the last call to `steps`."""
         if self._plan is None:
             return
-        chunk = self._plan.chunk
-        until = min(now_ns, chunk.end_ns)
+        timeline = self._plan.timeline
+        until = min(now_ns, timeline.end_ns)
         if until > self._counted_ns:
-            self.steps += chunk.first_at_or_after(until + 1) - chunk.first_at_or_after(self._counted_ns + 1)
+            self.steps += timeline.first_at_or_after(until + 1) - timeline.first_at_or_after(self._counted_ns + 1)
             self._counted_ns = until
 
     def remaining(self, now_ns: int) -> int:
         """Steps of the running chunk that lie ahead."""
-        return 0 if self._plan is None else self._plan.chunk.remaining(now_ns)
+        return 0 if self._plan is None else self._plan.timeline.remaining(now_ns)
 
     def exhausted(self, now_ns: int) -> bool:
         """Whether the running chunk is over, so that the arm rests at its last target."""
-        return self._plan is not None and now_ns > self._plan.chunk.end_ns
+        return self._plan is not None and now_ns > self._plan.timeline.end_ns
 
     def arm_targets(self, now_ns: int) -> dict[str, Array]:
         """Joint positions (k,) that each arm is to be at now; empty before the first plan."""
@@ -197,9 +301,8 @@ class ChunkExecutor:
         """Joint target (k,) of each gripper in force now; the last one of a chunk stays. Empty before the first plan."""
         if self._plan is None:
             return {}
-        chunk = self._plan.chunk
-        index = min(len(chunk) - 1, max(0, chunk.first_at_or_after(now_ns + 1) - 1))
-        return {name: rows[index] for name, rows in self._plan.grippers.items()}
+        times = np.array([now_ns], dtype=np.int64)
+        return {spec.name: self._plan.timeline.held(spec.name, times)[0] for spec in self._grippers}
 
     @property
     def arm_specs(self) -> tuple[ActionSpec, ...]:
@@ -212,9 +315,29 @@ class ChunkExecutor:
         return self._grippers
 
 
+def follows(spline: Trajectory, now_ns: int, position: Array) -> bool:
+    """Whether a measured position (k,) lies where an arm that follows `spline` with a lag would be now."""
+    ago = np.linspace(0.0, LAG_S, 16)
+    path = np.stack([spline.position_at(now_ns - to_ns(float(s))) for s in ago])
+    return float(np.abs(path - position).max(axis=1).min()) <= FOLLOW_TOLERANCE
+
+
+def _stale(chunk: ActionChunk, now_ns: int) -> StaleChunkError:
+    return StaleChunkError(
+        f"all {len(chunk)} steps of the chunk are over or too near: it was observed {to_s(now_ns - chunk.t0_ns):.3f} s ago "
+        f"and lasts {to_s(chunk.end_ns - chunk.t0_ns):.3f} s; use longer chunks or faster inference"
+    )
+
+
+def _replaced(timeline: Timeline, first: int, targets: Mapping[str, Array]) -> Timeline:
+    """The timeline with the rows from `first` on as the safety filter left them."""
+    rows = {name: np.concatenate([values[:first], targets[name]]) for name, values in timeline.rows.items()}
+    return Timeline(t0_ns=timeline.t0_ns, dt_s=timeline.dt_s, rows=rows)
+
+
 def _from_present(trajectory: Trajectory, current: Array | None) -> Trajectory:
-    """The trajectory with the measured position as its first point, as a controller plays it."""
-    if current is None:
+    """The trajectory from its stamp on, as a controller plays it: without a start, from the measured position."""
+    if current is None or trajectory.from_start:
         return trajectory
     slope = (trajectory.positions[0] - current) / trajectory.time_from_start[0]
     return Trajectory(
@@ -224,6 +347,7 @@ def _from_present(trajectory: Trajectory, current: Array | None) -> Trajectory:
         positions=np.vstack([current, trajectory.positions]),
         velocities=np.vstack([slope, trajectory.velocities]),
         first_step=trajectory.first_step,
+        from_start=True,
     )
 
 
@@ -237,9 +361,9 @@ def describe(plan: Plan, now_ns: int) -> str:
                 trajectory.joint_names, trajectory.positions[0], trajectory.positions[-1], strict=True
             )
         )
-        count, end_s = len(trajectory.positions), float(trajectory.time_from_start[-1])
+        count, end_s = len(trajectory.waypoints), float(trajectory.time_from_start[-1])
         parts.append(f"{name}: {count} points in {end_s:.2f} s, {moves} rad")
     for name, rows in plan.grippers.items():
-        parts.append(f"{name}: {rows[0][0]:.3f}→{rows[-1][0]:.3f} rad")
+        parts.append(f"{name}: {rows[plan.skipped][0]:.3f}→{rows[-1][0]:.3f} rad")
     age_ms = 1e3 * to_s(now_ns - plan.chunk.t0_ns)
     return f"observed {age_ms:.0f} ms ago; " + "; ".join(parts)

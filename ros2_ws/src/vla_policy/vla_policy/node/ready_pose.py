@@ -22,8 +22,8 @@ from vla_core.stamps import to_ns, to_s
 from vla_core.trajectory import Trajectory
 from vla_msgs.action import RunPolicy
 
+from vla_policy.execution.commands import Commands
 from vla_policy.execution.hooks import Guard, Stop
-from vla_policy.execution.policy_run import Commands
 
 Array = NDArray[np.float64]
 Result = RunPolicy.Result

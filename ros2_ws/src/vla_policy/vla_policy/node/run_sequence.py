@@ -23,8 +23,8 @@ from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 
 from vla_policy.execution.executor import ChunkExecutor
-from vla_policy.execution.latency import LatencyEstimate
 from vla_policy.execution.hooks import ChunkWatcher, Gate, Guard, Stop
+from vla_policy.execution.latency import LatencyEstimate
 from vla_policy.execution.measures import append_report
 from vla_policy.execution.policy_run import PolicyRun, Result, RunOptions
 from vla_policy.node.goals import ActionCommands, ShownCommands
