@@ -9,7 +9,7 @@ import pytest
 from policy_fixtures import PROFILE_TEXT, small_frame, small_profile
 from vla_core.errors import CheckpointError
 from vla_policy.policies.runner import InferenceError, LoadRequest, PolicyRunner
-from vla_policy.policies.scripted import ScriptedOptions, ScriptedRunner, make_scripted, parse_options
+from vla_policy.policies.scripted import ScriptedOptions, ScriptedRunner, load, parse_options
 
 JOINTS = {"arm": np.array([0.1, 0.2]), "gripper": np.array([0.05])}
 
@@ -25,7 +25,7 @@ def request(folder, guided=False, n_action_steps=0, **options):
 
 
 def test_factory_makes_a_runner(tmp_path):
-    loaded = make_scripted(request(tmp_path, chunk="30", noise="0.01"))
+    loaded = load(request(tmp_path, chunk="30", noise="0.01"))
     assert isinstance(loaded.runner, PolicyRunner)
     assert (loaded.runner.chunk_size, loaded.runner.n_action_steps) == (30, 30)
     assert loaded.profile.robot == "sim_two_joint"
@@ -73,16 +73,21 @@ def test_noise_is_zero_at_the_observation_and_of_the_stated_size_at_the_end():
     assert np.std(ends) == pytest.approx(0.05, rel=0.1)
 
 
-def test_a_reset_repeats_the_run():
+def three_runs(seed):
     profile = small_profile()
-    runner = ScriptedRunner(profile, ScriptedOptions(noise=0.05), seed=3)
-    first = [runner.infer(frame_at(profile, t), "").values for t in (1.0, 2.0)]
-    runner.reset()
-    again = [runner.infer(frame_at(profile, t), "").values for t in (1.0, 2.0)]
-    other = ScriptedRunner(profile, ScriptedOptions(noise=0.05), seed=4).infer(frame_at(profile, 1.0), "").values
-    assert np.array_equal(first, again)
+    runner = ScriptedRunner(profile, ScriptedOptions(noise=0.05), seed=seed)
+    values = []
+    for _ in range(3):
+        runner.reset()
+        values.append(runner.infer(frame_at(profile, 1.0), "").values)
+    return np.array(values)
+
+
+def test_each_run_has_its_own_noise_and_a_seed_repeats_all_of_them():
+    first = three_runs(3)
+    assert np.array_equal(first, three_runs(3))
     assert not np.array_equal(first[0], first[1])
-    assert not np.array_equal(first[0], other)
+    assert not np.array_equal(first[0], three_runs(4)[0])
 
 
 def test_gripper_closes_half_way_and_opens():
@@ -132,13 +137,13 @@ def test_wrong_options_are_named(options, text):
 
 def test_requests_that_cannot_be_met(tmp_path):
     with pytest.raises(CheckpointError, match="give one with profile:=FILE"):
-        make_scripted(LoadRequest(rename={}, options={}))
+        load(LoadRequest(rename={}, options={}))
     with pytest.raises(CheckpointError, match="cannot be guided; choose another strategy than rtc"):
-        make_scripted(request(tmp_path, guided=True))
+        load(request(tmp_path, guided=True))
     with pytest.raises(CheckpointError, match="n_action_steps:=60 is not between 1 and its chunk of 50"):
-        make_scripted(request(tmp_path, n_action_steps=60))
+        load(request(tmp_path, n_action_steps=60))
     with pytest.raises(CheckpointError, match=r"moves 'arm' at 6.28 rad/s, more than half of what the profile allows"):
-        make_scripted(request(tmp_path, period=1.0, amplitude=1.0))
+        load(request(tmp_path, period=1.0, amplitude=1.0))
 
 
 def test_latency_is_slept_and_reported():

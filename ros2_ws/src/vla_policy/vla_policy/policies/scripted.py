@@ -78,7 +78,8 @@ class ReferenceMotion:
     def _arm(self, spec: ActionSpec, seconds: Array) -> Array:
         phase = _phase(seconds, self._options.period)[:, None]
         even = np.arange(len(spec.joints)) % 2 == 0
-        return self._start[spec.name] + self._reach[spec.name] * np.where(even, np.sin(phase), 1.0 - np.cos(phase))
+        circle: Array = np.where(even, np.sin(phase), 1.0 - np.cos(phase))
+        return self._start[spec.name] + self._reach[spec.name] * circle
 
     def _gripper(self, spec: ActionSpec, seconds: Array) -> Array:
         start, period = self._start[spec.name], self._options.gripper_period
@@ -110,7 +111,8 @@ class ScriptedRunner:
         self._map = ActionMap(profile)
         self._options = options
         self._seed = seed
-        self._random = np.random.default_rng(seed)
+        self._runs = 0
+        self._random = np.random.default_rng((seed, 0))
         self.chunk_size = options.chunk
         self.n_action_steps = n_action_steps or options.chunk
         self.reference: ReferenceMotion | None = None
@@ -121,9 +123,10 @@ class ScriptedRunner:
         )
 
     def reset(self) -> None:
-        """The next observation begins a new motion; the noise starts anew."""
+        """The next observation begins a new motion; each run since loading has a noise of its own."""
         self.reference = None
-        self._random = np.random.default_rng(self._seed)
+        self._runs += 1
+        self._random = np.random.default_rng((self._seed, self._runs))
 
     def infer(self, frame: Frame, task: str, prefix: Prefix | None = None) -> ActionChunk:
         """See `PolicyRunner.infer`; images and task are not looked at."""
@@ -158,10 +161,11 @@ class ScriptedRunner:
         """(chunk, joints): smooth, zero with zero slope at the first step, of standard deviation `noise` at the last."""
         u = np.linspace(0.0, 1.0, self.chunk_size)[:, None]
         end, middle = self._random.normal(size=(2, joints)) * self._options.noise
-        return end * u * u * (3.0 - 2.0 * u) + middle * 0.5 * np.sin(pi * u) ** 2
+        deviation: Array = end * u * u * (3.0 - 2.0 * u) + middle * 0.5 * np.sin(pi * u) ** 2
+        return deviation
 
 
-def make_scripted(request: LoadRequest) -> Loaded:
+def load(request: LoadRequest) -> Loaded:
     """Factory of `policy:=scripted`; of the request it reads `profile`, `seed`, `n_action_steps` and `options`.
 
     Raises:
@@ -230,7 +234,8 @@ def _phase(seconds: Array, period: float) -> Array:
     start_s = START_SHARE * period
     u = np.minimum(seconds / start_s, 1.0)
     started = start_s * (u**3 - u**4 / 2.0)
-    return 2.0 * pi / period * (started + np.maximum(seconds - start_s, 0.0))
+    phase: Array = 2.0 * pi / period * (started + np.maximum(seconds - start_s, 0.0))
+    return phase
 
 
 def _reach(spec: ActionSpec, start: Array, amplitude: float) -> Array:
@@ -240,7 +245,8 @@ def _reach(spec: ActionSpec, start: Array, amplitude: float) -> Array:
     side = np.where(above >= below, 1.0, -1.0) * np.maximum(below, above) / 2.0
     even = np.arange(len(start)) % 2 == 0
     room = np.where(even, both, np.abs(side))
-    return np.where(even, 1.0, np.sign(side)) * np.clip(room, 0.0, amplitude)
+    reach: Array = np.where(even, 1.0, np.sign(side)) * np.clip(room, 0.0, amplitude)
+    return reach
 
 
 def _check_pace(profile: Profile, options: ScriptedOptions) -> None:
