@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Finding a checkpoint on disk, and what travels with it: the robot profile and, for SmolVLA, the backbone folder.
+"""Finding a checkpoint on disk, and what travels with it: the robot profile, and folders that its files name elsewhere.
 
 A training run folder of LeRobot looks like `<run>/checkpoints/<step>/pretrained_model/`, with the link
 `checkpoints/last`. The launcher of this package adds `vla/profile.yaml` and `vla/profile.sha256` to each
-`pretrained_model` folder, and for SmolVLA a copy of the backbone as `vlm/`, so that the folder can be moved.
+`pretrained_model` folder, and for SmolVLA a copy of the backbone as `vlm/`, so that the folder can be moved. For pi0,
+pi0.5 and pi0-FAST copies of the tokenizers may lie in `tokenizer/` and `action_tokenizer/`.
 """
 
 import json
@@ -25,6 +26,8 @@ LAST = "last"
 PROFILE_FILE = Path("vla") / "profile.yaml"
 HASH_FILE = Path("vla") / "profile.sha256"
 VLM_DIR = "vlm"
+TOKENIZER_DIR = "tokenizer"
+ACTION_TOKENIZER_DIR = "action_tokenizer"
 MAX_LISTED = 12
 
 
@@ -108,6 +111,34 @@ def _open(path: Path) -> Checkpoint:
         raise CheckpointError(f"{file}: names no policy 'type', so this is not a LeRobot policy checkpoint.")
     vlm = path / VLM_DIR
     return Checkpoint(path=path, policy_type=config["type"], config=config, vlm=vlm if vlm.is_dir() else None)
+
+
+def travelling_folder(checkpoint: Checkpoint, named: str, folder: str) -> str:
+    """Where something that a checkpoint names lies on this machine.
+
+    Args:
+        checkpoint: The checkpoint.
+        named: What its files say: a path, relative to the checkpoint or absolute, or an id on the Hugging Face hub.
+        folder: Name of the copy that may travel with it; it is preferred.
+
+    Returns:
+        The copy, the path, or the id as it is.
+
+    Raises:
+        CheckpointError: an absolute path that is not on this machine, and there is no copy.
+    """
+    copy, relative = checkpoint.path / folder, checkpoint.path / named
+    if copy.is_dir():
+        return str(copy)
+    if named and relative.is_dir():
+        return str(relative)
+    if Path(named).is_absolute():
+        what = "backbone" if folder == VLM_DIR else folder.replace("_", " ")
+        raise CheckpointError(
+            f"{checkpoint.path}: the {what} folder {named} is not on this machine and no copy travels with the "
+            f"checkpoint. Copy it to {copy}."
+        )
+    return named
 
 
 def travelling_profile(checkpoint: Checkpoint) -> Profile | None:

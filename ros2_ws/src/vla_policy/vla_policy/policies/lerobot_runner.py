@@ -1,38 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""LeRobot policies as a `PolicyRunner`: strict loading of weights and processors, and inference.
+"""LeRobot policies as a `PolicyRunner`: ACT, Diffusion, SmolVLA, pi0, pi0.5, pi0-FAST and others of its factory."""
 
-Loading goes through LeRobot's own classes; everything that they would let pass (a cut file, left-over or missing
-tensors, a camera of another name or size) is checked first, and a moved checkpoint finds its own backbone folder.
-"""
-
-import json
+import contextlib
 import os
-from collections.abc import Mapping
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lerobot.configs.policies import PreTrainedConfig
-from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from numpy.typing import NDArray
-from safetensors.torch import load_model
 from vla_core.chunks import ActionChunk
 from vla_core.errors import CheckpointError
-from vla_core.frames import IMAGE_PREFIX, STATE_KEY, Frame
+from vla_core.frames import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, Frame
 from vla_core.profile import Profile
 
-from vla_policy.policies.checkpoint import WEIGHTS_FILE, Checkpoint, choose_profile, find_checkpoint
-from vla_policy.policies.contract import check_features
+from vla_policy.policies.accelerated import accelerate
+from vla_policy.policies.checkpoint import Checkpoint, choose_profile, find_checkpoint
+from vla_policy.policies.contract import check_features, renamed_features
+from vla_policy.policies.guidance import GUIDABLE, check_guidable, enable_guidance, guidance_arguments
+from vla_policy.policies.history import History
+from vla_policy.policies.lerobot_loading import DTYPES, RENAME_STEP, load_parts, processor_steps
 from vla_policy.policies.registry import refuse_options
 from vla_policy.policies.runner import InferenceError, Loaded, LoadRequest, Prefix
-from vla_policy.policies.weights import check_shapes, read_shapes
 
-PROCESSOR_FILES = ("policy_preprocessor.json", "policy_postprocessor.json")
-TOKENIZER_STEP = "tokenizer_processor"
-DEVICE_STEP = "device_processor"
+DIFFUSION = "diffusion"
 WARM_UP_RUNS = 2
+UINT8_MAX = 255.0
 
 
 def load(request: LoadRequest) -> Loaded:
@@ -51,196 +46,210 @@ def load(request: LoadRequest) -> Loaded:
     return Loaded(runner=LeRobotRunner(checkpoint, profile, request), profile=profile, source=str(checkpoint.path))
 
 
-class LeRobotRunner:
-    """A LeRobot checkpoint, loaded strictly and warmed up."""
+class UndecodedError(InferenceError):
+    """A policy that writes its actions as tokens wrote some that mean no action."""
 
-    def __init__(self, checkpoint: Checkpoint, profile: Profile, options: LoadRequest) -> None:
+
+class LeRobotRunner:
+    """A LeRobot checkpoint, loaded strictly and warmed up.
+
+    Attributes:
+        history: Earlier observations that the policy reads beside the present one, each one step of the profile apart.
+        last_timing: Wall seconds of the last inference: preprocess, model, postprocess.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, profile: Profile, request: LoadRequest) -> None:
         """Load the policy.
 
         Args:
             checkpoint: From `find_checkpoint`.
             profile: The profile to run under; the policy's features must be those of the profile.
-            options: Device, threads, steps, seed; its `checkpoint` and `profile` are not looked at.
+            request: Everything else; its `checkpoint` and `profile` are not looked at.
 
         Raises:
-            CheckpointError: anything about the checkpoint that would make the policy another one than was trained.
+            CheckpointError: anything about the checkpoint that would make the policy another one than was trained, or
+                that this machine or kind of policy cannot do.
         """
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        check_features(checkpoint.path, checkpoint.config, profile)
-        stored = read_shapes(checkpoint.path / WEIGHTS_FILE)
-        steps = _processor_steps(checkpoint.path)
-        torch.set_num_threads(options.torch_threads)
-        _check_device(options.device)
+        if request.guided:
+            check_guidable(checkpoint.policy_type, str(checkpoint.path))
+        steps = processor_steps(checkpoint.path)
+        stored_names = steps.get(RENAME_STEP, {}).get("rename_map") or {}
+        self._names = renamed_features(profile, request.rename)
+        check_features(
+            checkpoint.path, checkpoint.config, profile, {k: stored_names.get(v, v) for k, v in self._names.items()}
+        )
+        self.chunk_size = _chunk_size(checkpoint)
+        self.n_action_steps = _choose_steps(request.n_action_steps, checkpoint, self.chunk_size)
+        self.history = _history(checkpoint)
+        self.guidable = checkpoint.policy_type in GUIDABLE
+        self.last_timing = {"preprocess": 0.0, "model": 0.0, "postprocess": 0.0}
         self._profile = profile
-        self._seed = options.seed
-        self._config = _load_config(checkpoint, options.device)
-        self._policy = _load_policy(checkpoint, self._config, stored)
-        self._uses_task = TOKENIZER_STEP in steps
-        self._before, self._after = _load_processors(checkpoint, self._config, options.device, steps)
-        self.chunk_size = int(getattr(self._config, "chunk_size", 1))
-        self.n_action_steps = _choose_steps(options.n_action_steps, self._config, self.chunk_size)
-        self.guidable = False
+        self._request = request
+        self._kind = checkpoint.policy_type
+        self._past = History(self.history, 1.0 / profile.fps)
+        parts = load_parts(checkpoint, request, steps)
+        self._policy, self._before, self._after = parts.policy, parts.before, parts.after
+        self._uses_task = parts.uses_task
+        if self.guidable:
+            enable_guidance(self._policy, request)
+        self._autocast = _autocast(request, parts.config)
         self.description = (
-            f"{checkpoint.policy_type} from {checkpoint.path} on {options.device}, "
+            f"{checkpoint.policy_type} from {checkpoint.path} on {request.device}, "
             f"{sum(p.numel() for p in self._policy.parameters()) / 1e6:.1f} M parameters, chunk {self.chunk_size}, "
             f"{self.n_action_steps} executed"
         )
-        self._warm_up()
+        if request.accelerate:
+            self._policy = accelerate(self._policy, dtype=request.dtype, compile_model=request.compile)
+            self.description += f", {self._policy.description}"
+        self._warm_up(checkpoint)
 
     def reset(self) -> None:
         """Forget the past and restart the noise sequence, so that an episode is reproducible."""
         self._policy.reset()
-        torch.manual_seed(self._seed)
+        self._past.clear()
+        torch.manual_seed(self._request.seed)
+
+    def observe(self, frame: Frame) -> None:
+        """Take note of an earlier observation (`history`); the next inference looks back at it."""
+        self._past.add(frame)
 
     def infer(self, frame: Frame, task: str, prefix: Prefix | None = None) -> ActionChunk:
         """See `PolicyRunner.infer`."""
-        batch: dict[str, Any] = {STATE_KEY: torch.from_numpy(np.array(frame.state, dtype=np.float32))}
-        for name, image in frame.images.items():
-            batch[IMAGE_PREFIX + name] = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255.0
-        if self._uses_task:
-            batch["task"] = task
+        if prefix is not None and not self.guidable:
+            raise InferenceError(f"a policy of type '{self._kind}' cannot continue a prefix; ask `guidable` first")
+        begun_s = time.perf_counter()
         try:
             with torch.no_grad():
                 # Not inference_mode: methods that guide the denoiser need autograd inside it.
-                chunk = self._policy.predict_action_chunk(self._before(batch))
-                actions = self._after(chunk)
+                batch, guidance = self._inputs(frame, task, prefix)
+                prepared_s = time.perf_counter()
+                with self._autocast():
+                    chunk = self._policy.predict_action_chunk(batch, **guidance)
+                if chunk.is_cuda:
+                    torch.cuda.synchronize(chunk.device)
+                computed_s = time.perf_counter()
+                actions = self._after(chunk.to(torch.float32))
+        except AssertionError as error:
+            raise UndecodedError(f"the policy's action tokens mean no action: {error}; nothing is sent") from error
         except (RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
             raise InferenceError(f"the policy raised {type(error).__name__} during inference: {error}") from error
         values = actions.squeeze(0).to(torch.float32).cpu().numpy()
-        self._check(values)
+        self.last_timing = {
+            "preprocess": prepared_s - begun_s,
+            "model": computed_s - prepared_s,
+            "postprocess": time.perf_counter() - computed_s,
+        }
+        self._check(values, undecoded=self._kind == "pi0_fast" and not bool(chunk.any()))
         return ActionChunk(t0_ns=frame.t_ns, dt_s=1.0 / self._profile.fps, values=values)
 
     def close(self) -> None:
         """Drop the model."""
-        del self._policy
+        self._policy = self._before = self._after = None
+        if self._request.device.startswith("cuda"):
+            torch.cuda.empty_cache()
 
-    def _check(self, values: np.ndarray) -> None:
-        width = len(self._profile.action_names)
-        if values.ndim != 2 or values.shape[1] != width:
-            raise InferenceError(f"the policy returned actions of shape {values.shape}, expected (steps, {width})")
+    def _inputs(self, frame: Frame, task: str, prefix: Prefix | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The policy's input and its guidance; both through the pre-processor that training used."""
+        if self._kind == DIFFUSION:
+            seen = [self._before(self._batch(one, task)) for one in self._past.before(frame)]
+            names = [name for name in seen[0] if name.startswith("observation.")]
+            return {name: torch.stack([one[name] for one in seen], dim=1) for name in names}, {}
+        batch = self._batch(frame, task)
+        if prefix is None:
+            return self._before(batch), {}
+        batch[ACTION_KEY] = torch.from_numpy(np.array(prefix.values, dtype=np.float32)[None])
+        batch = self._before(batch)
+        normalised = batch.pop(ACTION_KEY)
+        return batch, guidance_arguments(
+            prefix, normalised, chunk_size=self.chunk_size, horizon=self._request.rtc_horizon
+        )
+
+    def _batch(self, frame: Frame, task: str) -> dict[str, Any]:
+        """One observation as LeRobot's pre-processors take it; no text for policies that were trained without."""
+        batch: dict[str, Any] = {}
+        if len(frame.state):
+            batch[self._names[STATE_KEY]] = torch.from_numpy(np.array(frame.state, dtype=np.float32))
+        for name, image in frame.images.items():
+            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32) / UINT8_MAX
+            batch[self._names[IMAGE_PREFIX + name]] = pixels
+        if self._uses_task:
+            batch["task"] = task
+        return batch
+
+    def _check(self, values: NDArray[np.float32], *, undecoded: bool) -> None:
+        names = self._profile.action_names
+        if values.shape != (self.chunk_size, len(names)):
+            raise InferenceError(
+                f"the policy returned actions of shape {values.shape}, expected ({self.chunk_size}, {len(names)})"
+            )
+        if undecoded:
+            # LeRobot stands in zeros, the mean of the training data, for tokens that it cannot decode.
+            raise UndecodedError(
+                "the policy's action tokens could not be decoded, so there is no action; nothing is sent. Was it trained "
+                "long enough, and with the action tokenizer that is loaded?"
+            )
         if not np.isfinite(values).all():
             step, column = np.argwhere(~np.isfinite(values))[0]
             raise InferenceError(
-                f"the policy returned {values[step, column]} for '{self._profile.action_names[column]}' at step {step}; "
-                f"nothing is sent. Look for NaN in the training log, or choose an earlier checkpoint."
+                f"the policy returned {values[step, column]} for '{names[column]}' at step {step}; nothing is sent. Look "
+                f"for NaN in the training log, or choose an earlier checkpoint."
             )
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, checkpoint: Checkpoint) -> None:
         """The first calls allocate and compile; run them before anything is timed or moves."""
         images: dict[str, NDArray[np.uint8]] = {
             c.name: np.zeros((*c.frame_size, 3), dtype=np.uint8) for c in self._profile.cameras
         }
         state = np.zeros(len(self._profile.state_names), dtype=np.float32)
         frame = Frame(t_ns=0, state=state, state64=state.astype(np.float64), images=images, action=None, ages_s={})
-        for _ in range(WARM_UP_RUNS):
-            self.infer(frame, self._profile.task)
+        try:
+            self.reset()
+            for _ in range(WARM_UP_RUNS):
+                with contextlib.suppress(UndecodedError):  # black images may mean nothing to the policy
+                    chunk = self.infer(frame, self._profile.task)
+            if self._request.guided:
+                self.infer(frame, self._profile.task, Prefix(values=chunk.values, frozen=1))
+        except InferenceError as error:
+            raise CheckpointError(f"{checkpoint.path}: loaded, but cannot compute: {error}") from error
         self.reset()
 
 
-def _check_device(device: str) -> None:
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise CheckpointError(f"device '{device}' was asked for, but torch sees no CUDA device. Use device:=cpu.")
+def _autocast(request: LoadRequest, config: Any) -> Any:
+    """The context that the model computes in: policies without a dtype of their own get torch's autocast."""
+    kind = torch.device(request.device).type
+    own = hasattr(config, "dtype") or request.accelerate
+    dtype = DTYPES.get(request.dtype)
+    if dtype in (torch.bfloat16, torch.float16) and not own:
+        return lambda: torch.autocast(kind, dtype=dtype)
+    if not request.dtype and config.use_amp:
+        return lambda: torch.autocast(kind)
+    return contextlib.nullcontext
 
 
-def _processor_steps(path: Path) -> set[str]:
-    """Names of the processor steps, after checking that all their files are complete."""
-    names: set[str] = set()
-    for file in (path / name for name in PROCESSOR_FILES):
-        try:
-            document = json.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CheckpointError(
-                f"{file}: the checkpoint has no such processor ({error.strerror}), so its normalisation is unknown. "
-                f"Copy the whole {path.name} folder."
-            ) from error
-        except ValueError as error:
-            raise CheckpointError(f"{file}: not valid JSON: {error}. Copy the checkpoint again.") from error
-        for step in document["steps"]:
-            names.add(step.get("registry_name") or step.get("class", ""))
-            if "state_file" in step:
-                read_shapes(path / step["state_file"])
-    return names
-
-
-def _load_config(checkpoint: Checkpoint, device: str) -> PreTrainedConfig:
-    """The policy's configuration, with everything that points outside the checkpoint replaced."""
-    overrides = [f"--device={device}"]
-    if "pretrained_backbone_weights" in checkpoint.config:
-        overrides.append("--pretrained_backbone_weights=null")  # they come with the weights; this avoids a download
-    if "load_vlm_weights" in checkpoint.config:
-        overrides.append("--load_vlm_weights=false")
-    if checkpoint.vlm is not None:
-        overrides.append(f"--vlm_model_name={checkpoint.vlm}")
-    else:
-        _check_backbone(checkpoint)
-    try:
-        return PreTrainedConfig.from_pretrained(str(checkpoint.path), cli_overrides=overrides)
-    except (ValueError, TypeError, SystemExit) as error:
-        raise CheckpointError(f"{checkpoint.path}: config.json does not describe a known policy: {error}") from error
-
-
-def _check_backbone(checkpoint: Checkpoint) -> None:
-    """A backbone folder that was left behind on another machine is named before LeRobot looks for it on a hub."""
-    name = checkpoint.config.get("vlm_model_name")
-    if isinstance(name, str) and Path(name).is_absolute() and not Path(name).is_dir():
+def _chunk_size(checkpoint: Checkpoint) -> int:
+    """Steps of one chunk; Diffusion returns from the present step on what is meant to be executed."""
+    key = "n_action_steps" if checkpoint.policy_type == DIFFUSION else "chunk_size"
+    size = checkpoint.config.get(key)
+    if not isinstance(size, int) or size < 1:
         raise CheckpointError(
-            f"{checkpoint.path}: the backbone folder {name} is not on this machine and no copy travels with the "
-            f"checkpoint. Copy it to {checkpoint.path / 'vlm'}."
+            f"{checkpoint.path}: config.json states no '{key}', so policies of type '{checkpoint.policy_type}' cannot be "
+            f"run: they must return chunks of actions."
         )
+    return size
 
 
-def _load_policy(checkpoint: Checkpoint, config: PreTrainedConfig, stored: Mapping[str, tuple[int, ...]]) -> Any:
-    file = checkpoint.path / WEIGHTS_FILE
-    try:
-        policy = get_policy_class(checkpoint.policy_type)(config)
-    except (OSError, ValueError, ImportError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint.path}: cannot build the policy from its config.json: {error}") from error
-    check_shapes(file, stored, _model_shapes(policy, stored))
-    load_model(policy, str(file), strict=True, device=str(config.device))
-    policy.to(config.device)
-    policy.eval()
-    bad = [name for name, tensor in policy.state_dict().items() if not bool(torch.isfinite(tensor).all())]
-    if bad:
+def _history(checkpoint: Checkpoint) -> int:
+    observations = int(checkpoint.config.get("n_obs_steps") or 1)
+    if observations > 1 and checkpoint.policy_type != DIFFUSION:
         raise CheckpointError(
-            f"{file}: {len(bad)} tensors hold NaN or infinite numbers, first '{bad[0]}'. The training diverged; choose "
-            f"an earlier checkpoint or a lower learning rate."
+            f"{checkpoint.path}: reads {observations} observations at once, which is supported for policies of type "
+            f"'{DIFFUSION}' only, not for '{checkpoint.policy_type}'."
         )
-    return policy
+    return observations - 1
 
 
-def _model_shapes(policy: Any, stored: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the model's tensors; of tensors that share memory only those that the file holds, or the first."""
-    groups: dict[tuple[int, tuple[int, ...]], list[str]] = {}
-    state = policy.state_dict()
-    for name, tensor in state.items():
-        # Empty tensors share address 0 without being tied.
-        key = (tensor.data_ptr() or id(tensor), tuple(tensor.shape))
-        groups.setdefault(key, []).append(name)
-    names = []
-    for tied in groups.values():
-        present = [name for name in tied if name in stored]
-        names += present or tied[:1]
-    return {name: tuple(state[name].shape) for name in names}
-
-
-def _load_processors(checkpoint: Checkpoint, config: PreTrainedConfig, device: str, steps: set[str]) -> tuple[Any, Any]:
-    overrides: dict[str, dict[str, Any]] = {}
-    if DEVICE_STEP in steps:
-        overrides[DEVICE_STEP] = {"device": device}
-    if TOKENIZER_STEP in steps and checkpoint.vlm is not None:
-        overrides[TOKENIZER_STEP] = {"tokenizer_name": str(checkpoint.vlm)}
-    try:
-        before, after = make_pre_post_processors(
-            config, pretrained_path=str(checkpoint.path), preprocessor_overrides=overrides
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise CheckpointError(
-            f"{checkpoint.path}: cannot load the policy's processors ({', '.join(PROCESSOR_FILES)}): {error}"
-        ) from error
-    return before, after
-
-
-def _choose_steps(asked: int, config: PreTrainedConfig, chunk_size: int) -> int:
+def _choose_steps(asked: int, checkpoint: Checkpoint, chunk_size: int) -> int:
     if asked > chunk_size:
         raise CheckpointError(f"n_action_steps {asked} is more than the policy's chunk of {chunk_size} steps.")
-    return asked or int(getattr(config, "n_action_steps", chunk_size))
+    return asked or int(checkpoint.config.get("n_action_steps") or chunk_size)

@@ -48,6 +48,9 @@ class LoadRequest:
         n_action_steps: Steps executed of each chunk; 0: the policy's own value.
         rename: Camera or state names of the profile to those of the policy.
         guided: The policy will be given prefixes; refuse one that cannot be guided.
+        rtc_schedule: How guidance fades from the frozen steps to the horizon: linear, exp, ones or zeros.
+        rtc_max_guidance: Largest weight of the guidance.
+        rtc_horizon: Steps over which it fades; 0: as far as the prefix goes.
         host: Address of a policy server.
         port: Its port.
         protocol: positronic or openpi.
@@ -67,6 +70,9 @@ class LoadRequest:
     n_action_steps: int = 0
     rename: dict[str, str] = field(default_factory=dict)
     guided: bool = False
+    rtc_schedule: str = "linear"
+    rtc_max_guidance: float = 10.0
+    rtc_horizon: int = 0
     host: str = "127.0.0.1"
     port: int = 8000
     protocol: str = "positronic"
@@ -104,6 +110,10 @@ class PolicyFactory(Protocol):
 @runtime_checkable
 class PolicyRunner(Protocol):
     """What the policy node needs of a policy; called from one thread at a time.
+
+    Two further members are looked for and may be absent. `history` (int) with `observe(frame)`: so many earlier
+    observations are shown before `infer`, one step of the profile apart, oldest first. `last_timing`: a mapping of
+    `preprocess`, `model` and `postprocess` to the wall seconds that they took in the last `infer`.
 
     Attributes:
         n_action_steps: Steps of each chunk that are meant to be executed before the next one.
