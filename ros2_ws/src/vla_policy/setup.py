@@ -25,6 +25,7 @@ setup(
             "policy_node = vla_policy.node.policy_node:main",
             "train = vla_policy.training.train:main",
             "make_small_vlm = vla_policy.training.small_vlm:main",
+            "serve = vla_policy.serving.server:main",
         ],
         "vla_policy.policies": [
             "lerobot = vla_policy.policies.lerobot_runner:load",
