@@ -25,7 +25,9 @@ from vla_msgs.srv import SetTask
 
 from vla_policy.execution.hooks import Stop
 from vla_policy.node.auto_start import AutoStart
+from vla_policy.node.estop import EmergencyStop
 from vla_policy.node.goals import ActionCommands, commanded
+from vla_policy.node.guards_node import RunGuards
 from vla_policy.node.loading import PolicyHolder
 from vla_policy.node.measuring import Measuring
 from vla_policy.node.policy_params import PolicyParams
@@ -70,7 +72,10 @@ class PolicyNode(ManagedNode):
         self._received_ns = 0
         self._measuring = Measuring(self, self._params, self._profile)
         self._subscribe()
+        self._safety = RunGuards(self, self._params, self._profile)
+        self._status.enabled = lambda: self._safety.enabled
         self._sequence = RunSequence(self, self._parts())
+        self._estop = EmergencyStop(self, self._profile, self._safety.estop, request_stop=self._sequence.request_stop)
         self.create_service(SetTask, "~/set_task", self._on_set_task)
         self._server = RunServer(self, self._ticker, control=self._sequence.control, cancel=self._sequence.cancel)
         self._auto_start = AutoStart(self, self._builder) if self._params.start_on_ready else None
@@ -87,6 +92,8 @@ class PolicyNode(ManagedNode):
             actions=self._action_commands(),
             status=self._status,
             measuring=self._measuring,
+            guards=self._safety.guards,
+            participants=(self._safety,),
         )
 
     def _action_commands(self) -> ActionCommands | None:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from vla_common.params import param
 
+from vla_policy.execution.strategies import DEFAULT_STRATEGY, STRATEGIES
+from vla_policy.node.mode_params import ModeParams
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyParams:
+class PolicyParams(ModeParams):
     """See the descriptions; `ros2 param describe /policy <name>` shows them too."""
 
     policy: str = param(
@@ -58,6 +61,50 @@ class PolicyParams:
         minimum=0.0,
         maximum=10.0,
     )
+    strategy: str = param(
+        DEFAULT_STRATEGY,
+        "How chunk follows chunk; docs/explanation/chunk_execution.md compares them.",
+        choices=STRATEGIES,
+    )
+    refill: int = param(
+        0,
+        "Steps left to execute when the next observation is taken; 0: as late as the latency allows. Sooner keeps the "
+        "plan fresher and asks the policy more often.",
+        minimum=0,
+        maximum=1000,
+    )
+    blend_steps: int = param(
+        10, "strategy `crossfade`: steps over which a new chunk takes over.", minimum=1, maximum=1000
+    )
+    aggregate_weight: float = param(
+        0.7, "strategy `weighted_average`: share of the new chunk where two overlap.", minimum=0.0, maximum=1.0
+    )
+    ensemble_decay: float = param(
+        0.01,
+        "strategy `temporal_ensemble`: m of the weights exp(-m i), i = 0 the oldest chunk.",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    rtc_horizon: int = param(
+        10,
+        "strategy `rtc`: steps of the running plan that guide the new chunk, after those that will be over when it comes.",
+        minimum=1,
+        maximum=1000,
+    )
+    rtc_max_guidance: float = param(
+        10.0, "strategy `rtc`: largest weight of the guidance in a denoising step.", minimum=0.01, maximum=1000.0
+    )
+    rtc_schedule: str = param(
+        "exp",
+        "strategy `rtc`: how the guidance fades over the horizon.",
+        choices=("exp", "linear", "ones", "zeros"),
+    )
+    latency_percentile: float = param(
+        95.0,
+        "Percentile of the last 32 delays from observation to command that is planned for; not in lockstep.",
+        minimum=0.0,
+        maximum=100.0,
+    )
     n_action_steps: int = param(0, "Steps executed of each chunk; 0: the policy's own value.", minimum=0, maximum=1000)
     max_duration_s: float = param(60.0, "Time limit of a run whose goal gives none [s].", minimum=0.1, maximum=86400.0)
     start_timeout_s: float = param(
@@ -75,6 +122,16 @@ class PolicyParams:
     )
     max_refused: int = param(
         3, "Chunks in a row that the safety filter may refuse before a run stops.", minimum=0, maximum=1000
+    )
+    require_enable: bool = param(
+        False, "Motion has to be allowed by the service ~/enable first; it can be withdrawn there either way."
+    )
+    deadman_topic: str = param(
+        "", "Joystick (sensor_msgs/Joy) whose button must be held while the arm moves; empty: none."
+    )
+    deadman_button: int = param(4, "Index of that button.", minimum=0, maximum=63)
+    deadman_timeout_s: float = param(
+        0.25, "Longest silence of that joystick [s of wall time].", minimum=0.02, maximum=5.0
     )
     seed: int = param(0, "Seed of the policy's noise, set before each run.")
     report_file: str = param("", "JSON lines file that each run adds its measures to; empty: none.")

@@ -2,6 +2,8 @@
 
 """What the policy node says about itself: `~/status`, the action's feedback, and a part of `/diagnostics`."""
 
+from collections.abc import Callable
+
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from vla_common.diagnostics import Diagnostics
@@ -42,7 +44,7 @@ class StatusPublisher:
         checkpoint: Its folder or address.
         strategy: How chunks are joined.
         mode: e2e, planner or correction.
-        enabled: Motion is allowed.
+        enabled: Says whether motion is allowed.
         interventions: Times that a person took over in the active run.
     """
 
@@ -54,7 +56,7 @@ class StatusPublisher:
         self.dry_run = dry_run
         self.policy = self.checkpoint = self.strategy = ""
         self.mode = "e2e"
-        self.enabled = True
+        self.enabled: Callable[[], bool] = lambda: True
         self.interventions = 0
         self._last = PolicyStatus()
         self._warned = (0, 0, 0)  # counts at the last diagnosis
@@ -84,7 +86,7 @@ class StatusPublisher:
             mode=self.mode,
             task=self.task,
             dry_run=self.dry_run,
-            enabled=self.enabled,
+            enabled=self.enabled(),
             interventions=self.interventions,
         )
         status.stamp = self._node.get_clock().now().to_msg()

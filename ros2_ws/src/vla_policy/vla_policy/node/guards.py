@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reasons to stop that do not come from the policy: the robot's own state, a missing permission, a lost client.
+
+Pure: what subscriptions and services hear is told by `note`, `set` and `beat`, from any thread. Permissions and signs of life are people's and programs' outside the simulation, so their silence counts on
+a steady clock of wall time.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vla_core.specs import MonitorSpec
+from vla_msgs.action import RunPolicy
+
+from vla_policy.execution.hooks import Guard, Stop
+
+Result = RunPolicy.Result
+Clock = Callable[[], float]
+
+
+class StateGuard:
+    """The robot's state as the profile's `monitors` want it."""
+
+    def __init__(self, monitors: Sequence[MonitorSpec], clock: Clock = time.monotonic) -> None:
+        """Args: clock: steady seconds."""
+        self._monitors = tuple(monitors)
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._heard: dict[str, tuple[Any, float]] = {}
+
+    def note(self, name: str, value: Any) -> None:
+        """The monitor `name` has said `value`."""
+        with self._changed:
+            self._heard[name] = (value, self._clock())
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until every required monitor was heard, up to `timeout_s` wall seconds; returns whether it was."""
+        required = {spec.name for spec in self._monitors if spec.required}
+        with self._changed:
+            return self._changed.wait_for(lambda: required <= self._heard.keys(), timeout_s)
+
+    def begin(self, t_ns: int) -> None:
+        """What was heard before counts."""
+
+    def check(self, t_ns: int) -> Stop | None:
+        """See `Guard.check`."""
+        for spec in self._monitors:
+            text = self._wrong(spec)
+            if text is not None:
+                message = f"monitor {spec.name}: {text}, so the arm was stopped. What to do: {spec.hint}"
+                return _error(Result.ROBOT_FAULT, message)
+        return None
+
+    def _wrong(self, spec: MonitorSpec) -> str | None:
+        if spec.name not in self._heard:
+            return f"nothing was received on {spec.topic}; is the robot's driver running" if spec.required else None
+        value, heard_s = self._heard[spec.name]
+        silent_s = self._clock() - heard_s
+        if spec.max_age_s is not None and silent_s > spec.max_age_s:
+            return f"no message for {silent_s:.2f} s on {spec.topic} (limit {spec.max_age_s:g} s)"
+        if value not in spec.allowed:
+            return f"{spec.topic} says {spec.field} = {_shown(value)}, allowed: {', '.join(map(_shown, spec.allowed))}"
+        return None
+
+
+class EnableGuard:
+    """Motion is allowed by the service `~/enable`."""
+
+    def __init__(self, service: str, *, required: bool) -> None:
+        """Args: service: name, for messages. required: whether motion has to be enabled first."""
+        self._service = service
+        self._allowed = not required
+        self._was_set = False
+
+    @property
+    def enabled(self) -> bool:
+        """Whether motion is allowed."""
+        return self._allowed
+
+    def set(self, allowed: bool) -> None:
+        """Allow motion, or withdraw that."""
+        self._was_set, self._allowed = True, allowed
+
+    def begin(self, t_ns: int) -> None:
+        """What was set before counts."""
+
+    def check(self, t_ns: int) -> Stop | None:
+        """See `Guard.check`."""
+        if self._allowed:
+            return None
+        why = "was withdrawn" if self._was_set else "was not given (parameter require_enable)"
+        call = f"ros2 service call {self._service} std_srvs/srv/SetBool '{{data: true}}'"
+        return _error(Result.NOT_ENABLED, f"the permission to move {why}; give it with: {call}")
+
+
+class DeadmanGuard:
+    """A button that is held down as long as the arm may move."""
+
+    def __init__(self, topic: str, button: int, timeout_s: float, clock: Clock = time.monotonic) -> None:
+        """Args: topic: sensor_msgs/Joy. button: index. timeout_s: longest silence of the joystick. clock: steady s."""
+        self._topic, self._button, self._timeout_s = topic, button, timeout_s
+        self._clock = clock
+        self._pressed: bool | None = None
+        self._heard_s = 0.0
+
+    def note(self, buttons: Sequence[int]) -> None:
+        """The joystick has said which of its buttons are down."""
+        self._heard_s = self._clock()
+        self._pressed = self._button < len(buttons) and bool(buttons[self._button])
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the button is held."""
+        return self._wrong() is None
+
+    def begin(self, t_ns: int) -> None:
+        """What was heard before counts."""
+
+    def check(self, t_ns: int) -> Stop | None:
+        """See `Guard.check`."""
+        wrong = self._wrong()
+        if wrong is None:
+            return None
+        return _error(
+            Result.NOT_ENABLED,
+            f"deadman switch: {wrong}; hold button {self._button} of the joystick on {self._topic} while the arm moves",
+        )
+
+    def _wrong(self) -> str | None:
+        if self._pressed is None:
+            return "the joystick has not been heard"
+        silent_s = self._clock() - self._heard_s
+        if silent_s > self._timeout_s:
+            return f"the joystick was silent for {silent_s:.2f} s (limit {self._timeout_s:g} s)"
+        return None if self._pressed else "the button is not held"
+
+
+class HeartbeatGuard:
+    """The client of a goal is alive."""
+
+    def __init__(self, topic: str, clock: Clock = time.monotonic) -> None:
+        """Args: topic: name, for messages. clock: steady seconds."""
+        self._topic = topic
+        self._clock = clock
+        self._client, self._timeout_s = "", 0.0
+        self._heard_s = 0.0
+
+    def expect(self, client: str, timeout_s: float) -> None:
+        """A goal of `client` begins; 0 s: no heartbeat is expected."""
+        self._client, self._timeout_s = client, timeout_s
+        self._heard_s = self._clock()
+
+    def beat(self, client: str) -> None:
+        """A heartbeat of `client` came."""
+        if client == self._client:
+            self._heard_s = self._clock()
+
+    def begin(self, t_ns: int) -> None:
+        """Counting began with `expect`."""
+
+    def check(self, t_ns: int) -> Stop | None:
+        """See `Guard.check`."""
+        silent_s = self._clock() - self._heard_s
+        if self._timeout_s <= 0.0 or silent_s <= self._timeout_s:
+            return None
+        return _error(
+            Result.CLIENT_LOST,
+            f"client '{self._client}': no heartbeat for {silent_s:.2f} s on {self._topic} (limit {self._timeout_s:g} "
+            "s), so the arm was stopped. Is the client still running?",
+        )
+
+
+class WhenMoving:
+    """A guard that is asked only where goals leave the node; a dry run needs no permission and no robot.
+
+    Attributes:
+        moves: Whether the present goal may move the robot.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        """Args: guard: the one to ask."""
+        self._guard = guard
+        self.moves = True
+
+    def begin(self, t_ns: int) -> None:
+        """See `Guard.begin`."""
+        self._guard.begin(t_ns)
+
+    def check(self, t_ns: int) -> Stop | None:
+        """See `Guard.check`."""
+        return self._guard.check(t_ns) if self.moves else None
+
+
+class EstopGuard:
+    """Nothing runs from the emergency stop until it is reset."""
+
+    def __init__(self, reset: str) -> None:
+        """Args: reset: name of the service that resets it, for messages."""
+        self._reset = reset
+        self.tripped = False
+
+    @property
+    def stop(self) -> Stop:
+        """What a run ends with."""
+        return Stop(
+            termination=Result.TERMINATION_ESTOP,
+            error_code=Result.ESTOP,
+            message="the emergency stop was called; when the cause is cleared, allow motion again with: ros2 service "
+            f"call {self._reset} std_srvs/srv/Trigger",
+        )
+
+    def begin(self, t_ns: int) -> None:
+        """It stays as it is."""
+
+    def check(self, t_ns: int) -> Stop | None:
+        """See `Guard.check`."""
+        return self.stop if self.tripped else None
+
+
+def field_of(message: Any, path: str) -> Any:
+    """The value at a dotted path of a message.
+
+    Raises:
+        AttributeError: there is no such field; the text names the fields that there are.
+    """
+    value = message
+    for part in path.split("."):
+        fields: Mapping[str, str] = getattr(value, "get_fields_and_field_types", dict)()
+        if part not in fields:
+            raise AttributeError(f"no field '{part}'; fields: {', '.join(fields) or 'none'}")
+        value = getattr(value, part)
+    return value
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _error(code: int, message: str) -> Stop:
+    return Stop(termination=Result.TERMINATION_ERROR, error_code=code, message=message)
