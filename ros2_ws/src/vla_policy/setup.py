@@ -26,6 +26,7 @@ setup(
             "train = vla_policy.training.train:main",
             "make_small_vlm = vla_policy.training.small_vlm:main",
             "serve = vla_policy.serving.server:main",
+            "mcp = vla_policy.mcp_tool.server:main",
         ],
         "vla_policy.policies": [
             "lerobot = vla_policy.policies.lerobot_runner:load",
