@@ -60,6 +60,8 @@ class PolicyNode(ManagedNode):
         self._policy = PolicyHolder(self._params, factory=factory)
         self._profile = self._policy.profile
         commanded(self._profile)
+        self._status.loaded = lambda: (self._policy.description, self._policy.source)
+        self._status.strategy = self._params.strategy
         self._status.task = self._params.task or self._profile.task
         self.get_logger().info(f"loaded {self._policy.description}")
         self._builder = FrameBuilder(

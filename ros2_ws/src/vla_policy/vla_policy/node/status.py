@@ -40,8 +40,7 @@ class StatusPublisher:
     Attributes:
         task: Instruction of the next run.
         dry_run: Nothing is sent.
-        policy: What is loaded, for people.
-        checkpoint: Its folder or address.
+        loaded: Says what is loaded, for people, and its folder or address.
         strategy: How chunks are joined.
         mode: e2e, planner or correction.
         enabled: Says whether motion is allowed.
@@ -54,11 +53,14 @@ class StatusPublisher:
         self._publisher = node.create_publisher(PolicyStatus, "~/status", LATCHED)
         self.task = task
         self.dry_run = dry_run
-        self.policy = self.checkpoint = self.strategy = ""
+        self.loaded: Callable[[], tuple[str, str]] = lambda: ("", "")
+        self.strategy = ""
         self.mode = "e2e"
         self.enabled: Callable[[], bool] = lambda: True
         self.interventions = 0
         self._last = PolicyStatus()
+        self._measures = Measures()
+        self._steps = 0
         self._warned = (0, 0, 0)  # counts at the last diagnosis
         self.publish(PolicyStatus.LOADING, "")
 
@@ -77,11 +79,12 @@ class StatusPublisher:
         return status
 
     def snapshot(self, run: PolicyRun | None) -> PolicyStatus:
-        """The present values as a message; without a run, its measures are NaN."""
+        """The present values as a message; without a run, the measures are those of the last one."""
+        policy, checkpoint = self.loaded()
         status = PolicyStatus(
             state=self._last.state,
-            policy=self.policy,
-            checkpoint=self.checkpoint,
+            policy=policy,
+            checkpoint=checkpoint,
             strategy=self.strategy,
             mode=self.mode,
             task=self.task,
@@ -91,8 +94,9 @@ class StatusPublisher:
         )
         status.stamp = self._node.get_clock().now().to_msg()
         if run is not None:
-            status.task, status.steps = run.task, run.steps
-        _fill(status, Measures() if run is None else run.measures)
+            status.task, self._measures, self._steps = run.task, run.measures, run.steps
+        status.steps = self._steps
+        _fill(status, self._measures)
         return status
 
     def diagnose(self, diagnostics: Diagnostics) -> None:
