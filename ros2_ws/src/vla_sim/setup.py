@@ -24,6 +24,7 @@ setup(
         "console_scripts": [
             "cell_node = vla_sim.sim_node:main",
             "operator_node = vla_sim.operator_node:main",
+            "skill_node = vla_sim.skill_node:main",
             "trial_node = vla_sim.trial_node:main",
         ]
     },

@@ -136,12 +136,45 @@ class Expert:
         """
         start = np.array([*kinematics.tcp(q0), _tool_yaw(q0)])
         moves, gripper, phases, end = _approach(start, object_pose)
-        if self.task == "lift":
-            phases += [Phase(name="lift", start_s=end)]
-            moves.append(_Move(coordinate=2, start_s=end, end_s=end + 0.9, change=_LIFT_Z - object_pose.xyz[2]))
-            end += 1.6
-        else:
-            end = _place(end, object_pose, target_pose, moves, gripper, phases)
+        end = self._rest(end, object_pose, target_pose, moves, gripper, phases)
+        return self._along(q0, start, moves, gripper, phases, end)
+
+    def grasp(self, q0: Array, object_pose: Pose) -> Plan:
+        """Plan from the joint angles q0 (6,) in rad to the closed gripper around an object.
+
+        Raises:
+            KinematicsError: the arm does not reach a pose on the way.
+        """
+        start = np.array([*kinematics.tcp(q0), _tool_yaw(q0)])
+        return self._along(q0, start, *_approach(start, object_pose))
+
+    def after_grasp(self, q0: Array, target_pose: Pose) -> Plan:
+        """Plan the rest of the task from the joint angles q0 (6,) in rad, at which the gripper holds the object.
+
+        Raises:
+            KinematicsError: the arm does not reach a pose on the way.
+        """
+        start = np.array([*kinematics.tcp(q0), _tool_yaw(q0)])
+        held = Pose(xyz=(float(start[0]), float(start[1]), float(start[2])), xyzw=(0.0, 0.0, 0.0, 1.0))
+        moves: list[_Move] = []
+        gripper = [_Move(coordinate=0, start_s=-2.0, end_s=-1.0, change=c.KNUCKLE_CLOSED)]  # closed all the time
+        phases: list[Phase] = []
+        end = self._rest(0.0, held, target_pose, moves, gripper, phases)
+        return self._along(q0, start, moves, gripper, phases, end)
+
+    def _rest(
+        self, t: float, held: Pose, target: Pose, moves: list[_Move], gripper: list[_Move], phases: list[Phase]
+    ) -> float:
+        """Add what comes after the grasp, from time t on; returns the end time."""
+        if self.task != "lift":
+            return _place(t, held, target, moves, gripper, phases)
+        phases.append(Phase(name="lift", start_s=t))
+        moves.append(_Move(coordinate=2, start_s=t, end_s=t + 0.9, change=_LIFT_Z - held.xyz[2]))
+        return t + 1.6
+
+    def _along(
+        self, q0: Array, start: Array, moves: list[_Move], gripper: list[_Move], phases: list[Phase], end: float
+    ) -> Plan:
         times, joints = _joint_path(q0, start, moves, end)
         return Plan(times, joints, self._noise(float(times[-1]), phases), tuple(gripper), tuple(phases))
 
