@@ -18,6 +18,10 @@ class InferenceError(VlaError):
     """The model raised, or returned something that is not a chunk of finite numbers."""
 
 
+class ServerLostError(InferenceError):
+    """The server of a remote policy is gone, did not answer in time, or serves another policy now."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefix:
     """What the arm will do while the model thinks; a guided policy continues it instead of deciding anew.
@@ -50,7 +54,7 @@ class LoadRequest:
         guided: The policy will be given prefixes; refuse one that cannot be guided.
         rtc_schedule: How guidance fades from the frozen steps to the horizon: linear, exp, ones or zeros.
         rtc_max_guidance: Largest weight of the guidance.
-        rtc_horizon: Steps over which it fades; 0: as far as the prefix goes.
+        rtc_horizon: Steps after the frozen ones over which it fades; 0: as far as the prefix goes.
         host: Address of a policy server.
         port: Its port.
         protocol: positronic or openpi.

@@ -16,9 +16,10 @@ from vla_core.frames import Frame
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from vla_policy.policies.runner import InferenceError, Prefix
+from vla_policy.policies.runner import InferenceError
 from vla_policy.serving.checkpoints import CheckpointFolder
 from vla_policy.serving.errors import ObservationError, WireError
+from vla_policy.serving.keys_exact import Observed
 from vla_policy.serving.metrics import Metrics
 from vla_policy.serving.model_host import Model, ModelHost
 from vla_policy.serving.packing import pack, unpack
@@ -39,15 +40,11 @@ class Decoded:
     """A request that was understood.
 
     Attributes:
-        frame: What was observed.
-        task: The instruction.
-        prefix: What the new chunk is to continue, if that was sent.
+        observed: What it says.
         encode: Makes the answer's actions from the chunk.
     """
 
-    frame: Frame
-    task: str
-    prefix: Prefix | None
+    observed: Observed
     encode: Callable[[ActionChunk, Frame], Any]
 
 
@@ -173,8 +170,8 @@ async def answer(context: Context, model: Model, data: bytes, dialect: Dialect) 
     received_s = time.perf_counter()
     decoded = await run(context.codecs, _decode, data, model, dialect)
     decoded_s = time.perf_counter()
-    inferred = await context.host.infer(model, decoded.frame, decoded.task, decoded.prefix)
-    actions = await run(context.codecs, decoded.encode, inferred.chunk, decoded.frame)
+    inferred = await context.host.infer(model, decoded.observed)
+    actions = await run(context.codecs, decoded.encode, inferred.chunk, decoded.observed.frame)
     ended_s = time.perf_counter()
     timing = {
         "decode_ms": (decoded_s - received_s) * 1e3,
@@ -204,6 +201,7 @@ def model_meta(model: Model) -> dict[str, Any]:
         "chunk_size": runner.chunk_size,
         "n_action_steps": runner.n_action_steps,
         "guidable": runner.guidable,
+        "history": model.history,
         "checkpoint_id": model.checkpoint,
     }
 

@@ -2,7 +2,8 @@
 
 """The profile's own keys: state, images and actions travel as they are in a frame, bit for bit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,26 @@ from vla_policy.serving.images import as_image
 from vla_policy.serving.rig import numbers, require, text
 
 TASK_KEY, TIME_KEY, TIMESTAMP_KEY = "task", "obs_time_ns", "timestamp"
-PREFIX_KEY, FROZEN_KEY = "prefix", "prefix_frozen"
+PREFIX_KEY, FROZEN_KEY, HISTORY_KEY = "prefix", "prefix_frozen", "history"
 ROW_KEY = "action"
+MAX_HISTORY = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A request that was understood.
+
+    Attributes:
+        frame: What was observed.
+        task: The instruction.
+        prefix: What the new chunk is to continue, if that was sent.
+        history: Earlier observations, oldest first, if they were sent.
+    """
+
+    frame: Frame
+    task: str
+    prefix: Prefix | None = None
+    history: tuple[Frame, ...] = ()
 
 
 class ExactKeys:
@@ -43,21 +62,44 @@ class ExactKeys:
         """Whether an observation is written in these keys."""
         return isinstance(message, dict) and STATE_KEY in message
 
-    def ask(self, frame: Frame, task: str, prefix: Prefix | None = None) -> dict[str, Any]:
-        """Return the observation to send."""
-        message: dict[str, Any] = {STATE_KEY: frame.state, TASK_KEY: task, TIME_KEY: frame.t_ns}
-        message |= {IMAGE_PREFIX + name: image for name, image in frame.images.items()}
+    def ask(
+        self, frame: Frame, task: str, prefix: Prefix | None = None, history: Sequence[Frame] = ()
+    ) -> dict[str, Any]:
+        """Return the observation to send.
+
+        Args:
+            frame: What was observed.
+            task: The instruction.
+            prefix: What the new chunk is to continue.
+            history: Earlier observations, oldest first.
+        """
+        message = {**_seen(frame), TASK_KEY: task}
         if prefix is not None:
             message |= {PREFIX_KEY: prefix.values, FROZEN_KEY: prefix.frozen}
+        if history:
+            message[HISTORY_KEY] = [_seen(one) for one in history]
         return message
 
-    def observe(self, message: Any) -> tuple[Frame, str, Prefix | None]:
-        """Return the frame, the instruction and, where one was sent, the prefix of an observation.
+    def observe(self, message: Any) -> Observed:
+        """Return what an observation says.
 
         Raises:
             ObservationError: a key is missing, or has another shape, dtype or value.
         """
         found = require(message, self._expected)
+        earlier = found.get(HISTORY_KEY, [])
+        if not isinstance(earlier, list) or len(earlier) > MAX_HISTORY:
+            raise ObservationError(
+                f"{HISTORY_KEY}: expected a list of at most {MAX_HISTORY} observations, oldest first"
+            )
+        return Observed(
+            frame=self._frame(found),
+            task=text(found, TASK_KEY, self.profile.task),
+            prefix=self._prefix(found),
+            history=tuple(self._frame(require(one, self._expected)) for one in earlier),
+        )
+
+    def _frame(self, found: Mapping[str, Any]) -> Frame:
         state = numbers(found[STATE_KEY], STATE_KEY, (self._states,))
         images = {}
         for camera in self.profile.cameras:
@@ -65,23 +107,26 @@ class ExactKeys:
             images[camera.name] = as_image(found[key], key)
             if images[camera.name].shape[:2] != camera.frame_size:
                 raise ObservationError(f"{key}: expected {camera.frame_shape} uint8, got {images[camera.name].shape}")
-        state32 = state.astype(np.float32)
-        frame = Frame(
+        return Frame(
             t_ns=time_ns(found),
-            state=state32,
+            state=state.astype(np.float32),
             state64=state,
             images=images,
             action=None,
             ages_s={},
         )
-        return frame, text(found, TASK_KEY, self.profile.task), self._prefix(found)
 
     def _prefix(self, found: Mapping[str, Any]) -> Prefix | None:
         if PREFIX_KEY not in found:
             return None
         values = numbers(found[PREFIX_KEY], PREFIX_KEY, (-1, self._width)).astype(np.float32)
         frozen = found.get(FROZEN_KEY)
-        if not isinstance(frozen, int) or not 0 <= frozen <= len(values) or len(values) == 0:
+        if (
+            isinstance(frozen, bool)
+            or not isinstance(frozen, int)
+            or not 0 <= frozen <= len(values)
+            or len(values) == 0
+        ):
             raise ObservationError(
                 f"{FROZEN_KEY}: expected a whole number from 0 to the {len(values)} rows of '{PREFIX_KEY}', got {frozen!r}"
             )
@@ -118,6 +163,11 @@ class ExactKeys:
         return ActionChunk(
             t0_ns=frame.t_ns, dt_s=dt_s, values=reply_numbers(values, "actions", (-1, self._width)).astype(np.float32)
         )
+
+
+def _seen(frame: Frame) -> dict[str, Any]:
+    message: dict[str, Any] = {STATE_KEY: frame.state, TIME_KEY: frame.t_ns}
+    return message | {IMAGE_PREFIX + name: image for name, image in frame.images.items()}
 
 
 def time_ns(found: Mapping[str, Any]) -> int:

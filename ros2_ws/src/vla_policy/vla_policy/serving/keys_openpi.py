@@ -23,7 +23,7 @@ from vla_core.specs import CameraSpec
 
 from vla_policy.serving.errors import ObservationError, ReplyError
 from vla_policy.serving.images import Image, as_image, fitted, resize_with_pad
-from vla_policy.serving.keys_exact import reply_numbers
+from vla_policy.serving.keys_exact import Observed, reply_numbers
 from vla_policy.serving.keys_positronic import grip_value
 from vla_policy.serving.rig import EXACT_KEYS_HINT, Rig, numbers, require, text
 
@@ -148,8 +148,8 @@ class OpenpiKeys:
         values = self._rig.values(found[:, : self._rig.joints], grip, frame)
         return ActionChunk(t0_ns=frame.t_ns, dt_s=self._dt_s, values=values)
 
-    def observe(self, message: Any) -> tuple[Frame, str]:
-        """Return the frame and the instruction of a client's observation.
+    def observe(self, message: Any) -> Observed:
+        """Return what a client's observation says.
 
         Raises:
             ObservationError: a key is missing, or has another shape, dtype or value.
@@ -162,7 +162,7 @@ class OpenpiKeys:
             images[camera.name] = fitted(as_image(found[key], key, floats=True), camera.frame_size, self._fit, key)
         ordered = {name: images[name] for name in self._profile.camera_names}
         frame = self._rig.frame(state[: self._rig.joints], grip, ordered, 0)
-        return frame, text(found, PROMPT_KEY, self._profile.task)
+        return Observed(frame=frame, task=text(found, PROMPT_KEY, self._profile.task))
 
     def actions(self, chunk: ActionChunk, frame: Frame) -> NDArray[np.float32]:
         """Return a chunk as ``(T, k + 1)`` float32: absolute joint targets [rad] and the gripper from 0 to 1."""

@@ -15,7 +15,15 @@ from vla_core.profile import Profile
 
 from vla_policy.serving.errors import ObservationError, ReplyError
 from vla_policy.serving.images import as_image, fitted
-from vla_policy.serving.keys_exact import TASK_KEY, TIME_KEY, TIMESTAMP_KEY, action_list, reply_numbers, time_ns
+from vla_policy.serving.keys_exact import (
+    TASK_KEY,
+    TIME_KEY,
+    TIMESTAMP_KEY,
+    Observed,
+    action_list,
+    reply_numbers,
+    time_ns,
+)
 from vla_policy.serving.rig import Rig, numbers, require, text
 
 Q_KEY, GRIP_KEY, IMAGE_KEY = "robot_state.q", "grip", "image."
@@ -57,8 +65,8 @@ class PositronicKeys:
             message[GRIP_KEY] = grip
         return message | {IMAGE_KEY + name: image for name, image in frame.images.items()}
 
-    def observe(self, message: Any) -> tuple[Frame, str]:
-        """Return the frame and the instruction of a client's observation.
+    def observe(self, message: Any) -> Observed:
+        """Return what a client's observation says.
 
         Raises:
             ObservationError: a key is missing, or has another shape, dtype or value.
@@ -70,7 +78,8 @@ class PositronicKeys:
         for camera in self._profile.cameras:
             key = IMAGE_KEY + camera.name
             images[camera.name] = fitted(as_image(found[key], key), camera.frame_size, self._fit, key)
-        return self._rig.frame(q, grip, images, time_ns(found)), text(found, TASK_KEY, self._profile.task)
+        frame = self._rig.frame(q, grip, images, time_ns(found))
+        return Observed(frame=frame, task=text(found, TASK_KEY, self._profile.task))
 
     def result(self, chunk: ActionChunk, frame: Frame) -> list[dict[str, Any]]:
         """Return a chunk as joint position commands."""

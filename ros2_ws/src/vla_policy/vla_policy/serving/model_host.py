@@ -7,11 +7,13 @@ checkpoint share the model; one that asks for another checkpoint waits until the
 """
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +22,16 @@ from vla_core.errors import CheckpointError, VlaError
 from vla_core.frames import Frame
 from vla_core.profile import Profile
 
-from vla_policy.policies.runner import InferenceError, Loaded, PolicyRunner, Prefix
+from vla_policy.policies.runner import InferenceError, Loaded, PolicyRunner
 from vla_policy.serving.errors import ObservationError
-from vla_policy.serving.keys_exact import ExactKeys
+from vla_policy.serving.keys_exact import HISTORY_KEY, ExactKeys, Observed
 from vla_policy.serving.keys_openpi import OpenpiKeys
 from vla_policy.serving.keys_positronic import PositronicKeys
 from vla_policy.serving.metrics import Metrics
 
 WAITING, LOADING = "waiting", "loading"
 STATUS_PERIOD_S = 2.0
+_EPOCH_NS = 3_600_000_000_000
 Load = Callable[[Path], Loaded]
 Tell = Callable[[str, str], Awaitable[None]]
 _log = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class Model:
         runner: The policy; only the worker thread may call it.
         profile: What its numbers mean.
         exact: The profile's own keys.
+        history: Earlier observations that the policy reads beside the present one.
     """
 
     def __init__(self, checkpoint: str, loaded: Loaded, image_fit: str) -> None:
@@ -49,6 +53,7 @@ class Model:
         self.runner: PolicyRunner = loaded.runner
         self.profile: Profile = loaded.profile
         self.exact = ExactKeys(self.profile)
+        self.history: int = getattr(self.runner, "history", 0)
         self._fit = image_fit
         self._positronic: PositronicKeys | None = None
         self._openpi: OpenpiKeys | None = None
@@ -108,6 +113,7 @@ class ModelHost:
         self._checkpoint: str | None = None
         self._task: asyncio.Task[Model] | None = None
         self._sessions = 0
+        self._epoch_ns = 0
         self._changed = asyncio.Event()
 
     def preload(self, checkpoint: str, path: Path) -> "asyncio.Task[Model]":
@@ -151,20 +157,26 @@ class ModelHost:
         """Let the policy forget the past; when a session opens."""
         await asyncio.get_running_loop().run_in_executor(self._pool, _guarded, model.runner.reset)
 
-    async def infer(self, model: Model, frame: Frame, task: str, prefix: Prefix | None) -> Inferred:
+    async def infer(self, model: Model, observed: Observed) -> Inferred:
         """Ask the model. A cancelled call that waits for the worker thread is never computed.
 
         Raises:
             InferenceError: the policy raised, or returned something unusable.
-            ObservationError: a prefix was sent to a policy that cannot be guided.
+            ObservationError: a prefix was sent to a policy that cannot be guided, or a policy that looks back was asked
+                without the past.
         """
-        if prefix is not None and not model.runner.guidable:
+        if observed.prefix is not None and not model.runner.guidable:
             raise ObservationError(
                 "a 'prefix' was sent, but this policy cannot be guided; its metadata says guidable: false"
             )
+        if model.history and not observed.history:
+            raise ObservationError(
+                f"this policy reads {model.history} earlier observation(s), {1.0 / model.profile.fps:g} s apart; send them "
+                f"under '{HISTORY_KEY}', oldest first (only the profile's own keys can)"
+            )
         asked_s = time.perf_counter()
         run = asyncio.get_running_loop().run_in_executor
-        return await run(self._pool, self._infer, model, frame, task, prefix, asked_s)
+        return await run(self._pool, self._infer, model, observed, asked_s)
 
     def close(self) -> None:
         """Wait for a running inference and give the model back."""
@@ -217,12 +229,26 @@ class ModelHost:
         if current is not None:
             current.runner.close()
 
-    def _infer(self, model: Model, frame: Frame, task: str, prefix: Prefix | None, asked_s: float) -> Inferred:
+    def _infer(self, model: Model, observed: Observed, asked_s: float) -> Inferred:
         started_s = time.perf_counter()
-        chunk = _guarded(lambda: model.runner.infer(frame, task, prefix))
+        frame = self._shown(model, observed) if model.history else observed.frame
+        chunk = _guarded(lambda: model.runner.infer(frame, observed.task, observed.prefix))
         ended_s = time.perf_counter()
         check_chunk(chunk, model.profile)
         return Inferred(chunk=chunk, queued_s=started_s - asked_s, model_s=ended_s - started_s)
+
+    def _shown(self, model: Model, observed: Observed) -> Frame:
+        """Show the policy a request's past, and return its present, in a stretch of time of their own.
+
+        Sessions share the policy, and their clocks have nothing to do with each other; so far apart, no request's past is
+        taken for another's.
+        """
+        self._epoch_ns += _EPOCH_NS
+        shift_ns = self._epoch_ns - observed.frame.t_ns
+        for past in observed.history:
+            shown = dataclasses.replace(past, t_ns=past.t_ns + shift_ns)
+            _guarded(partial(model.runner.observe, shown))  # type: ignore[attr-defined]  # optional, see PolicyRunner
+        return dataclasses.replace(observed.frame, t_ns=self._epoch_ns)
 
 
 def _note_failure(task: "asyncio.Task[Model]") -> None:

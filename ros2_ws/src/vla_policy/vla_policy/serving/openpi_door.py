@@ -90,8 +90,6 @@ async def _fail(context: Context, connection: ServerConnection, error: BaseExcep
 def _dialect(model: Model, message: Any) -> Decoded:
     """The profile's own keys where the observation has them, openpi's otherwise."""
     if ExactKeys.fits(message):
-        frame, task, prefix = model.exact.observe(message)
-        return Decoded(frame=frame, task=task, prefix=prefix, encode=model.exact.actions)
+        return Decoded(observed=model.exact.observe(message), encode=model.exact.actions)
     keys = model.openpi()
-    frame, task = keys.observe(message)
-    return Decoded(frame=frame, task=task, prefix=None, encode=keys.actions)
+    return Decoded(observed=keys.observe(message), encode=keys.actions)

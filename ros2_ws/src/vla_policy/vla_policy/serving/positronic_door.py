@@ -107,16 +107,14 @@ async def _reply(context: Context, model: Model, frame: bytes | str) -> dict[str
 def _dialect(model: Model, message: Any) -> Decoded:
     """The profile's own keys where the observation has them, Positronic's otherwise."""
     if ExactKeys.fits(message):
-        frame, task, prefix = model.exact.observe(message)
-        return Decoded(frame=frame, task=task, prefix=prefix, encode=model.exact.result)
+        return Decoded(observed=model.exact.observe(message), encode=model.exact.result)
     keys = model.positronic()
-    frame, task = keys.observe(message)
 
     def encode(chunk: ActionChunk, frame: Frame) -> list[dict[str, Any]]:
         # These clients play what they get to its end, so they get what is meant to be executed.
         return keys.result(ActionChunk(chunk.t0_ns, chunk.dt_s, chunk.values[: model.runner.n_action_steps]), frame)
 
-    return Decoded(frame=frame, task=task, prefix=None, encode=encode)
+    return Decoded(observed=keys.observe(message), encode=encode)
 
 
 def _meta(context: Context, connection: ServerConnection, model: Model) -> dict[str, Any]:
