@@ -28,12 +28,13 @@ from vla_policy.execution.latency import LatencyEstimate
 from vla_policy.execution.measures import append_report
 from vla_policy.execution.policy_run import PolicyRun, Result, RunOptions
 from vla_policy.node.goals import ActionCommands, ShownCommands
-from vla_policy.node.loading import PolicyHolder
+from vla_policy.node.loading import PolicyBusyError, PolicyHolder, chosen_strategy
 from vla_policy.node.measuring import Measuring
 from vla_policy.node.policy_params import PolicyParams
 from vla_policy.node.ready_pose import ReadyMove, returns_to_ready
 from vla_policy.node.run_report import report, result_message
 from vla_policy.node.status import StatusPublisher, feedback
+from vla_policy.policies.checkpoint import find_checkpoint
 
 STATUS_PERIOD_NS = 500_000_000
 TICK_TIMEOUT_S = 0.2
@@ -149,9 +150,12 @@ class RunSequence:
         )
         if stop is not None:
             return self._conclude(None, stop)
-        with self._parts.policy.use():
-            run = self._run = self._make_run(goal, commands)
-            stop = self._drive(handle, run, commands)
+        try:
+            with self._parts.policy.use():
+                run = self._run = self._make_run(goal, commands)
+                stop = self._drive(handle, run, commands)
+        except PolicyBusyError as error:
+            return self._conclude(None, _error(Result.NOT_READY, str(error)))
         if ready is not None and ready.moved and returns_to_ready(stop):
             back = self._go_ready(handle, ready, commands)
             if back is not None:
@@ -175,7 +179,7 @@ class RunSequence:
     def _load(self, handle: ServerGoalHandle) -> Stop | None:
         """Load the goal's checkpoint, if it names one that is not loaded."""
         checkpoint = handle.request.checkpoint
-        if not checkpoint:
+        if not checkpoint or same_checkpoint(checkpoint, self._parts.policy.source):
             return None
         self._say(handle, LOAD, f"loading {checkpoint}", PolicyStatus.LOADING)
         try:
@@ -226,8 +230,16 @@ class RunSequence:
             gripper_deadband=params.gripper_deadband,
             max_refused=params.max_refused,
         )
-        latency = LatencyEstimate(params.inference_latency_s, fixed=params.lockstep)
-        executor = ChunkExecutor(parts.profile, n_action_steps=inference.runner.n_action_steps, latency=latency)
+        latency = LatencyEstimate(
+            params.inference_latency_s, fixed=params.lockstep, percentile=params.latency_percentile
+        )
+        executor = ChunkExecutor(
+            parts.profile,
+            n_action_steps=inference.runner.n_action_steps,
+            latency=latency,
+            strategy=chosen_strategy(params),
+            refill=params.refill,
+        )
         run = PolicyRun(
             parts.profile,
             parts.builder,
@@ -337,6 +349,17 @@ def _summary(run: PolicyRun, stop: Stop) -> str:
         f"run ended after {run.duration_s:.2f} s: {stop.message} ({run.steps} steps, {run.measures.chunks} chunks, "
         f"{run.measures.goals_sent} goals)"
     )
+
+
+def same_checkpoint(asked: str, loaded: str) -> bool:
+    """Whether two names (run, step or `pretrained_model` folder, or an id on a server) mean the same checkpoint."""
+    if asked == loaded:
+        return True
+    try:
+        folders = [find_checkpoint(Path(name).expanduser()).path.resolve() for name in (asked, loaded)]
+    except VlaError:
+        return False
+    return folders[0] == folders[1]
 
 
 def _step_limit(run: PolicyRun, max_steps: int) -> Stop | None:
