@@ -21,7 +21,7 @@ Result = RunPolicy.Result
 
 
 def test_a_run_sends_overlapping_chunks_until_its_time_is_over(cell):
-    c = cell()
+    c = cell(strategy="latest")  # plays the chunks of this policy far enough to close the gripper
     status, result = c.result(c.send(task="lift it", max_duration=2.0))
     assert (status, result.termination, result.error_code) == (
         GoalStatus.STATUS_SUCCEEDED,
@@ -34,7 +34,7 @@ def test_a_run_sends_overlapping_chunks_until_its_time_is_over(cell):
     assert result.chunks >= 2
     assert result.goals_sent == len(c.robot.arm_goals) + len(c.robot.gripper_goals)
     assert set(c.runner.tasks) == {"lift it"}
-    assert 10 <= result.steps <= 20
+    assert 10 <= result.steps <= 24, "20 in 2 s, and chunks need not begin on each other's steps"
     assert c.robot.arm_goals[0].joint_names == ["shoulder", "elbow"]
     assert c.robot.cancelled >= 1, "the arm is stopped at the end"
     # 1.0 in the policy's numbers is 0.8 rad of the finger.

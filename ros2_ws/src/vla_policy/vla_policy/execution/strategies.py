@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vla_core.errors import VlaError, nearest_name
 
 from vla_policy.execution.timeline import Timeline
+from vla_policy.policies.runner import PolicyRunner
 
 Array = NDArray[np.float64]
 ENSEMBLE_LIMIT = 64
@@ -35,7 +36,8 @@ class StrategyOptions:
         blend_steps: crossfade: steps over which the new chunk takes over, >= 1.
         aggregate_weight: weighted_average: share of the new chunk, 0 to 1.
         ensemble_decay: temporal_ensemble: m in exp(-m i), i = 0 the oldest chunk; >= 0.
-        rtc_horizon: rtc: steps of the running chunk that guide the new one, counted from the first that can be reached.
+        rtc_horizon: rtc: steps of the running plan that guide the new chunk, counted from the first that can be
+            reached; >= 1.
     """
 
     blend_steps: int = 10
@@ -260,20 +262,15 @@ def make_strategy(name: str, options: StrategyOptions | None = None) -> Strategy
     return _MAKERS[name](given)
 
 
-def require_guidable(name: str, guidable: bool, description: str) -> None:
-    """Refuse a strategy that guides together with a policy that cannot be guided.
-
-    Args:
-        name: Strategy.
-        guidable: `PolicyRunner.guidable`.
-        description: `PolicyRunner.description`.
+def require_guidable(runner: PolicyRunner) -> None:
+    """Refuse a policy that cannot be guided, for a strategy that guides.
 
     Raises:
         StrategyError: the policy cannot be guided.
     """
-    if make_strategy(name).guided and not guidable:
+    if not runner.guidable:
         raise StrategyError(
-            f"strategy:={name} guides the policy while it denoises a chunk, but this one cannot be guided: "
-            f"{description}. ACT cannot be guided, since it computes a chunk in one pass; flow-matching policies like "
+            f"strategy:={RealTimeChunking.name} guides the policy while it denoises a chunk, but this one cannot be guided: "
+            f"{runner.description}. ACT cannot be guided, since it computes a chunk in one pass; flow-matching policies like "
             "SmolVLA and pi0 can. Use strategy:=crossfade, which works with every policy"
         )

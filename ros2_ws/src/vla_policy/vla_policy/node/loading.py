@@ -26,6 +26,7 @@ from vla_core.errors import CheckpointError, VlaError
 from vla_core.profile import Profile, mapping_differences
 
 from vla_policy.execution.inference import Inference
+from vla_policy.execution.strategies import Strategy, StrategyOptions, make_strategy, require_guidable
 from vla_policy.node.policy_params import PolicyParams
 from vla_policy.policies.registry import checked, find_policy, parse_pairs
 from vla_policy.policies.runner import Loaded, LoadRequest, PolicyFactory, PolicyRunner
@@ -57,8 +58,23 @@ def load_request(params: PolicyParams) -> LoadRequest:
         protocol=params.protocol,
         token=params.token,
         timeout_s=params.remote_timeout_s,
+        guided=chosen_strategy(params).guided,
+        rtc_schedule=params.rtc_schedule,
+        rtc_max_guidance=params.rtc_max_guidance,
+        rtc_horizon=params.rtc_horizon,
         options=dict(parse_pairs(params.policy_options, "=", "policy_options")),
     )
+
+
+def chosen_strategy(params: PolicyParams) -> Strategy:
+    """A new strategy of joining chunks, as the node's parameters ask for."""
+    options = StrategyOptions(
+        blend_steps=params.blend_steps,
+        aggregate_weight=params.aggregate_weight,
+        ensemble_decay=params.ensemble_decay,
+        rtc_horizon=params.rtc_horizon,
+    )
+    return make_strategy(params.strategy, options)
 
 
 class PolicyHolder:
@@ -79,6 +95,7 @@ class PolicyHolder:
 
         Raises:
             CheckpointError: the policy is unknown or cannot be loaded.
+            StrategyError: the strategy guides and the policy cannot be guided.
         """
         self._name = params.policy
         self._request = load_request(params)
@@ -146,6 +163,8 @@ class PolicyHolder:
 
         def load() -> PolicyRunner:
             made.append(checked(self._factory(request), self._name))
+            if request.guided:
+                require_guidable(made[0].runner)
             return made[0].runner
 
         inference = Inference(load)
