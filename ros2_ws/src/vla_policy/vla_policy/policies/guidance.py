@@ -63,15 +63,16 @@ def guidance_arguments(prefix: Prefix, normalised: Tensor, *, chunk_size: int, h
         prefix: What the chunk is to continue.
         normalised: Its values (1, T, m) in the policy's numbers.
         chunk_size: Steps of the policy's chunks; rows of the prefix beyond it mean nothing to the policy.
-        horizon: Steps over which the guidance fades; 0: as far as the prefix goes.
+        horizon: Steps after the frozen ones over which the guidance fades; 0: as far as the prefix goes.
 
     Returns:
         `inference_delay`, `prev_chunk_left_over` (1, T', m) with T' <= chunk_size, and `execution_horizon` <= T'.
     """
     rows = normalised[:, :chunk_size]
     known = rows.shape[1]
+    frozen = min(prefix.frozen, known)
     return {
-        "inference_delay": min(prefix.frozen, known),
+        "inference_delay": frozen,
         "prev_chunk_left_over": rows.to(torch.float32),
-        "execution_horizon": min(horizon, known) if horizon else known,
+        "execution_horizon": min(frozen + horizon, known) if horizon else known,
     }
