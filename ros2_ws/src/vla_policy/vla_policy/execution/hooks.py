@@ -38,6 +38,9 @@ class Gate(Protocol):
     def holding(self, t_ns: int) -> str | None:
         """Why the policy must not command at `t_ns` (a person or a skill drives), or None."""
 
+    def end(self) -> None:
+        """The run ends: a skill that drives for it must end too, before anything else moves the arm."""
+
 
 class ChunkWatcher(Protocol):
     """Looks at each chunk before it is put into force, for example for a policy's sign that it is done."""

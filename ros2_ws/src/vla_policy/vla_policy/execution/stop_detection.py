@@ -129,7 +129,8 @@ class StopDetector:
             (_closing(group, values[:, group.values], observed) > self._rule.gripper).all(axis=1)
             for group in self._grippers
         ]
-        return np.logical_and.reduce(closed)
+        found: NDArray[np.bool_] = np.logical_and.reduce(closed)
+        return found
 
 
 def _closing(group: ActionGroup, values: Array, observed: Frame) -> Array:

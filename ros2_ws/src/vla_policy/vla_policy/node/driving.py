@@ -95,6 +95,8 @@ class Driving:
             log=node.get_logger().info,
             dry_run=params.dry_run,
         )
+        status.interventions = lambda: self.modes.interventions
+        status.driver = lambda: self.modes.state
 
     def close(self) -> None:
         """Destroy the client."""

@@ -25,6 +25,7 @@ from vla_msgs.srv import SetTask
 
 from vla_policy.execution.hooks import Stop
 from vla_policy.node.auto_start import AutoStart
+from vla_policy.node.driving import Driving, policy_factory
 from vla_policy.node.estop import EmergencyStop
 from vla_policy.node.goals import ActionCommands, commanded
 from vla_policy.node.guards_node import RunGuards
@@ -57,7 +58,7 @@ class PolicyNode(ManagedNode):
         self._status = StatusPublisher(self, task=self._params.task, dry_run=self._params.dry_run)
         if self._params.start_on_ready and not self._params.dry_run:
             raise ParameterError("policy: start_on_ready:=true needs dry_run:=true; an arm moves only by a goal")
-        self._policy = PolicyHolder(self._params, factory=factory)
+        self._policy = PolicyHolder(self._params, factory=policy_factory(self._params, factory))
         self._profile = self._policy.profile
         commanded(self._profile)
         self._status.loaded = lambda: (self._policy.description, self._policy.source)
@@ -76,6 +77,7 @@ class PolicyNode(ManagedNode):
         self._subscribe()
         self._safety = RunGuards(self, self._params, self._profile)
         self._status.enabled = lambda: self._safety.enabled
+        self._driving = Driving(self, self._params, self._profile, self._policy, self._status)
         self._sequence = RunSequence(self, self._parts())
         self._estop = EmergencyStop(self, self._profile, self._safety.estop, request_stop=self._sequence.request_stop)
         self.create_service(SetTask, "~/set_task", self._on_set_task)
@@ -94,8 +96,10 @@ class PolicyNode(ManagedNode):
             actions=self._action_commands(),
             status=self._status,
             measuring=self._measuring,
-            guards=self._safety.guards,
-            participants=(self._safety,),
+            guards=(*self._safety.guards, self._driving.modes),
+            gate=self._driving.modes,
+            watchers=(self._driving.modes,),
+            participants=(self._safety, self._driving.modes, self._driving.recorder),
         )
 
     def _action_commands(self) -> ActionCommands | None:
@@ -147,6 +151,7 @@ class PolicyNode(ManagedNode):
         if not self._server.close(STOP_TIMEOUT_S):
             self.get_logger().error(f"the control loop has not ended within {STOP_TIMEOUT_S:g} s")
         self._ticker.close()
+        self._driving.close()
         self._policy.close()
         self._measuring.close()
 

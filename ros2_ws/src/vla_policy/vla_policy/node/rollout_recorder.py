@@ -166,15 +166,6 @@ class RolloutRecorder:
         except CallError as error:
             self._log.error(f"the recorder did not confirm the end of the run: {error}")
 
-    def abandon(self) -> None:
-        """Close an episode whose run broke down, as incomplete."""
-        stop = Stop(
-            termination=Result.TERMINATION_ERROR,
-            error_code=Result.INFERENCE,
-            message="the control loop failed; the node's log has the traceback",
-        )
-        self.finish(stop, RunPolicy.Result())
-
     def announce(self, phase: int, label: str, skill: str = "") -> None:
         """Tell the recorder who drives from now on; where nothing is being recorded, nobody needs to know."""
         if not self._phase.service_is_ready():

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,8 @@ STATUS_PERIOD_NS = 500_000_000
 TICK_TIMEOUT_S = 0.2
 CONNECT, LOAD, READY, RUN, FINISH = "connect", "load", "ready", "run", "finish"
 PROGRESS = {CONNECT: 0.05, LOAD: 0.1, READY: 0.15, RUN: 0.2, FINISH: 0.95}
+DRIVERS = {PolicyStatus.TAKEOVER: "takeover", PolicyStatus.SKILL: "skill"}
+BROKE_DOWN = "the control loop failed; the node's log has the traceback"
 RunCommands = ActionCommands | ShownCommands
 
 
@@ -129,12 +132,13 @@ class RunSequence:
         status.dry_run = self._params.dry_run or handle.request.dry_run
         status.task = handle.request.task or self._default_task
         accepted: list[Participant] = []
+        stop, result = _error(Result.INFERENCE, BROKE_DOWN), RunPolicy.Result()
         try:
             stop, result = self._stages(handle, accepted)
             self._say(handle, FINISH, stop.message)
-            for participant in accepted:
-                participant.finish(stop, result)
         finally:
+            for participant in accepted:
+                self._node.run_guarded(partial(participant.finish, stop, result))()  # each, whatever the others do
             self._active, self._run = False, None
             status.task = self._default_task
         return result
@@ -180,6 +184,7 @@ class RunSequence:
         """Load the goal's checkpoint, if it names one that is not loaded."""
         checkpoint = handle.request.checkpoint
         if not checkpoint or same_checkpoint(checkpoint, self._parts.policy.source):
+            self._say(handle, LOAD, f"loaded already: {self._parts.policy.description}")
             return None
         self._say(handle, LOAD, f"loading {checkpoint}", PolicyStatus.LOADING)
         try:
@@ -268,6 +273,8 @@ class RunSequence:
             with self._parts.measuring.stopping(run):
                 self._parts.status.publish(PolicyStatus.STOPPING, run.detail, run)
                 self._stop_commands(commands)
+                if self._parts.gate is not None:
+                    self._parts.gate.end()
 
     def _loop(self, handle: ServerGoalHandle, run: PolicyRun) -> Stop:
         goal, next_status_ns = handle.request, 0
@@ -283,7 +290,7 @@ class RunSequence:
             stop = run.tick(t_ns) or _step_limit(run, goal.max_steps)
             if stop is not None:
                 return stop
-            if t_ns >= next_status_ns:
+            if t_ns >= next_status_ns or self._parts.status.driver_changed():
                 next_status_ns = t_ns + STATUS_PERIOD_NS
                 self._publish(handle, run)
 
@@ -293,10 +300,10 @@ class RunSequence:
         if goal.max_steps:
             done = max(done, run.steps / goal.max_steps)
         message = feedback(run)
-        message.stage = RUN
+        message.stage = DRIVERS.get(self._parts.status.driver(), RUN)
         message.progress = PROGRESS[RUN] + (PROGRESS[FINISH] - PROGRESS[RUN]) * min(1.0, done)
         handle.publish_feedback(message)
-        self._parts.status.publish(PolicyStatus.RUNNING, run.detail, run)
+        self._parts.status.publish(self._parts.status.driver(), run.detail, run)
 
     def _say(self, handle: ServerGoalHandle, stage: str, detail: str, state: int = PolicyStatus.RUNNING) -> None:
         progress = max(PROGRESS[stage], PROGRESS[FINISH] if self._run is not None else 0.0)

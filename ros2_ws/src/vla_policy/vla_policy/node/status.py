@@ -44,7 +44,8 @@ class StatusPublisher:
         strategy: How chunks are joined.
         mode: e2e, planner or correction.
         enabled: Says whether motion is allowed.
-        interventions: Times that a person took over in the active run.
+        interventions: Says how many times a person took over in the active or the last run.
+        driver: Says who drives while a run is active: RUNNING (the policy), TAKEOVER or SKILL.
     """
 
     def __init__(self, node: Node, *, task: str, dry_run: bool) -> None:
@@ -57,7 +58,8 @@ class StatusPublisher:
         self.strategy = ""
         self.mode = "e2e"
         self.enabled: Callable[[], bool] = lambda: True
-        self.interventions = 0
+        self.interventions: Callable[[], int] = lambda: 0
+        self.driver: Callable[[], int] = lambda: int(PolicyStatus.RUNNING)
         self._last = PolicyStatus()
         self._measures = Measures()
         self._steps = 0
@@ -90,7 +92,7 @@ class StatusPublisher:
             task=self.task,
             dry_run=self.dry_run,
             enabled=self.enabled(),
-            interventions=self.interventions,
+            interventions=self.interventions(),
         )
         status.stamp = self._node.get_clock().now().to_msg()
         if run is not None:
@@ -98,6 +100,10 @@ class StatusPublisher:
         status.steps = self._steps
         _fill(status, self._measures)
         return status
+
+    def driver_changed(self) -> bool:
+        """Whether somebody else drives than was published last."""
+        return bool(self.driver() != self._last.state)
 
     def diagnose(self, diagnostics: Diagnostics) -> None:
         """Report the execution as a part of `/diagnostics`: `<node>: execution`."""
