@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from action_msgs.srv import CancelGoal
-from rclpy.callback_groups import CallbackGroup
+from rclpy.callback_groups import CallbackGroup, ReentrantCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 from vla_common.run import ManagedNode
@@ -24,6 +24,7 @@ from vla_core.profile import Profile
 from vla_policy.execution.hooks import Stop
 from vla_policy.node.guards import EstopGuard
 
+FIND_TIMEOUT_S = 0.5
 STEP_TIMEOUT_S = 2.0
 NO_ACTION = ("none", "joint_group_position")
 _REASONS = {
@@ -43,7 +44,6 @@ class EmergencyStop:
         guard: EstopGuard,
         *,
         request_stop: Callable[[Stop], None],
-        group: CallbackGroup | None = None,
     ) -> None:
         """Serve.
 
@@ -52,10 +52,10 @@ class EmergencyStop:
             profile: Names the actions and the `estop` services of the robot.
             guard: Keeps the next goals from running.
             request_stop: Ends the active goal.
-            group: Callback group; None takes the node's default.
         """
         self._node, self._guard, self._request_stop = node, guard, request_stop
         self._steps: dict[str, Step] = {}
+        group = ReentrantCallbackGroup()  # answers of the steps arrive while the service is being served
         for spec in profile.action:
             if spec.command.interface not in NO_ACTION:
                 self._steps[f"cancel {spec.command.name}"] = self._cancel_all(spec.command.name, group)
@@ -96,7 +96,7 @@ class EmergencyStop:
             if self._node.executor is not None:
                 self._node.executor.wake()  # the waiting coroutine goes on when the executor turns round
 
-    def _cancel_all(self, action: str, group: CallbackGroup | None) -> Step:
+    def _cancel_all(self, action: str, group: CallbackGroup) -> Step:
         """Cancel every goal of an action, whoever sent it: a zero id and stamp mean all (action_msgs/CancelGoal)."""
         client = self._node.create_client(CancelGoal, f"{action}/_action/cancel_goal", callback_group=group)
 
@@ -108,7 +108,7 @@ class EmergencyStop:
 
         return step
 
-    def _trigger(self, service: str, group: CallbackGroup | None) -> Step:
+    def _trigger(self, service: str, group: CallbackGroup) -> Step:
         client = self._node.create_client(Trigger, service, callback_group=group)
 
         def step() -> str:
@@ -120,8 +120,8 @@ class EmergencyStop:
         return step
 
     def _ask(self, client: Any, request: Any) -> Any:
-        """The answer of a service that is there already; nothing is waited for before the request leaves."""
-        if not client.service_is_ready():
+        """The answer of a service."""
+        if not client.wait_for_service(timeout_sec=FIND_TIMEOUT_S):
             raise CallError("nobody offers it; is the robot's driver running?")
         future = client.call_async(request)
         try:

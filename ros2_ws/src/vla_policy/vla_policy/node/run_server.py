@@ -60,6 +60,7 @@ class RunServer:
         self._busy = threading.Lock()
         self._grants: deque[bool] = deque()  # one per accepted goal, in the order of their execution
         self._prepare, self._attached, self._closing = threading.Event(), threading.Event(), threading.Event()
+        self._ending = threading.Event()
         self._server = ActionServer(
             node,
             RunPolicy,
@@ -78,8 +79,11 @@ class RunServer:
         return not self._thread.is_alive()
 
     def _on_goal(self, _goal: RunPolicy.Goal) -> GoalResponse:
-        granted = not self._closing.is_set() and self._busy.acquire(blocking=False)
+        # A client that has its result may ask for more before the control thread has left the ticks.
+        wait_s = ATTACH_TIMEOUT_S if self._ending.is_set() else 0.0
+        granted = not self._closing.is_set() and self._busy.acquire(timeout=wait_s)
         if granted:
+            self._ending.clear()
             self._attached.clear()
             self._prepare.set()
             self._attached.wait(ATTACH_TIMEOUT_S)
@@ -131,6 +135,7 @@ class RunServer:
         try:
             result = self._control(request.goal)
         finally:
+            self._ending.set()
             _finish(request.goal, result)
             request.done.set_result(result)
             if self._node.executor is not None:

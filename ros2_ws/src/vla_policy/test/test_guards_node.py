@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Guards and the emergency stop as others meet them: topics, services, results of goals."""
+
+import time
+
+import pytest
+from control_msgs.action import FollowJointTrajectory
+from policy_cell import RampRunner, ros, wait_until
+from policy_fixtures import PROFILE_TEXT, small_profile
+from rclpy.duration import Duration
+from sensor_msgs.msg import Joy
+from std_msgs.msg import Bool
+from std_srvs.srv import SetBool, Trigger
+from trajectory_msgs.msg import JointTrajectoryPoint
+from vla_common.action_client import GoalClient
+from vla_common.qos import EVENT, LATCHED
+from vla_common.run import ManagedNode
+from vla_core.errors import ProfileError
+from vla_core.profile import parse_profile
+from vla_msgs.action import RunPolicy
+from vla_msgs.msg import Heartbeat
+from vla_policy.node.guards_node import RunGuards
+from vla_policy.node.policy_params import PolicyParams
+
+Result = RunPolicy.Result
+MONITOR = (
+    "monitors: {{program: {{topic: robot/program, type: {type}, field: {field}, allowed: [true], hint: start it}}}}\n"
+)
+
+
+def monitored(kind="std_msgs/msg/Bool", field="data", more=""):
+    return parse_profile(PROFILE_TEXT + MONITOR.format(type=kind, field=field) + more, "monitored.yaml")
+
+
+def call(cell, kind, name, **fields):
+    client = cell.client_node.create_client(kind, name)
+    assert client.wait_for_service(5.0)
+    future = client.call_async(kind.Request(**fields))
+    wait_until(future.done, what=f"the answer of {name}")
+    cell.client_node.destroy_client(client)
+    return future.result()
+
+
+def moving(cell, **goal):
+    """A goal whose arm is on its way."""
+    cell.robot.arm_goals.clear()
+    handle = cell.send(max_duration=20.0, **goal)
+    wait_until(lambda: cell.robot.arm_goals, what="a trajectory")
+    return handle
+
+
+def ended(cell, handle, code, text):
+    _, result = cell.result(handle)
+    assert result.error_code == code, result.error_msg
+    assert text in result.error_msg
+    return result
+
+
+def serves(cell):
+    """The node runs the next goal as if nothing had been."""
+    _, result = cell.result(cell.send(max_duration=0.5))
+    assert result.termination == Result.TERMINATION_TIMEOUT, result.error_msg
+    assert result.error_code == Result.NONE
+
+
+def test_a_robot_that_reports_a_stop_ends_the_run(cell):
+    c = cell(profile=monitored(), start_timeout_s=0.5)
+    handle = c.send()
+    ended(c, handle, Result.ROBOT_FAULT, "monitor program: nothing was received on robot/program")
+    assert c.robot.arm_goals == []
+    publisher = c.robot.create_publisher(Bool, "robot/program", LATCHED)
+    publisher.publish(Bool(data=True))
+    handle = moving(c)
+    publisher.publish(Bool(data=False))
+    ended(c, handle, Result.ROBOT_FAULT, "robot/program says data = False, allowed: True")
+    assert c.robot.cancelled == 1
+    publisher.publish(Bool(data=True))
+    wait_until(lambda: c.node._safety.guards[2].check(0) is None)
+    serves(c)
+
+
+def test_a_dry_run_needs_no_robot_to_say_that_it_is_well(cell):
+    c = cell(profile=monitored(), start_timeout_s=5.0)
+    _, result = c.result(c.send(max_duration=0.5, dry_run=True))
+    assert result.error_code == Result.NONE, result.error_msg
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "message"),
+    [
+        ("nowhere_msgs/msg/Bool", "data", "nowhere_msgs/msg/Bool with the field 'data' cannot be used: "),
+        ("std_msgs/msg/Nothing", "data", "std_msgs/msg/Nothing with the field 'data' cannot be used: "),
+        (
+            "std_msgs/msg/Bool",
+            "value",
+            "no field 'value'; fields: data. Install the package (sudo apt-get install ros-j",
+        ),
+    ],
+)
+def test_a_monitor_that_cannot_work_keeps_the_node_from_starting(kind, field, message):
+    with ros():
+        node = ManagedNode("policy")
+        with pytest.raises(ProfileError) as caught:
+            RunGuards(node, PolicyParams(checkpoint="none"), monitored(kind, field))
+        node.destroy_node()
+    assert str(caught.value).startswith("monitored.yaml: monitors.program: ")
+    assert message in str(caught.value)
+
+
+def test_motion_is_enabled_and_withdrawn_by_service(cell):
+    c = cell(require_enable=True)
+    ended(c, c.send(), Result.NOT_ENABLED, "the permission to move was not given")
+    assert call(c, SetBool, "policy/enable", data=True).message == "motion is allowed"
+    handle = moving(c)
+    assert "a running policy stops" in call(c, SetBool, "policy/enable", data=False).message
+    ended(c, handle, Result.NOT_ENABLED, "the permission to move was withdrawn")
+    assert c.robot.cancelled == 1
+    call(c, SetBool, "policy/enable", data=True)
+    serves(c)
+
+
+def test_a_released_deadman_button_stops_the_arm(cell):
+    c = cell(deadman_topic="joy", deadman_button=1)
+    publisher = c.client_node.create_publisher(Joy, "joy", EVENT)
+    buttons = [0, 0]
+    timer = c.client_node.create_timer(0.02, lambda: publisher.publish(Joy(buttons=list(buttons))))
+    wait_until(lambda: publisher.get_subscription_count() > 0)
+    ended(c, c.send(), Result.NOT_ENABLED, "deadman switch: ")
+    buttons[1] = 1
+    wait_until(lambda: c.node._safety.enabled)
+    handle = moving(c)
+    buttons[1] = 0
+    ended(c, handle, Result.NOT_ENABLED, "deadman switch: the button is not held; hold button 1 of the joystick on joy")
+    buttons[1] = 1
+    wait_until(lambda: c.node._safety.enabled)
+    serves(c)
+    handle = moving(c)
+    timer.cancel()
+    ended(c, handle, Result.NOT_ENABLED, "deadman switch: the joystick was silent for ")
+
+
+def test_a_client_that_falls_silent_stops_the_arm(cell):
+    c = cell()
+    publisher = c.client_node.create_publisher(Heartbeat, "policy/heartbeat", EVENT)
+    timer = c.client_node.create_timer(0.05, lambda: publisher.publish(Heartbeat(client="agent")))
+    handle = moving(c, client="agent", heartbeat_timeout=0.5)
+    begun_s = time.monotonic()
+    wait_until(lambda: time.monotonic() > begun_s + 0.7, what="longer than the limit")
+    assert handle.status != 4
+    timer.cancel()
+    ended(c, handle, Result.CLIENT_LOST, "client 'agent': no heartbeat for 0.5")
+    assert c.robot.cancelled == 1
+    serves(c)
+
+
+def test_the_emergency_stop_takes_every_step_though_one_fails(cell):
+    c = cell(profile=parse_profile(PROFILE_TEXT + "estop: [arm/halt, nobody/here]\n", "two_joint.yaml"))
+    halted = []
+
+    def halt(_, response):
+        halted.append(True)
+        response.success, response.message = True, "Stopped"
+        return response
+
+    c.robot.create_service(Trigger, "arm/halt", halt)
+    handle = moving(c)
+    wait_until(lambda: all(client.service_is_ready() for client in halting(c)))
+    response = call(c, Trigger, "policy/estop")
+    assert not response.success
+    assert response.message.startswith("call nobody/here FAILED: nobody offers it")
+    assert "call arm/halt: Stopped" in response.message
+    assert "cancel arm_controller/follow_joint_trajectory: " in response.message
+    assert "cancel gripper_controller/gripper_cmd: " in response.message
+    assert halted == [True]
+    result = ended(c, handle, Result.ESTOP, "the emergency stop was called")
+    assert result.termination == Result.TERMINATION_ESTOP
+    c.robot.arm_goals.clear()
+    ended(c, c.send(), Result.ESTOP, "allow motion again with: ros2 service call /policy/reset_estop")
+    assert c.robot.arm_goals == []
+    assert call(c, Trigger, "policy/reset_estop").message == "goals may run again"
+    serves(c)
+
+
+def halting(c):
+    return [client for client in c.node.clients if client.srv_type is Trigger and client.service_name.endswith("halt")]
+
+
+def test_the_emergency_stop_cancels_goals_of_others_and_works_without_a_run(cell):
+    c = cell()
+    client = GoalClient(c.client_node, FollowJointTrajectory, "arm_controller/follow_joint_trajectory")
+    assert client.wait_for_server(5.0)
+    goal = FollowJointTrajectory.Goal()
+    point = JointTrajectoryPoint(positions=[0.2, 0.3], time_from_start=Duration(seconds=15).to_msg())
+    goal.trajectory.points = [point]
+    future = client.send_goal_async(goal)
+    wait_until(lambda: future.done() and c.robot.arm_goals, what="the other's goal")
+    response = call(c, Trigger, "policy/estop")
+    assert response.success, response.message
+    assert "cancel arm_controller/follow_joint_trajectory: 1 goals cancelled" in response.message
+    assert "cancel gripper_controller/gripper_cmd: no goal was running" in response.message
+    wait_until(lambda: c.robot.cancelled == 1)
+    client.destroy()
+
+
+def test_the_first_reason_is_kept(cell):
+    c = cell(runner=RampRunner(small_profile(), delay_s=0.3))
+    handle = c.send(max_duration=20.0)
+    wait_until(lambda: c.runner.tasks, what="an inference")
+    c.node._sequence.request_stop(c.node._safety.estop.stop)
+    handle.cancel_goal_async()
+    ended(c, handle, Result.ESTOP, "the emergency stop was called")
