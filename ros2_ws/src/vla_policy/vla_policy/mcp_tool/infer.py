@@ -29,6 +29,7 @@ Device = Literal["cuda", "cpu"]
 DEFAULT_FPS = 10
 SCENE_PROGRESS = 0.01
 BEATS_PER_TIMEOUT = 5
+LEAST_PROGRESS = 1e-6
 FEEDBACK_KEPT = 1000  # for a client that reads slowly
 SLACK_S, SLACK_FACTOR = 30.0, 2.0  # of the time limit beside the step limit
 Result = RunPolicy.Result
@@ -155,16 +156,16 @@ def make_goal(request: Request, found: Found, settings: Settings, *, name: str) 
 
 
 class _Progress:
-    """Progress notifications: never going back, 1.0 in all."""
+    """Progress notifications of 1.0 in all; the protocol wants each to be more than the one before."""
 
     def __init__(self, ctx: Context[Any, Any], *, debug: bool) -> None:
         self._ctx = ctx
         self._debug = debug
-        self._last = 0.0
+        self._last = -LEAST_PROGRESS
 
     async def say(self, progress: float, message: str) -> None:
         """Notify the client."""
-        self._last = max(self._last, progress)
+        self._last = max(self._last + LEAST_PROGRESS, progress)
         await self._ctx.report_progress(self._last, 1.0, message)
 
     async def feedback(self, msg: RunPolicy.Feedback) -> None:

@@ -37,7 +37,7 @@ from vla_policy.mcp_tool.policy_client import PolicyClient
 TOOLS = ("vla_infer", "list_checkpoints", "get_status")
 PATH = "/mcp"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-SHUTDOWN_S = 5
+SHUTDOWN_S = 1  # for short calls; longer ones are cancelled then
 KEEPALIVE_PROBES = 3
 INSTRUCTIONS = (
     "Runs learned policies on a robot arm. Clear the workspace first, begin with dry_run and a small max_steps, and keep "
