@@ -24,6 +24,7 @@ from vla_core.stamps import to_ns, to_s
 from vla_core.trajectory import Trajectory, build_trajectory
 
 from vla_policy.execution.latency import LatencyEstimate
+from vla_policy.execution.ramp_down import RampDown
 from vla_policy.execution.strategies import Latest, Running, Strategy
 from vla_policy.execution.timeline import Timeline
 from vla_policy.policies.runner import Prefix
@@ -73,6 +74,7 @@ class ChunkExecutor:
         latency: LatencyEstimate,
         strategy: Strategy | None = None,
         refill: int = 0,
+        ramp_down: bool = False,
     ) -> None:
         """Begin without a plan.
 
@@ -83,6 +85,7 @@ class ChunkExecutor:
             strategy: How chunks follow each other; by default the newest replaces the others.
             refill: Steps left to execute when the next observation is taken; 0: as late as the latency allows. Sooner
                 is always allowed, later never happens.
+            ramp_down: An arm whose chunk is over slows down along its way, instead of within the last step.
         """
         self._map = ActionMap(profile)
         self._filter = SafetyFilter(profile)
@@ -90,6 +93,7 @@ class ChunkExecutor:
         self._grippers = tuple(spec for spec in profile.action if spec.is_gripper)
         self._n = n_action_steps
         self._refill = refill
+        self._ramp_down = RampDown(profile) if ramp_down else None
         self.strategy = strategy or Latest()
         self.latency = latency
         self._plan: Plan | None = None
@@ -184,6 +188,8 @@ class ChunkExecutor:
             )
             for spec in self._arms
         }
+        if self._ramp_down is not None:
+            trajectories = self._ramp_down(trajectories, joined.dt_s)
         return Plan(
             chunk=chunk,
             timeline=joined,
@@ -233,8 +239,10 @@ class ChunkExecutor:
             old = self._targets_at(new.times_ns())
             covered = new.first_at_or_after(self._plan.timeline.end_ns + SLACK_NS)
             running = Running(rows={spec.name: old[spec.name] for spec in self._arms}, covered=covered)
+            before = np.maximum(new.times_ns()[:first], now_ns)  # a row that began in the past holds what is so now
             for spec in self._grippers:
-                rows[spec.name] = np.concatenate([old[spec.name][:first], rows[spec.name][first:]])
+                held = self._plan.timeline.held(spec.name, before)
+                rows[spec.name] = np.concatenate([held, rows[spec.name][first:]])
         if self._arms:
             rows.update(self.strategy.join(arms, running, first))
         return Timeline(t0_ns=new.t0_ns, dt_s=new.dt_s, rows=rows)
