@@ -141,6 +141,10 @@ class FakeRobot(Node):
         self._joints.publish(finger)
         self._images.publish(image)
 
+    def place(self, joints):
+        """Shoulder and elbow stand at `joints` from now on, as if somebody had moved them there."""
+        self._path = ([0.0], [list(joints)])
+
     def _where(self):
         times, rows = self._path
         return [float(np.interp(time.monotonic(), times, column)) for column in zip(*rows, strict=True)]
@@ -157,6 +161,7 @@ class FakeRobot(Node):
         result = FollowJointTrajectory.Result()
         while time.monotonic() < until:
             if handle.is_cancel_requested:
+                self.place(self._where())
                 handle.canceled()
                 return result
             if number != self._newest or self.abort_with is not None:

@@ -8,33 +8,26 @@ stands still until the first tick is asked for, which is the one that the client
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from rclpy.action.server import ServerGoalHandle
 from vla_common.run import ManagedNode
-from vla_common.ticks import Ticker
 from vla_core.errors import VlaError
-from vla_core.frames import FrameBuilder
-from vla_core.profile import Profile
 from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 
 from vla_policy.execution.executor import ChunkExecutor
-from vla_policy.execution.hooks import ChunkWatcher, Gate, Guard, Stop
+from vla_policy.execution.hooks import Stop
 from vla_policy.execution.latency import LatencyEstimate
 from vla_policy.execution.measures import append_report
 from vla_policy.execution.policy_run import PolicyRun, Result, RunOptions
 from vla_policy.node.goals import ActionCommands, ShownCommands
-from vla_policy.node.loading import PolicyBusyError, PolicyHolder, chosen_strategy
-from vla_policy.node.measuring import Measuring
-from vla_policy.node.policy_params import PolicyParams
+from vla_policy.node.loading import PolicyBusyError, chosen_strategy
 from vla_policy.node.ready_pose import ReadyMove, returns_to_ready
+from vla_policy.node.run_parts import Participant, RunParts
 from vla_policy.node.run_report import report, result_message
-from vla_policy.node.status import StatusPublisher, feedback
+from vla_policy.node.status import feedback
 from vla_policy.policies.checkpoint import find_checkpoint
 
 STATUS_PERIOD_NS = 500_000_000
@@ -44,52 +37,6 @@ PROGRESS = {CONNECT: 0.05, LOAD: 0.1, READY: 0.15, RUN: 0.2, FINISH: 0.95}
 DRIVERS = {PolicyStatus.TAKEOVER: "takeover", PolicyStatus.SKILL: "skill"}
 BROKE_DOWN = "the control loop failed; the node's log has the traceback"
 RunCommands = ActionCommands | ShownCommands
-
-
-class Participant(Protocol):
-    """Takes part in every goal, beside the policy: a recorder of rollouts, the watch on the client's heartbeat."""
-
-    def accept(self, goal: RunPolicy.Goal) -> Stop | None:
-        """A goal was accepted and nothing moves yet; a `Stop` ends it before anything does."""
-
-    def start(self, goal: RunPolicy.Goal, task: str) -> Stop | None:
-        """The policy is about to drive; a `Stop` ends the goal before it does."""
-
-    def finish(self, stop: Stop, result: RunPolicy.Result) -> None:
-        """The policy drives no longer; fields of the result may be filled in. Called after each `accept`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunParts:
-    """What a run is made of; the node builds it once.
-
-    Attributes:
-        params: Parameters of the node.
-        profile: Robot profile.
-        builder: Takes the streams.
-        ticker: Control ticks.
-        policy: The loaded policy.
-        actions: Commands to the robot; None where the node may send nothing.
-        status: Publishes `~/status`.
-        measuring: Makes the measures of each run.
-        guards: Reasons to stop, asked at every tick.
-        gate: Who drives, if it may be somebody else than the policy.
-        watchers: Look at every chunk.
-        participants: Take part in every goal.
-    """
-
-    params: PolicyParams
-    profile: Profile
-    builder: FrameBuilder
-    ticker: Ticker
-    policy: PolicyHolder
-    actions: ActionCommands | None
-    status: StatusPublisher
-    measuring: Measuring
-    guards: Sequence[Guard] = field(default=())
-    gate: Gate | None = None
-    watchers: Sequence[ChunkWatcher] = field(default=())
-    participants: Sequence[Participant] = field(default=())
 
 
 class RunSequence:
@@ -127,25 +74,41 @@ class RunSequence:
 
     def control(self, handle: ServerGoalHandle) -> RunPolicy.Result:
         """Run one accepted goal to its end; in the control thread."""
-        self._requested, self._active = None, True
+        self._requested, self._active, self._run = None, True, None
         status = self._parts.status
         status.dry_run = self._params.dry_run or handle.request.dry_run
         status.task = handle.request.task or self._default_task
+        try:
+            return self._carry_out(handle)
+        finally:
+            self._active, self._run = False, None
+            status.task = self._default_task
+
+    def _carry_out(self, handle: ServerGoalHandle) -> RunPolicy.Result:
+        commands = self._commands()
+        ready = self._ready_move(commands) if handle.request.ready_pose else None
         accepted: list[Participant] = []
         stop, result = _error(Result.INFERENCE, BROKE_DOWN), RunPolicy.Result()
         try:
-            stop, result = self._stages(handle, accepted)
-            self._say(handle, FINISH, stop.message)
+            stop = self._stages(handle, commands, ready, accepted)
+            result = self._conclude(stop)
         finally:
             for participant in accepted:
                 self._node.run_guarded(partial(participant.finish, stop, result))()  # each, whatever the others do
-            self._active, self._run = False, None
-            status.task = self._default_task
+        if ready is not None and ready.moved and self._run is not None and returns_to_ready(stop):
+            back = self._go_ready(handle, ready, commands)
+            if back is not None:
+                self._node.get_logger().error(f"after the run: {back.message}")
+        self._say(handle, FINISH, stop.message)
+        state = PolicyStatus.FAULT if stop.error_code else PolicyStatus.IDLE
+        result.status = self._parts.status.publish(state, stop.message, self._run)
         return result
 
-    def _stages(self, handle: ServerGoalHandle, accepted: list[Participant]) -> tuple[Stop, RunPolicy.Result]:
-        goal, commands = handle.request, self._commands()
-        ready = self._ready_move(commands) if goal.ready_pose else None
+    def _stages(
+        self, handle: ServerGoalHandle, commands: RunCommands, ready: ReadyMove | None, accepted: list[Participant]
+    ) -> Stop:
+        """Everything up to the end of the run, at which the arm rests."""
+        goal = handle.request
         stop = (
             self._connect(handle, commands, accepted)
             or self._load(handle)
@@ -153,18 +116,13 @@ class RunSequence:
             or self._start(goal, accepted)
         )
         if stop is not None:
-            return self._conclude(None, stop)
+            return stop
         try:
             with self._parts.policy.use():
-                run = self._run = self._make_run(goal, commands)
-                stop = self._drive(handle, run, commands)
+                self._run = self._make_run(goal, commands)
+                return self._drive(handle, self._run, commands)
         except PolicyBusyError as error:
-            return self._conclude(None, _error(Result.NOT_READY, str(error)))
-        if ready is not None and ready.moved and returns_to_ready(stop):
-            back = self._go_ready(handle, ready, commands)
-            if back is not None:
-                self._node.get_logger().error(f"after the run: {back.message}")
-        return self._conclude(run, stop)
+            return _error(Result.NOT_READY, str(error))
 
     def _connect(self, handle: ServerGoalHandle, commands: RunCommands, accepted: list[Participant]) -> Stop | None:
         """Find the action servers and tell the participants; nothing moves."""
@@ -206,7 +164,7 @@ class RunSequence:
     def _ready_move(self, commands: RunCommands) -> ReadyMove:
         gate = self._parts.gate
         return ReadyMove(
-            self._parts.profile,
+            self._parts.limits(self._parts.profile),
             self._parts.builder,
             self._parts.ticker,
             commands,
@@ -234,16 +192,18 @@ class RunSequence:
             lockstep=params.lockstep,
             gripper_deadband=params.gripper_deadband,
             max_refused=params.max_refused,
+            starved_after_s=params.starvation_timeout_s if params.on_starvation == "abort" else float("inf"),
         )
         latency = LatencyEstimate(
             params.inference_latency_s, fixed=params.lockstep, percentile=params.latency_percentile
         )
         executor = ChunkExecutor(
-            parts.profile,
+            parts.limits(parts.profile),
             n_action_steps=inference.runner.n_action_steps,
             latency=latency,
             strategy=chosen_strategy(params),
             refill=params.refill,
+            ramp_down=params.on_starvation == "ramp_down",
         )
         run = PolicyRun(
             parts.profile,
@@ -323,21 +283,19 @@ class RunSequence:
         for problem in commands.stop():
             self._node.get_logger().error(problem)
 
-    def _conclude(self, run: PolicyRun | None, stop: Stop) -> tuple[Stop, RunPolicy.Result]:
-        """Say how it ended: log, report file, status and result."""
+    def _conclude(self, stop: Stop) -> RunPolicy.Result:
+        """Say how it ended: log, report file and result."""
+        run = self._run
         text = stop.message if run is None else _summary(run, stop)
         if stop.error_code:
             self._node.get_logger().error(text)
         else:
             self._node.get_logger().info(text)
-        result = RunPolicy.Result(error_code=stop.error_code, error_msg=stop.message, termination=stop.termination)
-        if run is not None:
-            result = result_message(run, stop)
-            self._parts.measuring.end(run, stop)
-            self._report(run, stop)
-        state = PolicyStatus.FAULT if stop.error_code else PolicyStatus.IDLE
-        self._parts.status.publish(state, stop.message, run)
-        return stop, result
+        if run is None:
+            return RunPolicy.Result(error_code=stop.error_code, error_msg=stop.message, termination=stop.termination)
+        self._parts.measuring.end(run, stop)
+        self._report(run, stop)
+        return result_message(run, stop)
 
     def _report(self, run: PolicyRun, stop: Stop) -> None:
         if not self._params.report_file:
