@@ -156,7 +156,7 @@ def test_guidance_of_a_policy_that_cannot_be_guided_is_refused(checkpoints, kind
 
 def test_options_of_the_guidance_are_checked(checkpoints):
     with pytest.raises(
-        CheckpointError, match="rtc_schedule 'cubic'.*linear, exp, ones, zeros|zeros, ones, linear, exp"
+        CheckpointError, match=r"rtc_schedule 'cubic'.*linear, exp, ones, zeros|zeros, ones, linear, exp"
     ):
         load(checkpoints("smolvla"), guided=True, rtc_schedule="cubic")
     with pytest.raises(CheckpointError, match=r"rtc_max_guidance -1 \(above 0\)"):
@@ -219,7 +219,7 @@ def test_what_cannot_be_honoured_is_refused(checkpoints, monkeypatch):
         load(checkpoints("act"), device="cuda:1")
     with pytest.raises(CheckpointError, match="device 'gpu' is not a torch device"):
         load(checkpoints("act"), device="gpu")
-    with pytest.raises(CheckpointError, match="unknown option 'spede'.*Its options are: none"):
+    with pytest.raises(CheckpointError, match=r"unknown option 'spede'.*Its options are: none"):
         load(checkpoints("act"), options={"spede": "1"})
     with pytest.raises(CheckpointError, match="type 'act' cannot be accelerated"):
         load(checkpoints("act"), accelerate=True)

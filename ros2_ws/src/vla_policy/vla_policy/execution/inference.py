@@ -3,7 +3,7 @@
 """Inference beside the control loop: one thread owns the model; the loop hands it a frame and looks for the answer."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -74,16 +74,17 @@ class Inference:
         self._pending = None
         self._reset = self._pool.submit(self._runner.reset)
 
-    def start(self, frame: Frame, task: str, prefix: Prefix | None = None) -> None:
+    def start(self, frame: Frame, task: str, prefix: Prefix | None = None, earlier: Sequence[Frame] = ()) -> None:
         """Begin an inference; one at a time.
 
         Args:
             frame: The observation.
             task: Instruction.
             prefix: What the chunk is to continue; only for policies that can be guided.
+            earlier: Observations before it, oldest first, for policies that look back (`history`).
         """
         assert self._pending is None
-        self._pending = self._pool.submit(self._infer, frame, task, prefix, self._reset)
+        self._pending = self._pool.submit(self._infer, frame, task, prefix, self._reset, earlier)
         self._reset = None
 
     def take(self, wait_s: float) -> Answer | None:
@@ -109,11 +110,15 @@ class Inference:
         self._pool.submit(self._runner.close).result()
         self._pool.shutdown(wait=True)
 
-    def _infer(self, frame: Frame, task: str, prefix: Prefix | None, reset: Future[None] | None) -> Answer:
+    def _infer(
+        self, frame: Frame, task: str, prefix: Prefix | None, reset: Future[None] | None, earlier: Sequence[Frame]
+    ) -> Answer:
         started_s = time.perf_counter()
         try:
             if reset is not None:
                 reset.result()  # done: it was queued before this on the one thread
+            for one in earlier:
+                self._runner.observe(one)  # type: ignore[attr-defined]
             chunk = self._runner.infer(frame, task) if prefix is None else self._runner.infer(frame, task, prefix)
         except InferenceError:
             raise

@@ -18,7 +18,7 @@ from the control thread before the run begins, never from the executor's.
 import dataclasses
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,8 +28,11 @@ from vla_core.profile import Profile, mapping_differences
 from vla_policy.execution.inference import Inference
 from vla_policy.execution.strategies import Strategy, StrategyOptions, make_strategy, require_guidable
 from vla_policy.node.policy_params import PolicyParams
+from vla_policy.policies.checkpoint import PROFILE_FILE, find_checkpoint
 from vla_policy.policies.registry import checked, find_policy, parse_pairs
 from vla_policy.policies.runner import Loaded, LoadRequest, PolicyFactory, PolicyRunner
+
+STAND_IN = "scripted"
 
 
 class PolicyBusyError(VlaError):
@@ -84,6 +87,7 @@ class PolicyHolder:
         profile: Robot profile of the node; a policy that is loaded later must mean the same by its numbers.
         inference: The policy on its thread.
         source: Folder or address that it came from.
+        notice: What people must know about it; empty: nothing.
     """
 
     def __init__(self, params: PolicyParams, *, factory: PolicyFactory | None = None) -> None:
@@ -102,14 +106,16 @@ class PolicyHolder:
         self._factory = factory or find_policy(params.policy)
         self._lock = threading.Lock()
         self._doing = ""
-        self.inference, loaded = self._load(self._request)
+        self.notice = ""
+        self.inference, loaded = self._load_or_stand_in(params.on_load_failure == STAND_IN)
         self.profile: Profile = loaded.profile
         self.source = loaded.source
 
     @property
     def description(self) -> str:
         """What is loaded, for people."""
-        return self.inference.runner.description
+        description = self.inference.runner.description
+        return f"{description} ({self.notice})" if self.notice else description
 
     @contextmanager
     def use(self) -> Iterator[Inference]:
@@ -121,7 +127,7 @@ class PolicyHolder:
         with self._doing_alone("a run is active"):
             yield self.inference
 
-    def load(self, checkpoint: str) -> str:
+    def load(self, checkpoint: str, begun: Callable[[str], None] | None = None) -> str:
         """Put another checkpoint in the place of the loaded one.
 
         The new one is loaded beside the old one, which stays when that fails and is released afterwards. The memory of
@@ -129,6 +135,7 @@ class PolicyHolder:
 
         Args:
             checkpoint: As the parameter `checkpoint`; for a remote policy the id on the server.
+            begun: Told what is being loaded, once nothing stands against it.
 
         Returns:
             A description of what is loaded now.
@@ -138,6 +145,8 @@ class PolicyHolder:
             CheckpointError: it cannot be loaded, or its numbers mean something else than those of the loaded one.
         """
         with self._doing_alone(f"{checkpoint} is being loaded"):
+            if begun is not None:
+                begun(self._doing)
             inference, loaded = self._load(dataclasses.replace(self._request, checkpoint=checkpoint))
             differences = mapping_differences(self.profile, loaded.profile)
             if differences:
@@ -148,6 +157,7 @@ class PolicyHolder:
                     + "\nThe node's subscriptions and limits are made for the first one; start a node of its own for it."
                 )
             old, self.inference, self.source = self.inference, inference, loaded.source
+            self.notice = ""
             old.close()
             del old
             gc.collect()  # models hold reference cycles; two of them may not fit into the memory of a GPU
@@ -157,18 +167,46 @@ class PolicyHolder:
         """Wait for a running inference and give the model back."""
         self.inference.close()
 
+    def _load_or_stand_in(self, allowed: bool) -> tuple[Inference, Loaded]:
+        """The policy; where it cannot be loaded and that is allowed, the scripted one, with a notice."""
+        try:
+            return self._load(self._request)
+        except CheckpointError as error:
+            if not allowed or self._name == STAND_IN:
+                raise
+            profile = self._request.profile or _profile_of(self._request.checkpoint)
+            if profile is None:
+                raise CheckpointError(
+                    f"{error}\nThe scripted policy cannot stand in for it (on_load_failure:=scripted): it needs a robot "
+                    f"profile, and none was given. Pass profile:=FILE or robot:=NAME."
+                ) from error
+            self.notice = f"STANDS IN for policy '{self._name}', which could not be loaded: {error}"
+            self._factory, self._name = find_policy(STAND_IN), STAND_IN
+            stand_in = dataclasses.replace(self._request, checkpoint="", profile=profile, options={}, rename={})
+            return self._load(stand_in)
+
     def _load(self, request: LoadRequest) -> tuple[Inference, Loaded]:
         """Load on the thread that will run the model, so that all of its work shares its thread settings."""
         made: list[Loaded] = []
 
         def load() -> PolicyRunner:
-            made.append(checked(self._factory(request), self._name))
+            made.append(checked(self._make(request), self._name))
             if request.guided:
                 require_guidable(made[0].runner)
             return made[0].runner
 
         inference = Inference(load)
         return inference, made[0]
+
+    def _make(self, request: LoadRequest) -> Loaded:
+        try:
+            return self._factory(request)
+        except VlaError:
+            raise
+        except Exception as error:  # border of the model's thread: third-party code and the memory of the device
+            raise CheckpointError(
+                f"policy '{self._name}': loading failed with {type(error).__name__}: {error}"
+            ) from error
 
     @contextmanager
     def _doing_alone(self, what: str) -> Iterator[None]:
@@ -180,3 +218,12 @@ class PolicyHolder:
         finally:
             self._doing = ""
             self._lock.release()
+
+
+def _profile_of(checkpoint: str) -> Path | None:
+    """The profile file that travels with a checkpoint whose weights may be unusable."""
+    try:
+        file = find_checkpoint(Path(checkpoint).expanduser()).path / PROFILE_FILE
+    except CheckpointError:
+        return None
+    return file if file.is_file() else None

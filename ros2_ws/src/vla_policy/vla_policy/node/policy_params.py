@@ -35,6 +35,17 @@ class PolicyParams(ModeParams):
     rename: str = param(
         "", "Names of the profile's cameras (or `state`) to those of the policy: `front:top,wrist:side`."
     )
+    on_load_failure: str = param(
+        "fail",
+        "Policy that cannot be loaded at the start: fail: the node ends and says why; scripted: the scripted policy stands "
+        "in, and the status says so.",
+        choices=("fail", "scripted"),
+    )
+    allow_synthetic: bool = param(
+        False,
+        "A camera that is silent at the start is replaced by labelled test pictures, for trying things out; needs "
+        "dry_run:=true or policy:=scripted, and lockstep:=false.",
+    )
     policy_options: str = param("", "Further options of the policy's own: `key=value,key=value`.")
     host: str = param("127.0.0.1", "policy `remote`: address of the server.")
     port: int = param(8000, "policy `remote`: its port.", minimum=1, maximum=65535)
@@ -122,6 +133,15 @@ class PolicyParams(ModeParams):
     )
     max_refused: int = param(
         3, "Chunks in a row that the safety filter may refuse before a run stops.", minimum=0, maximum=1000
+    )
+    on_starvation: str = param(
+        "hold",
+        "When a chunk is over and no other has come. hold: rest at its last target; ramp_down: slow down along the way; "
+        "abort: end the run after starvation_timeout_s.",
+        choices=("hold", "ramp_down", "abort"),
+    )
+    starvation_timeout_s: float = param(
+        1.0, "on_starvation `abort`: longest rest without a new chunk [s].", minimum=0.0, maximum=600.0
     )
     require_enable: bool = param(
         False, "Motion has to be allowed by the service ~/enable first; it can be withdrawn there either way."
