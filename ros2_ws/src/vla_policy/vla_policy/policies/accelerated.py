@@ -22,7 +22,8 @@ from vla_policy.policies.accelerated_pi import PiCore
 from vla_policy.policies.accelerated_smolvla import SmolVLACore
 
 DTYPES = {"": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
-COMPILE_MODE = "max-autotune-no-cudagraphs"
+# Autotuning finds nothing on a CPU; on a GPU the graphs are recorded here, once for each stage.
+COMPILE_MODES = {"cpu": "default", "cuda": "max-autotune-no-cudagraphs"}
 Static = tuple[Tensor, ...]
 
 
@@ -64,6 +65,8 @@ class AcceleratedPolicy:
     Attributes:
         policy: The stock policy, whose weights are used.
         description: One line for people.
+        stages: `vision`, `prefix`, `denoise` (all steps) and `step` (one step, under guidance): functions from tensors to a
+            tuple of tensors, which a benchmark may wrap.
     """
 
     def __init__(self, policy: Any, core: Core, *, compile_model: bool, cuda_graph: bool, description: str) -> None:
@@ -73,18 +76,19 @@ class AcceleratedPolicy:
         self._core = core
         vision, prefix, step = core.vision, core.prefix, core.step
         if compile_model:
-            compiled = functools.partial(torch.compile, mode=COMPILE_MODE, dynamic=False)
+            mode = COMPILE_MODES[core.times.device.type]
+            compiled = functools.partial(torch.compile, mode=mode, dynamic=False)
             vision, prefix, step = compiled(vision), compiled(prefix), compiled(step)
-        self._one_step: Callable[..., Static] = lambda x, time, *static: (step(x, time, *static),)
         self._step = step
-        self._vision: Callable[..., Static] = lambda pixels: (vision(pixels),)
-        self._prefix: Callable[..., Static] = prefix
-        self._denoise: Callable[..., Static] = lambda x, *static: (self._all_steps(x, static),)
+        self.stages: dict[str, Callable[..., Static]] = {
+            "vision": lambda pixels: (vision(pixels),),
+            "prefix": prefix,
+            "denoise": lambda x, *static: (self._all_steps(x, static),),
+            "step": lambda x, time, *static: (step(x, time, *static),),
+        }
         if cuda_graph:
-            self._vision = CudaGraphFunction(self._vision)
-            self._prefix = CudaGraphFunction(self._prefix)
-            self._denoise = CudaGraphFunction(self._denoise, copied=1)
-            self._one_step = CudaGraphFunction(self._one_step, copied=2)
+            copied = {"vision": None, "prefix": None, "denoise": 1, "step": 2}
+            self.stages = {name: CudaGraphFunction(self.stages[name], copied[name]) for name in copied}
 
     def reset(self) -> None:
         """Forget the past, as the stock policy does."""
@@ -117,7 +121,7 @@ class AcceleratedPolicy:
         pixels, *rest = self._core.inputs(batch)
         if noise is None:
             noise = sample_noise((rest[0].shape[0], *self._core.chunk_shape), pixels.device)
-        static = self._prefix(*self._vision(pixels), *rest)
+        static = self.stages["prefix"](*self.stages["vision"](pixels), *rest)
         config = self.policy.config.rtc_config
         processor = self.policy.rtc_processor
         guided = config is not None and config.enabled and prev_chunk_left_over is not None
@@ -131,7 +135,7 @@ class AcceleratedPolicy:
             actions = self._guided_steps(noise, static, guide)
         else:
             # The result may lie in memory that the next call writes to.
-            actions = self._denoise(noise, *static)[0].clone()
+            actions = self.stages["denoise"](noise, *static)[0].clone()
         return self._core.finish(actions)
 
     def _all_steps(self, x: Tensor, static: Static) -> Tensor:
@@ -158,9 +162,10 @@ class AcceleratedPolicy:
         uncompiled step with its gradient.
         """
         if x.requires_grad:
-            return self._core.step(x, self._core.times[k], *static)
+            with torch.enable_grad():
+                return self._core.step(x, self._core.times[k], *static)
         with torch.no_grad():
-            return self._one_step(x, self._core.times[k], *static)[0]
+            return self.stages["step"](x, self._core.times[k], *static)[0]
 
 
 def accelerate(
@@ -191,6 +196,8 @@ def accelerate(
             "compile_model false, and compile the accelerated one instead (compile:=true)."
         )
     device = next(policy.parameters()).device
+    if device.type not in COMPILE_MODES:
+        raise CheckpointError(f"accelerate: device '{device}' is not supported; use cpu or cuda.")
     graph = device.type == "cuda" if cuda_graph is None else cuda_graph
     core = CORES[kind](policy, DTYPES[dtype] or _stored_dtype(policy))
     how = [str(DTYPES[dtype] or _stored_dtype(policy)).removeprefix("torch.")]

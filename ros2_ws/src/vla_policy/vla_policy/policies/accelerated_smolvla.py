@@ -89,15 +89,18 @@ class SmolVLACore:
 
     def vision(self, pixels: Tensor) -> Tensor:
         """Image tokens: (C, B, 3, H, W) to (C, B, n, width)."""
-        cameras, batch = pixels.shape[:2]
+        # One camera at a time fits a CPU's cache better; a GPU is filled better by all at once.
+        calls = pixels.split(1) if pixels.device.type == "cpu" else (pixels,)
+        return torch.cat([self._see(part.flatten(0, 1)).unflatten(0, part.shape[:2]) for part in calls])
+
+    def _see(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, n, width)."""
         embeddings = self._vision.embeddings
-        patches = embeddings.patch_embedding(pixels.flatten(0, 1).to(self._dtype)).flatten(2).transpose(1, 2)
+        patches = embeddings.patch_embedding(pixels.to(self._dtype)).flatten(2).transpose(1, 2)
         hidden = patches + embeddings.position_embedding(self._positions)
         hidden = self._vision.encoder(inputs_embeds=hidden, attention_mask=None).last_hidden_state
-        tokens = self._connector(self._vision.post_layernorm(hidden))
-        tokens = tokens * torch.tensor(tokens.shape[-1] ** 0.5, dtype=tokens.dtype)
-        shaped: Tensor = tokens.unflatten(0, (cameras, batch))
-        return shaped
+        tokens: Tensor = self._connector(self._vision.post_layernorm(hidden))
+        return tokens * torch.tensor(tokens.shape[-1] ** 0.5, dtype=tokens.dtype)
 
     def prefix(self, images: Tensor, real: Tensor, tokens: Tensor, valid: Tensor, state: Tensor) -> Static:
         """Everything that the denoising steps read, from one observation.
