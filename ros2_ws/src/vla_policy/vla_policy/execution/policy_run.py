@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from vla_core.errors import ActionError, KinematicsError, StaleChunkError
-from vla_core.frames import IMAGE_PREFIX, FrameBuilder, Missing
+from vla_core.frames import IMAGE_PREFIX, Frame, FrameBuilder, Missing
 from vla_core.profile import Profile
 from vla_core.stamps import to_ns, to_s
 from vla_msgs.action import RunPolicy
@@ -22,7 +22,8 @@ from vla_policy.execution.executor import ChunkExecutor, Plan, describe
 from vla_policy.execution.hooks import ChunkWatcher, Gate, Guard, Stop
 from vla_policy.execution.inference import Answer, Inference
 from vla_policy.execution.measures import Measures
-from vla_policy.policies.runner import InferenceError
+from vla_policy.execution.run_guards import SilenceGuard, StarvationGuard, stale
+from vla_policy.policies.runner import InferenceError, ServerLostError
 
 Array = NDArray[np.float64]
 Result = RunPolicy.Result
@@ -40,6 +41,7 @@ class RunOptions:
             takes by the wall clock.
         gripper_deadband: Smallest change of a gripper target that is sent [rad or m].
         max_refused: Consecutive chunks that the safety filter may refuse before the run stops.
+        starved_after_s: The run ends when no new chunk came for so long after the last one was over.
     """
 
     max_duration_s: float
@@ -47,6 +49,7 @@ class RunOptions:
     lockstep: bool
     gripper_deadband: float
     max_refused: int
+    starved_after_s: float = float("inf")
 
 
 class PolicyRun:
@@ -92,6 +95,10 @@ class PolicyRun:
         self._options = options
         self._now_ns = now_ns
         self._guards = tuple(guards)
+        self._own_guards: tuple[Guard, ...] = (
+            SilenceGuard(builder, executor, profile.safety.watchdog_s),
+            StarvationGuard(executor, options.starved_after_s),
+        )
         self._gate = gate
         self._watchers = tuple(watchers)
         self._held: str | None = None
@@ -150,7 +157,7 @@ class PolicyRun:
         """
         self.measures.tick(t_ns, None if self._options.lockstep else time.monotonic())
         if self._last_ns is not None and t_ns < self._last_ns:
-            return _stale("the clock went back while the policy ran; start the run again after a reset of the clock")
+            return stale("the clock went back while the policy ran; start the run again after a reset of the clock")
         if self._started_ns is None:
             self._started_ns = t_ns
             for guard in self._guards:
@@ -206,22 +213,9 @@ class PolicyRun:
     def _reasons(self, t_ns: int) -> Stop | None:
         """Reasons to stop that need no new observation and matter only while the policy drives."""
         failed = self._commands.failures()
-        return _failed(failed) if failed else self._silence(t_ns)
-
-    def _silence(self, t_ns: int) -> Stop | None:
-        """Watchdog: every stream must keep coming while the arm moves."""
-        if self._executor.plan is None:
-            return None
-        limit_s = self._profile.safety.watchdog_s
-        for stream in self._builder.streams:
-            newest = self._builder.newest_ns(stream.key)
-            age_s = float("inf") if newest is None else to_s(t_ns - newest)
-            if age_s > max(limit_s, stream.max_age_s):
-                return _stale(
-                    f"{stream.key}: no message for {age_s:.2f} s on {stream.topic} (watchdog {limit_s:g} s), so the "
-                    f"arm was stopped. Is its driver running? Try: ros2 topic hz {stream.topic}"
-                )
-        return None
+        if failed:
+            return _failed(failed)
+        return next((stop for guard in self._own_guards if (stop := guard.check(t_ns)) is not None), None)
 
     def _use_answer(self, t_ns: int) -> Stop | None:
         """Turn a finished inference into commands."""
@@ -264,7 +258,8 @@ class PolicyRun:
         try:
             self._answer = self._inference.take(wait_s)
         except InferenceError as error:
-            return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.INFERENCE, message=str(error))
+            code = Result.SERVER_LOST if isinstance(error, ServerLostError) else Result.INFERENCE
+            return Stop(termination=Result.TERMINATION_ERROR, error_code=code, message=str(error))
         if self._answer is not None:
             self.measures.answered(self._answer)
         elif self._options.lockstep:
@@ -311,9 +306,17 @@ class PolicyRun:
             return self._without_frame(frame, t_ns)
         self._missing_since_ns = None
         self._taken_s = self._taken()
-        self._inference.start(frame, self.task, self._executor.prefix(frame, t_ns))
+        self._inference.start(frame, self.task, self._executor.prefix(frame, t_ns), self._earlier(frame.t_ns))
         self._asked_ns = t_ns
         return None
+
+    def _earlier(self, t_ns: int) -> list[Frame]:
+        """Observations that a policy with a `history` looks back at, oldest first, as far as this run has them."""
+        steps = int(getattr(self._inference.runner, "history", 0))
+        times = [t_ns - to_ns(k / self._profile.fps) for k in range(steps, 0, -1)]
+        begun_ns = self._started_ns or 0
+        found = [self._builder.sample(past_ns) for past_ns in times if past_ns >= begun_ns]
+        return [frame for frame in found if not isinstance(frame, Missing)]
 
     def _observable_ns(self, t_ns: int) -> int:
         """The newest time of which every camera has told: the stamp of the older of the newest images.
@@ -342,7 +345,7 @@ class PolicyRun:
         if waited_s < limit_s and not missing.lasting:
             return None
         if started:
-            return _stale(f"no observation for {waited_s:.2f} s: {missing.detail}")
+            return stale(f"no observation for {waited_s:.2f} s: {missing.detail}")
         return Stop(
             termination=Result.TERMINATION_ERROR,
             error_code=Result.NO_OBSERVATION,
@@ -379,7 +382,3 @@ class PolicyRun:
 
 def _failed(problems: Sequence[str]) -> Stop:
     return Stop(termination=Result.TERMINATION_ERROR, error_code=Result.CONTROLLER, message="; ".join(problems))
-
-
-def _stale(message: str) -> Stop:
-    return Stop(termination=Result.TERMINATION_STALE_INPUT, error_code=Result.STALE_INPUT, message=message)

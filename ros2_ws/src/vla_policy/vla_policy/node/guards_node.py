@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The guards of the policy node with what they listen to: state monitors, `~/enable`, joystick, `~/heartbeat`, `~/estop`."""
+"""The guards of the policy node with what they listen to: state monitors, `~/enable`, joystick, `~/heartbeat`, robot description."""
 
 from typing import Any
 
@@ -26,6 +26,7 @@ from vla_policy.node.guards import (
     WhenMoving,
     field_of,
 )
+from vla_policy.node.guards_urdf import DescribedLimits
 from vla_policy.node.policy_params import PolicyParams
 
 
@@ -35,6 +36,7 @@ class RunGuards:
     Attributes:
         guards: For the run, in the order in which they are asked.
         estop: The one that the emergency stop trips.
+        limits: Lays the joint limits of the robot description over those of a profile.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class RunGuards:
         self._deadman = self._make_deadman(params)
         self._state = StateGuard(profile.monitors)
         self._heartbeat = HeartbeatGuard(f"{name}/heartbeat")
-        permissions: list[Guard] = [self._enable, *([self._deadman] if self._deadman is not None else []), self._state]
-        self._only_moving = [WhenMoving(guard) for guard in permissions]
+        self._described = DescribedLimits(node, profile, group=group)
+        self.limits = self._described.tightened
+        permissions: list[Guard] = [self._enable, *([self._deadman] if self._deadman is not None else [])]
+        self._only_moving = [WhenMoving(guard) for guard in (*permissions, self._state, self._described)]
         self.guards: tuple[Guard, ...] = (self.estop, *self._only_moving, self._heartbeat)
         for spec in profile.monitors:
             self._watch(spec)
@@ -80,6 +84,7 @@ class RunGuards:
             guard.moves = moves
         if moves:
             self._state.wait(self._params.start_timeout_s)
+            self._described.wait(self._params.start_timeout_s)
         now_ns = self._node.get_clock().now().nanoseconds
         return next((stop for guard in self.guards if (stop := guard.check(now_ns)) is not None), None)
 

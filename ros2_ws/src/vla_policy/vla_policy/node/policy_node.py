@@ -29,10 +29,12 @@ from vla_policy.node.driving import Driving, policy_factory
 from vla_policy.node.estop import EmergencyStop
 from vla_policy.node.goals import ActionCommands, commanded
 from vla_policy.node.guards_node import RunGuards
+from vla_policy.node.load_service import LoadService
 from vla_policy.node.loading import PolicyHolder
 from vla_policy.node.measuring import Measuring
 from vla_policy.node.policy_params import PolicyParams
-from vla_policy.node.run_sequence import RunParts, RunSequence
+from vla_policy.node.run_parts import RunParts
+from vla_policy.node.run_sequence import RunSequence
 from vla_policy.node.run_server import RunServer
 from vla_policy.node.status import StatusPublisher
 from vla_policy.policies.runner import PolicyFactory
@@ -81,9 +83,10 @@ class PolicyNode(ManagedNode):
         self._sequence = RunSequence(self, self._parts())
         self._estop = EmergencyStop(self, self._profile, self._safety.estop, request_stop=self._sequence.request_stop)
         self.create_service(SetTask, "~/set_task", self._on_set_task)
+        self._loading = LoadService(self, self._policy, self._status, self._sequence.set_task)
         self._server = RunServer(self, self._ticker, control=self._sequence.control, cancel=self._sequence.cancel)
         self._auto_start = AutoStart(self, self._builder) if self._params.start_on_ready else None
-        self._status.publish(PolicyStatus.IDLE, "ready")
+        self._status.publish(PolicyStatus.IDLE, self._policy.notice or "ready")
 
     def _parts(self) -> RunParts:
         """What a run is made of; guards, the gate and watchers are built here."""
@@ -96,6 +99,7 @@ class PolicyNode(ManagedNode):
             actions=self._action_commands(),
             status=self._status,
             measuring=self._measuring,
+            limits=self._safety.limits,
             guards=(*self._safety.guards, self._driving.modes),
             gate=self._driving.modes,
             watchers=(self._driving.modes,),

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What an arm does at the end of its last chunk when no other comes: slow down along its way instead of stopping dead.
+
+A trajectory must end at rest. Without this the arm brakes within the last step of the chunk; with it the last waypoint
+is passed at the speed of the chunk, and further ones follow on which all joints slow down evenly, so the direction is
+kept: `p(t) = p_end + v t (1 - t / 2T)`. They only matter to an arm that starves: the next chunk replaces them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+from vla_core.profile import Profile
+from vla_core.safety import SafetyFilter
+from vla_core.trajectory import Trajectory
+
+Array = NDArray[np.float64]
+DECELERATION = 2.0  # [rad/s^2] where the profile limits none
+_SLOW = 1e-3  # [rad/s] below this an arm stands
+
+
+class RampDown:
+    """Adds the braking way to trajectories; where it would leave the limits or the workspace, the chunk's end stays."""
+
+    def __init__(self, profile: Profile) -> None:
+        """Args: profile: its accelerations are the decelerations, and its other limits hold on the way."""
+        self._filter = SafetyFilter(profile)
+        self._most = {
+            spec.name: np.array(spec.limits.max_acceleration or (DECELERATION,) * len(spec.joints))
+            for spec in profile.action
+        }
+
+    def __call__(self, trajectories: Mapping[str, Trajectory], dt_s: float) -> dict[str, Trajectory]:
+        """Return the trajectories with their braking ways.
+
+        Args:
+            trajectories: By name of the action; each ends at rest.
+            dt_s: Time between two waypoints of the way [s].
+        """
+        return {name: self._extended(name, trajectory, dt_s) for name, trajectory in trajectories.items()}
+
+    def _extended(self, name: str, trajectory: Trajectory, dt_s: float) -> Trajectory:
+        times, positions = trajectory.time_from_start, trajectory.positions
+        if len(times) < 2:
+            return trajectory
+        speed: Array = (positions[-1] - positions[-2]) / (times[-1] - times[-2])
+        if np.abs(speed).max() < _SLOW:
+            return trajectory
+        count = max(1, ceil(float((np.abs(speed) / self._most[name]).max()) / dt_s))
+        u = np.arange(1, count + 1)[:, None] / count
+        way = positions[-1] + speed * (count * dt_s) * u * (1.0 - u / 2.0)
+        report = self._filter.check({name: way}, dt_s)
+        if not report.ok or report.clamped:
+            return trajectory
+        return replace(
+            trajectory,
+            time_from_start=np.concatenate([times, times[-1] + dt_s * np.arange(1, count + 1)]),
+            positions=np.concatenate([positions, way]),
+            velocities=np.concatenate([trajectory.velocities[:-1], speed[None], speed * (1.0 - u)]),
+        )
