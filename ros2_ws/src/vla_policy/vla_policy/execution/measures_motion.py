@@ -16,7 +16,6 @@ from vla_policy.execution.measures_series import Series
 
 Array = NDArray[np.float64]
 SEAM_STEPS = 2.0  # policy steps from the change of plan to the first waypoint of the new one, at most
-_SAME_PERIOD = 0.5  # ticks whose distance differs by more than this share were skipped or are extra
 
 
 class Motion:
@@ -26,16 +25,16 @@ class Motion:
         steps: Steps between two ticks inside a chunk while the arm moves: norm over all joints, over the period, so that
             a skipped tick does not count as a jump [rad/s].
         seams: Largest such step of each change from one chunk to the next: until two policy steps after it [rad/s].
-        accelerations: Absolute second difference of each joint over the squared period [rad/s^2].
+        accelerations: Of each joint, the difference of the mean speeds of two successive periods over their distance
+            [rad/s^2].
     """
 
     def __init__(self, fps: float, make: Callable[[], Series] = Series) -> None:
         """Args: fps: steps of a chunk per second. make: what numbers are collected in."""
         self._seam_s = SEAM_STEPS / fps
         self.steps, self.seams, self.accelerations = make(), make(), make()
-        self._period_s = float("inf")
         self._before: tuple[int, Array, int] | None = None  # time, positions, chunk
-        self._step: Array | None = None
+        self._speed: tuple[Array, float] | None = None  # of the last period, and its length [s]
         self._seam_until_ns: int | None = None
         self._seam = 0.0
 
@@ -48,25 +47,24 @@ class Motion:
             chunk: Number of the chunk in force.
             resting: The chunk is over, so the arm rests at its end.
         """
-        before, self._before = self._before, (t_ns, positions, chunk)
+        before = self._before
+        if before is not None and t_ns <= before[0]:
+            return
+        self._before = (t_ns, positions, chunk)
         if before is None:
             return
         period_s = to_s(t_ns - before[0])
-        if period_s <= 0.0:
-            return
-        if abs(period_s - self._period_s) > _SAME_PERIOD * self._period_s:
-            self._step = None  # of another period: no second difference
-        self._period_s = period_s
-        step = positions - before[1]
-        if self._step is not None:
-            self.accelerations.add_all(np.abs(step - self._step) / period_s**2)
-        self._step = step
-        self._sort(t_ns, float(np.linalg.norm(step)) / period_s, chunk != before[2], resting)
+        speed = (positions - before[1]) / period_s
+        if self._speed is not None:
+            last, last_s = self._speed
+            self.accelerations.add_all(np.abs(speed - last) / (0.5 * (period_s + last_s)))
+        self._speed = (speed, period_s)
+        self._sort(t_ns, float(np.linalg.norm(speed)), chunk != before[2], resting)
 
     def gap(self) -> None:
         """Nothing was commanded for a while; what comes does not follow from what was."""
         self._close_seam()
-        self._before, self._step = None, None
+        self._before, self._speed = None, None
 
     @property
     def seam_jump(self) -> float:
