@@ -58,18 +58,19 @@ class DescribedLimits:
         return Stop(termination=Result.TERMINATION_LIMIT, error_code=Result.UNSAFE_ACTION, message=message)
 
     def _on_description(self, msg: Any) -> None:
-        logger = self._node.get_logger()
         try:
             found = tighten(self._profile, msg.data)
         except SafetyError as error:
             self._text, self._wrong = "", str(error)
-            logger.error(self._wrong)
+            self._node.get_logger().error(self._wrong)
         else:
             self._text, self._wrong = msg.data, ""
             if found.notes:
                 tighter = "; ".join(found.notes)
-                logger.warning(f"limits of {TOPIC} are tighter than the profile's and count: {tighter}")
+                self._node.get_logger().warning(
+                    f"limits of {TOPIC} are tighter than the profile's and count: {tighter}"
+                )
             if found.unknown:
                 unknown = ", ".join(found.unknown)
-                logger.info(f"{TOPIC} has no joint {unknown}; the profile's limits count for it alone")
+                self._node.get_logger().info(f"{TOPIC} has no joint {unknown}; the profile's limits count for it alone")
         self._heard.set()

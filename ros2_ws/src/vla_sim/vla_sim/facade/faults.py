@@ -2,12 +2,14 @@
 
 """Faults on demand: `sim/fault/<name>` (std_srvs/SetBool), true to cause one and false to clear it; a reset clears all.
 
+The answer says when, in simulated time.
+
 | service | what it does |
 |---|---|
 | `sim/fault/protective_stop` | the arm stops as after a collision; false unlocks it and starts the program |
 | `sim/fault/program_stop` | the robot's program stops, as by the teach pendant; false starts it |
 | `sim/fault/gripper_stuck` | the fingers stay where they are |
-| `sim/fault/silent/<arm, gripper or camera>` | its driver sends no more states or images |
+| `sim/fault/silent/<arm, gripper or camera>` | its driver sends no more joint states or images |
 | `sim/fault/image_size/<camera>` | its images have half the size |
 """
 
@@ -25,11 +27,9 @@ SERVICE = "sim/fault"
 
 
 class Driver(Protocol):
-    """A part of the facade with topics of its own."""
+    """A part of the facade that publishes joint states."""
 
-    @property
-    def streams(self) -> list[Stream]:
-        """The stamped topics."""
+    joint_states: Stream
 
 
 class FaultFacade:
@@ -63,8 +63,9 @@ class FaultFacade:
         def switch(request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
             with self._plant.lock:
                 self._switches[fault](request.data)
+                t_s = self._plant.time_ns * 1e-9
             (self._on.add if request.data else self._on.discard)(fault)
-            response.success, response.message = True, f"{fault}: {'on' if request.data else 'off'}"
+            response.success, response.message = True, f"{fault}: {'on' if request.data else 'off'} at {t_s:.3f} s"
             self._node.get_logger().warning(f"fault {response.message}")
             return response
 
@@ -85,5 +86,4 @@ class FaultFacade:
 
 
 def _silence(driver: Driver, on: bool) -> None:
-    for stream in driver.streams:
-        stream.silent = on
+    driver.joint_states.silent = on
