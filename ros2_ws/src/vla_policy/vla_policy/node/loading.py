@@ -107,6 +107,7 @@ class PolicyHolder:
         self._lock = threading.Lock()
         self._doing = ""
         self.notice = ""
+        self._chosen = (self._name, self._factory)
         self.inference, loaded = self._load_or_stand_in(params.on_load_failure == STAND_IN)
         self.profile: Profile = loaded.profile
         self.source = loaded.source
@@ -147,6 +148,12 @@ class PolicyHolder:
         with self._doing_alone(f"{checkpoint} is being loaded"):
             if begun is not None:
                 begun(self._doing)
+            if self._chosen[0] == STAND_IN:
+                raise CheckpointError(
+                    f"policy '{STAND_IN}' has no checkpoints, so {checkpoint} cannot be loaded; start the node with "
+                    f"policy:=lerobot."
+                )
+            self._name, self._factory = self._chosen
             inference, loaded = self._load(dataclasses.replace(self._request, checkpoint=checkpoint))
             differences = mapping_differences(self.profile, loaded.profile)
             if differences:
