@@ -9,6 +9,7 @@ a steady clock of wall time.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vla_core.specs import MonitorSpec
@@ -218,6 +219,14 @@ class EstopGuard:
     def check(self, t_ns: int) -> Stop | None:
         """See `Guard.check`."""
         return self.stop if self.tripped else None
+
+
+def explained(stop: Stop, guards: Sequence[Guard], t_ns: int) -> Stop:
+    """Why a controller ended its goal, where a guard knows: the abort may arrive before the robot's report of its stop."""
+    if stop.error_code != Result.CONTROLLER:
+        return stop
+    found = next((cause for guard in guards if (cause := guard.check(t_ns)) is not None), None)
+    return stop if found is None else replace(found, message=f"{found.message} ({stop.message})")
 
 
 def field_of(message: Any, path: str) -> Any:

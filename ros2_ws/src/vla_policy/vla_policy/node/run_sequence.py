@@ -22,6 +22,7 @@ from vla_policy.execution.hooks import Stop
 from vla_policy.execution.latency import LatencyEstimate
 from vla_policy.execution.measures import append_report
 from vla_policy.execution.policy_run import PolicyRun, Result, RunOptions
+from vla_policy.node.guards import explained
 from vla_policy.node.goals import ActionCommands, ShownCommands
 from vla_policy.node.loading import PolicyBusyError, chosen_strategy
 from vla_policy.node.ready_pose import ReadyMove, returns_to_ready
@@ -228,11 +229,12 @@ class RunSequence:
         """Let the policy drive until there is a reason to stop, and bring the arm to rest."""
         self._dropped_before = Counter(self._parts.builder.dropped)
         try:
-            return self._loop(handle, run)
+            stop = self._loop(handle, run)
         finally:
             with self._parts.measuring.stopping(run):
                 self._parts.status.publish(PolicyStatus.STOPPING, run.detail, run)
                 self._stop_commands(commands)
+        return explained(stop, self._parts.guards, self._node.get_clock().now().nanoseconds)
                 if self._parts.gate is not None:
                     self._parts.gate.end()
 
