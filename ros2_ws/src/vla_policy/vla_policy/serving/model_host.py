@@ -7,6 +7,7 @@ checkpoint share the model; one that asks for another checkpoint waits until the
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -114,7 +115,7 @@ class ModelHost:
         self._task: asyncio.Task[Model] | None = None
         self._sessions = 0
         self._epoch_ns = 0
-        self._changed = asyncio.Event()
+        self._ended = asyncio.Event()
 
     def preload(self, checkpoint: str, path: Path) -> "asyncio.Task[Model]":
         """Begin to load a checkpoint before anybody asks for it."""
@@ -131,9 +132,13 @@ class ModelHost:
         Raises:
             CheckpointError: it cannot be loaded. The server stays without a model until the next session.
         """
+        # The event is taken before the look, so that a session that ends in between is not missed.
+        ended = self._ended
         while self._checkpoint != checkpoint and self._sessions > 0:
             await tell(WAITING, f"Waiting for {self._sessions} session(s) on checkpoint {self._checkpoint} to end")
-            await self._change()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), STATUS_PERIOD_S)
+            ended = self._ended
         self._sessions += 1
         try:
             if self._checkpoint != checkpoint or self._task is None:
@@ -151,7 +156,8 @@ class ModelHost:
     def release(self) -> None:
         """A session ended, whose `acquire` had succeeded."""
         self._sessions -= 1
-        self._changed.set()
+        self._ended.set()
+        self._ended = asyncio.Event()
 
     async def reset(self, model: Model) -> None:
         """Let the policy forget the past; when a session opens."""
@@ -203,14 +209,6 @@ class ModelHost:
         if self._checkpoint == checkpoint:
             self._metrics.now_loaded(checkpoint)
         return model
-
-    async def _change(self) -> None:
-        """Wait until a session ends, or the next status is due."""
-        self._changed.clear()
-        try:
-            await asyncio.wait_for(self._changed.wait(), STATUS_PERIOD_S)
-        except TimeoutError:
-            return
 
     def _replace(self, checkpoint: str, path: Path) -> Model:
         self._unload()

@@ -1,0 +1,561 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The server over real sockets, with a policy that does what the test says."""
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+from policy_fixtures import small_profile
+from serving_fixtures import CHUNK, STEPS, GuidedPolicy, MoodyPolicy, ServerThread, run_folder
+from vla_core.errors import CheckpointError
+from vla_policy.serving.packing import pack, unpack
+from vla_policy.serving.positronic_door import SUPERSEDED
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+SESSION = "/api/v1/session"
+STATE = [0.1, 0.2, 0.5]
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Makes servers; closes them at the end."""
+    made = []
+
+    def make(*arguments, ids=("900", "10000", "20000"), **options):
+        folder = run_folder(tmp_path / f"run{len(made)}", *ids)
+        made.append(ServerThread(folder, small_profile(), *arguments, **options))
+        return made[-1]
+
+    yield make
+    for server in made:
+        for policy in server.loaded:
+            policy.go.set()
+        server.close()
+
+
+@pytest.fixture
+def server(serve):
+    return serve()
+
+
+def exact(**changed):
+    message = {
+        "observation.state": np.array(STATE, np.float32),
+        "observation.images.front": np.zeros((32, 32, 3), np.uint8),
+        "task": "lift",
+    }
+    return message | changed
+
+
+def openpi(**changed):
+    message = {
+        "observation/image": np.zeros((224, 224, 3), np.uint8),
+        "observation/state": np.array(STATE, np.float32),
+        "prompt": "lift",
+    }
+    return {key: value for key, value in (message | changed).items() if value is not None}
+
+
+def positronic(**changed):
+    message = {
+        "robot_state.q": np.array(STATE[:2], np.float32),
+        "grip": 0.5,
+        "image.front": np.zeros((32, 32, 3), np.uint8),
+        "task": "lift",
+    }
+    return message | changed
+
+
+def handshake(connection):
+    """Statuses until ready; returns them and the metadata."""
+    statuses = []
+    while True:
+        found = unpack(connection.recv(timeout=20))
+        if "meta" in found:
+            assert found["status"] == "ready"
+            return statuses, found["meta"]
+        if found["status"] == "error":
+            return statuses, found
+        statuses.append(found["status"])
+
+
+@contextlib.contextmanager
+def session(server, path=SESSION, **options):
+    with server.connect(path, **options) as connection:
+        handshake(connection)
+        yield connection
+
+
+def ask(connection, message):
+    connection.send(message if isinstance(message, bytes | str) else pack(message))
+    return unpack(connection.recv(timeout=20))
+
+
+def get(server, path, method="GET", **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request(method, path, headers=headers)
+    response = connection.getresponse()
+    body = response.read().decode()
+    connection.close()
+    return response.status, body, response.headers
+
+
+# --- plain HTTP
+
+
+def test_models_are_numbered_folders_in_numerical_order(server):
+    (server._options.checkpoints_dir / "checkpoints" / "last").symlink_to("900")
+    (server._options.checkpoints_dir / "checkpoints" / "30000").mkdir()
+    status, body, headers = get(server, "/api/v1/models")
+    assert (status, json.loads(body)) == (200, {"models": ["900", "10000", "20000"]})
+    assert headers["Content-Type"] == "application/json"
+
+
+def test_health_and_keepalive(server):
+    assert get(server, "/healthz")[:2] == (200, "OK\n")
+    assert get(server, "/api/v1/keepalive", "POST")[:2] == (200, '{"alive_seconds": null}')
+
+
+def test_other_requests_are_told_what_there_is(server):
+    for path, method, expected in (("/nowhere", "GET", 404), ("/api/v1/models", "DELETE", 405)):
+        status, body, _ = get(server, path, method)
+        assert status == expected
+        assert "/api/v1/models" in body
+
+
+def test_metrics_count_what_happens(server):
+    with session(server) as one:
+        ask(one, exact())
+        ask(one, {"observation.state": 1})
+    with server.connect("/") as two:
+        two.recv(timeout=20)
+        ask(two, openpi())
+        text = get(server, "/metrics")[1]
+    for line in (
+        'vla_policy_sessions_opened_total{protocol="positronic"} 1.0',
+        'vla_policy_inferences_total{protocol="positronic"} 1.0',
+        'vla_policy_inferences_total{protocol="openpi"} 1.0',
+        'vla_policy_errors_total{kind="observation"} 1.0',
+        'vla_policy_loaded_checkpoint{checkpoint="20000"} 1.0',
+        'vla_policy_sessions{protocol="openpi"} 1.0',
+        'vla_policy_stage_seconds_count{stage="model"} 2.0',
+        "vla_policy_loads_total 1.0",
+    ):
+        assert line in text.splitlines()
+
+
+# --- Positronic
+
+
+def test_handshake_and_answers_of_positronic(server):
+    with server.connect(SESSION) as connection:
+        _, meta = handshake(connection)
+        assert (meta["checkpoint_id"], meta["port"], meta["device"]) == ("20000", server.port, "cpu")
+        assert meta["checkpoint_path"] == "checkpoints/20000/pretrained_model"
+        assert (meta["action_fps"], meta["action_horizon_sec"]) == (10.0, STEPS / 10.0)
+        assert meta["local_stack"] == {"seq": [{"name": "chunked_schedule"}]}
+        assert meta["vla"]["profile"] == server.profile.text
+        assert server.policy.resets == 1
+        reply = ask(connection, positronic())
+    assert [set(row) for row in reply["result"]] == [{"robot_command", "target_grip", "timestamp"}] * STEPS
+    assert np.allclose([row["robot_command"]["positions"][0] for row in reply["result"]], 0.1 + 0.01 * np.arange(STEPS))
+    assert [row["timestamp"] for row in reply["result"]] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert set(reply["timing"]) == {"decode_ms", "queued_ms", "model_ms", "infer_ms", "served_ms"}
+    assert reply["timing"]["served_ms"] >= reply["timing"]["infer_ms"] >= reply["timing"]["model_ms"] >= 0.0
+    assert server.policy.tasks == ["lift"]
+
+
+def test_own_keys_get_the_whole_chunk(server):
+    with session(server) as connection:
+        rows = ask(connection, exact())["result"]
+    assert len(rows) == CHUNK
+    wanted = (np.array(STATE, np.float32) + 0.01 * np.arange(CHUNK)[:, None]).astype(np.float32)
+    assert np.stack([row["action"] for row in rows]).tobytes() == wanted.tobytes()
+
+
+def test_a_session_may_name_its_checkpoint(server):
+    for written in ("900", "10000", "%39%30%30"):
+        with server.connect(f"{SESSION}/{written}") as connection:
+            assert handshake(connection)[1]["checkpoint_id"] == server.policy.path.parent.name
+    assert [policy.path.parent.name for policy in server.loaded] == ["20000", "900", "10000", "900"]
+    assert [policy.closed for policy in server.loaded] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["77", "..", "../../etc", "..%2f..%2fetc%2fpasswd", "%2e%2e/900", "900%00", "last", "", "900/..", "０９", "+900"],
+)
+def test_checkpoints_that_are_not_on_offer_are_refused(server, written):
+    path = f"{SESSION}/{written.encode('ascii', 'ignore').decode() or '%EF%BC%90'}"
+    with server.connect(path) as connection:
+        _, found = handshake(connection)
+        assert found["error"].startswith("Checkpoint not found: ")
+        assert found["error"].endswith("Available: ['900', '10000', '20000']")
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=10)
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "Checkpoint not found")
+    with session(server) as connection:
+        assert "result" in ask(connection, exact())
+
+
+def test_links_that_lead_out_of_the_folder_are_not_offered(server, tmp_path):
+    outside = run_folder(tmp_path / "outside", "5") / "checkpoints" / "5"
+    (server._options.checkpoints_dir / "checkpoints" / "5").symlink_to(outside)
+    (server._options.checkpoints_dir / "checkpoints" / "6").symlink_to("900")
+    assert json.loads(get(server, "/api/v1/models")[1])["models"] == ["6", "900", "10000", "20000"]
+    with server.connect(f"{SESSION}/5") as connection:
+        assert "Checkpoint not found: 5" in handshake(connection)[1]["error"]
+
+
+def test_the_default_is_fixed_at_the_start(server):
+    run_folder(server._options.checkpoints_dir, "99999")
+    with server.connect(SESSION) as connection:
+        assert handshake(connection)[1]["checkpoint_id"] == "20000"
+    for name in ("900", "10000", "20000", "99999"):
+        (server._options.checkpoints_dir / "checkpoints" / name / "pretrained_model" / "config.json").unlink()
+        if name == "10000":
+            with server.connect(f"{SESSION}/900") as connection:
+                assert handshake(connection)[1]["error"] == "Checkpoint not found: 900. Available: ['20000', '99999']"
+        if name == "20000":
+            with server.connect(SESSION) as connection:
+                found = handshake(connection)[1]["error"]
+                assert found == "Configured checkpoint not found: 20000. Available: ['99999']"
+    with server.connect(SESSION) as connection:
+        assert "No checkpoints available" in handshake(connection)[1]["error"]
+    assert json.loads(get(server, "/api/v1/models")[1]) == {"models": []}
+
+
+def test_a_chosen_default_and_bad_choices(serve, tmp_path):
+    with serve("--checkpoint", "900").connect(SESSION) as connection:
+        assert handshake(connection)[1]["checkpoint_id"] == "900"
+    with pytest.raises(CheckpointError, match=r"Checkpoint not found: 5. Available: \['900'\]"):
+        serve("--checkpoint", "5", ids=("900",))
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="No checkpoints available in .*empty/checkpoints"):
+        ServerThread(tmp_path / "empty", small_profile())
+    with pytest.raises(CheckpointError, match="there is no folder 'checkpoints' in it. Give a training output"):
+        ServerThread(tmp_path, small_profile())
+
+
+def test_query_parameters_are_refused_by_name(server):
+    with server.connect(f"{SESSION}?codec.fps=5") as connection:
+        assert "Unknown session parameters: 'codec.fps=5'" in handshake(connection)[1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ({"robot_state.q": 1}, "lacks 'grip' (0 open to 1 closed), 'image.front'"),
+        (
+            positronic(**{"image.front": np.zeros((3, 3))}),
+            "image.front: expected an (H, W, 3) uint8 RGB image, got float64",
+        ),
+        (
+            exact(**{"observation.state": [1.0, 2.0]}),
+            "observation.state: expected numbers of shape (3,), got shape (2,)",
+        ),
+        ("text", "a text frame came"),
+        (b"\xc1\xc1", "no msgpack message"),
+        (exact(prefix=np.zeros((2, 3)), prefix_frozen=1), "cannot be guided"),
+    ],
+)
+def test_an_error_does_not_end_a_positronic_session(server, message, says):
+    with session(server) as connection:
+        assert says in ask(connection, message)["error"]
+        assert "result" in ask(connection, exact())
+
+
+@pytest.mark.parametrize(
+    ("mood", "says"),
+    [
+        ("raises", "the model is unwell"),
+        ("crashes", "the policy raised KeyError"),
+        ("nan", "the policy returned nan for 'elbow.pos' at step 2"),
+        ("narrow", "the policy returned 2 actions per step, the profile has 3"),
+    ],
+)
+def test_bad_answers_of_the_policy_are_errors(server, mood, says):
+    with session(server) as connection:
+        server.policy.mood = mood
+        assert says in ask(connection, exact())["error"]
+        server.policy.mood = "good"
+        assert "result" in ask(connection, exact())
+
+
+def test_images_of_another_size_are_fitted_or_refused(serve):
+    picture = np.full((32, 64, 3), 255, np.uint8)
+    padded, refusing = serve(), serve("--image-fit", "refuse")
+    with session(padded) as connection:
+        assert "result" in ask(connection, positronic(**{"image.front": picture}))
+    seen = padded.policy.frames[-1].images["front"]
+    assert (seen[:8].max(), seen[8:24].min(), seen[24:].max()) == (0, 255, 0)
+    with session(refusing) as connection:
+        assert "image.front: 32x64 pixels" in ask(connection, positronic(**{"image.front": picture}))["error"]
+
+
+def test_only_the_newest_waiting_observation_is_computed(server):
+    with session(server) as connection:
+        server.policy.mood = "held"
+        connection.send(pack(exact(task="first")))
+        assert server.policy.entered.wait(10)
+        for task in ("second", "third"):
+            connection.send(pack(exact(task=task)))
+        connection.send(pack(exact(task="fourth")))
+        # The frames above have arrived when this ping, which came after them, is answered.
+        assert connection.ping().wait(10)
+        server.policy.go.set()
+        replies = [unpack(connection.recv(timeout=10)) for _ in range(4)]
+    assert [reply.get("error") for reply in replies] == [None, SUPERSEDED, SUPERSEDED, None]
+    assert server.policy.tasks == ["first", "fourth"]
+
+
+def test_a_policy_that_looks_back_and_can_be_guided(serve):
+    server = serve(policy=GuidedPolicy)
+    with session(server) as connection:
+        past = {**exact(), "obs_time_ns": 100}
+        del past["task"]
+        message = exact(obs_time_ns=100_000_100, history=[past], prefix=np.ones((2, 3), np.float32), prefix_frozen=1)
+        for _ in range(2):
+            assert "result" in ask(connection, message)
+        assert (
+            "reads 1 earlier observation(s), 0.1 s apart; send them under 'history'"
+            in ask(connection, exact())["error"]
+        )
+        assert "reads 1 earlier" in ask(connection, positronic())["error"]
+    frames, shown = server.policy.frames, server.policy.shown
+    assert [frame.t_ns - past.t_ns for frame, past in zip(frames, shown, strict=True)] == [100_000_000] * 2
+    assert shown[1].t_ns - frames[0].t_ns > 1_000_000_000_000  # no request's past is near another's
+    assert server.policy.prefixes[0].frozen == 1
+
+
+# --- openpi
+
+
+def test_openpi_speaks_first_and_answers_in_turn(server):
+    with server.connect("/any/path") as connection:
+        assert unpack(connection.recv(timeout=20))["vla"]["chunk_size"] == CHUNK
+        first, second = ask(connection, openpi()), ask(connection, openpi(prompt=None))
+    assert (first["actions"].shape, first["actions"].dtype) == ((CHUNK, 3), np.float32)
+    assert np.allclose(first["actions"][:, 0], 0.1 + 0.01 * np.arange(CHUNK))
+    arrays = [key for key, value in first.items() if isinstance(value, np.ndarray)]
+    assert arrays == ["actions"]  # chunk brokers index every array by step
+    assert first["policy_timing"]["infer_ms"] == first["server_timing"]["model_ms"]
+    assert "prev_total_ms" not in first["server_timing"]
+    assert second["server_timing"]["prev_total_ms"] >= first["server_timing"]["infer_ms"]
+    assert server.policy.tasks == ["lift", server.profile.task]
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (openpi(**{"observation/image": None}), "ObservationError: the observation lacks 'observation/image'"),
+        (openpi(**{"observation/state": np.zeros(7)}), "observation/state: expected numbers of shape (3,)"),
+        (b"\x00\x00", "WireError: "),
+        ("text", "WireError: a text frame came"),
+    ],
+)
+def test_an_openpi_error_is_text_and_the_end(server, message, says):
+    with server.connect() as connection:
+        connection.recv(timeout=20)
+        connection.send(message if isinstance(message, bytes | str) else pack(message))
+        text = connection.recv(timeout=10)
+        assert isinstance(text, str)
+        assert says in text
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=10)
+        assert closed.value.rcvd.code == 1011
+        assert closed.value.rcvd.reason == "Internal server error. Traceback included in previous frame."
+    with server.connect() as connection:
+        connection.recv(timeout=20)
+        assert "actions" in ask(connection, openpi())
+
+
+def test_internals_stay_inside(server):
+    with server.connect() as connection:
+        connection.recv(timeout=20)
+        server.policy.mood = "crashes"
+        connection.send(pack(openpi()))
+        text = connection.recv(timeout=10)
+    assert text == "InferenceError: the policy raised KeyError: 'secret internals'"
+    assert ".py" not in text
+
+
+# --- one model, several clients
+
+
+def test_a_switch_waits_for_the_old_sessions(server):
+    with session(server), server.connect(f"{SESSION}/900") as other:
+        found = unpack(other.recv(timeout=10))
+        assert found["status"] == "waiting"
+        assert found["message"] == "Waiting for 1 session(s) on checkpoint 20000 to end"
+        with session(server) as same:  # joins at once
+            assert "result" in ask(same, exact())
+        assert len(server.loaded) == 1
+        # Told again and again, so that clients with a limit of 30 s between messages stay.
+        assert unpack(other.recv(timeout=10))["status"] == "waiting"
+    with server.connect(f"{SESSION}/900") as other:
+        statuses, meta = handshake(other)
+    assert meta["checkpoint_id"] == "900"
+    assert set(statuses) <= {"loading"}
+    assert server.loaded[0].closed
+
+
+def test_loading_is_told_and_outlives_the_client_that_asked(serve):
+    gate = threading.Event()
+    server = serve(before_load=lambda path: path.parent.name == "900" and gate.wait(20))
+    with server.connect(f"{SESSION}/900") as impatient:
+        while unpack(impatient.recv(timeout=10))["message"] != "Loading checkpoint 900":
+            pass
+    with server.connect(f"{SESSION}/900") as patient:
+        assert unpack(patient.recv(timeout=10)) == {"status": "loading", "message": "Loading checkpoint 900"}
+        gate.set()
+        assert handshake(patient)[1]["checkpoint_id"] == "900"
+    assert [policy.path.parent.name for policy in server.loaded] == ["20000", "900"]
+
+
+def test_a_checkpoint_that_cannot_be_loaded_ends_one_session_only(serve):
+    def before(path):
+        if path.parent.name == "900":
+            raise CheckpointError("the weight file is cut short")
+        if path.parent.name == "10000":
+            raise RuntimeError("out of memory")
+
+    server = serve(before_load=before)
+    for name, says in (
+        ("900", "the weight file is cut short"),
+        ("10000", "loading raised RuntimeError: out of memory"),
+    ):
+        with server.connect(f"{SESSION}/{name}") as connection:
+            assert says in handshake(connection)[1]["error"]
+            with pytest.raises(ConnectionClosed) as closed:
+                connection.recv(timeout=10)
+            assert closed.value.rcvd.code == 1008
+    with session(server) as connection:
+        assert "result" in ask(connection, exact())
+
+
+def test_a_second_client_connects_while_an_inference_runs(server):
+    with session(server) as busy:
+        server.policy.mood = "held"
+        busy.send(pack(exact()))
+        assert server.policy.entered.wait(10)
+        server.policy.resets = 0
+        started_s = time.perf_counter()
+        assert get(server, "/healthz")[0] == 200
+        with server.connect(SESSION, open_timeout=5):
+            taken_s = time.perf_counter() - started_s
+        assert server.policy.resets == 0  # the model is still busy: its reset waits, the connection did not
+        assert taken_s < 1.0
+        server.policy.go.set()
+        assert "result" in unpack(busy.recv(timeout=10))
+
+
+def test_the_queued_request_of_a_client_that_left_is_not_computed(server):
+    with session(server) as busy, session(server) as leaver:
+        server.policy.mood = "held"
+        busy.send(pack(exact(task="busy")))
+        assert server.policy.entered.wait(10)
+        leaver.send(pack(exact(task="leaver")))
+        assert leaver.ping().wait(10)
+        leaver.close()
+        deadline = time.monotonic() + 10
+        while 'vla_policy_sessions{protocol="positronic"} 1.0' not in get(server, "/metrics")[1]:
+            assert time.monotonic() < deadline
+        server.policy.go.set()
+        assert "result" in unpack(busy.recv(timeout=10))
+        server.policy.mood = "good"
+        assert "result" in ask(busy, exact(task="after"))
+    assert server.policy.tasks == ["busy", "after"]
+
+
+def test_a_client_that_vanishes_during_its_inference_does_no_harm(server):
+    with session(server) as connection:
+        server.policy.mood = "held"
+        connection.send(pack(exact()))
+        assert server.policy.entered.wait(10)
+        connection.socket.shutdown(socket.SHUT_RDWR)
+    server.policy.go.set()
+    server.policy.mood = "good"
+    with session(server) as connection:
+        assert "result" in ask(connection, exact())
+
+
+# --- who may come in, and with what
+
+
+def test_without_the_token_nobody_comes_in(serve, tmp_path):
+    (tmp_path / "token").write_text("s3cret\n")
+    server = serve("--token-file", str(tmp_path / "token"))
+    for shown in (None, "Bearer wrong", "Bearer ", "Basic s3cret", "s3cret", "Bearer s3cret2"):
+        headers = {"Authorization": shown} if shown else {}
+        assert get(server, "/api/v1/models", **headers)[0] == 401
+        assert get(server, "/metrics", **headers)[0] == 401
+        for path in (SESSION, "/"):
+            with pytest.raises(InvalidStatus) as refused:
+                server.connect(path, additional_headers=headers)
+            assert refused.value.response.status_code == 401
+            assert b"Authorization: Bearer" in refused.value.response.body
+    assert get(server, "/healthz")[0] == 200
+    assert get(server, "/api/v1/models", Authorization="bearer s3cret")[0] == 200
+    with session(server, additional_headers={"Authorization": "Bearer s3cret"}) as connection:
+        assert "result" in ask(connection, exact())
+    with server.connect("/", additional_headers={"Authorization": "Api-Key s3cret"}) as connection:
+        connection.recv(timeout=10)
+        assert "actions" in ask(connection, openpi())
+
+
+def test_an_oversized_message_ends_its_connection_only(serve):
+    server = serve("--max-message-mb", "0.5")
+    with session(server) as connection:
+        # The server may close before all of it is sent.
+        with contextlib.suppress(ConnectionClosed):
+            connection.send(b"\x00" * (600 * 1024))
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=10)
+        assert closed.value.rcvd.code == 1009
+        assert "524288" in closed.value.rcvd.reason
+    with session(server) as connection:
+        assert "result" in ask(connection, exact())
+
+
+def test_sessions_beyond_the_limit_are_refused(serve):
+    server = serve("--max-sessions", "1")
+    with session(server), pytest.raises(InvalidStatus) as refused:
+        server.connect(SESSION)
+    assert refused.value.response.status_code == 503
+    assert refused.value.response.body == b"all 1 sessions are taken\n"
+
+
+def test_noise_on_the_port_does_no_harm(server):
+    for noise in (
+        b"",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"GET " + b"a" * 20000,
+    ):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+            raw.sendall(noise)
+            raw.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionError):
+                while raw.recv(65536):
+                    pass
+    with session(server) as connection:
+        assert "result" in ask(connection, exact())
+
+
+def test_the_end_of_the_server_is_told(serve):
+    server = serve()
+    with session(server) as connection:
+        server.close()
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=10)
+    assert closed.value.rcvd.code == 1001
+    assert server.policy.closed
+    assert isinstance(server.policy, MoodyPolicy)
