@@ -22,8 +22,8 @@ from vla_policy.execution.hooks import Stop
 from vla_policy.execution.latency import LatencyEstimate
 from vla_policy.execution.measures import append_report
 from vla_policy.execution.policy_run import PolicyRun, Result, RunOptions
-from vla_policy.node.guards import explained
 from vla_policy.node.goals import ActionCommands, ShownCommands
+from vla_policy.node.guards import explained
 from vla_policy.node.loading import PolicyBusyError, chosen_strategy
 from vla_policy.node.ready_pose import ReadyMove, returns_to_ready
 from vla_policy.node.run_parts import Participant, RunParts
@@ -234,9 +234,9 @@ class RunSequence:
             with self._parts.measuring.stopping(run):
                 self._parts.status.publish(PolicyStatus.STOPPING, run.detail, run)
                 self._stop_commands(commands)
-        return explained(stop, self._parts.guards, self._node.get_clock().now().nanoseconds)
                 if self._parts.gate is not None:
                     self._parts.gate.end()
+        return explained(stop, self._parts.guards, self._node.get_clock().now().nanoseconds)
 
     def _loop(self, handle: ServerGoalHandle, run: PolicyRun) -> Stop:
         goal, next_status_ns = handle.request, 0
