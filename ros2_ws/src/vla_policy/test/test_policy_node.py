@@ -10,10 +10,11 @@ from policy_cell import RampRunner, wait_until
 from policy_fixtures import small_profile
 from vla_common.params import ParameterError, overrides
 from vla_common.qos import LATCHED
-from vla_core.errors import CheckpointError, ProfileError
+from vla_core.errors import CheckpointError
 from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import SetTask
+from vla_policy.execution.strategies import StrategyError
 from vla_policy.node.policy_node import PolicyNode
 from vla_policy.policies.runner import InferenceError, Loaded
 
@@ -222,9 +223,9 @@ def test_a_node_that_cannot_run_says_why_before_it_starts(tmp_path):
             PolicyNode(parameter_overrides=overrides({"policy": "lerobt"}))
         with pytest.raises(ParameterError, match=r"did you mean 'torch_threads'\?"):
             PolicyNode(parameter_overrides=overrides({"checkpoint": "x", "torch_thread": 1}))
-        streaming = small_profile(**{"interface: follow_joint_trajectory": "interface: joint_group_position"})
-        with pytest.raises(ProfileError, match=r"action\.arm\.command\.interface: the policy node cannot drive"):
-            PolicyNode(factory=lambda _: Loaded(runner=RampRunner(streaming), profile=streaming, source=""))
+        policy = Loaded(runner=RampRunner(small_profile()), profile=small_profile(), source="")
+        with pytest.raises(StrategyError, match=r"cannot be guided: ramp\. ACT cannot be guided"):
+            PolicyNode(factory=lambda _: policy, parameter_overrides=overrides({"checkpoint": "x", "strategy": "rtc"}))
 
 
 def test_the_task_can_be_set_between_and_during_runs(cell):

@@ -1,184 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Commands to the robot's action servers, and what becomes of them.
+"""Commands to the robot, by whatever interface the profile names for each part of the action, or to nowhere."""
 
-What trajectory controllers do (ros2_controllers, joint_trajectory_controller): a new goal replaces the running one,
-which then ends ABORTED; that is how chunks follow each other and no failure. Goals whose last velocity is not zero or
-whose end lies in the past are rejected. Gripper controllers that stall on an object report success with `stalled`.
-"""
-
-import threading
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import numpy as np
-from action_msgs.msg import GoalStatus
-from builtin_interfaces.msg import Duration, Time
-from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
 from numpy.typing import NDArray
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.task import Future
 from sensor_msgs.msg import JointState
-from trajectory_msgs.msg import JointTrajectoryPoint
-from vla_common.action_client import GoalClient
 from vla_common.qos import COMMAND
-from vla_common.services import CallError, wait_future
 from vla_core.codecs import JOINT_STATE
-from vla_core.errors import ProfileError, VlaError
 from vla_core.profile import Profile
-from vla_core.specs import ActionSpec
-from vla_core.stamps import split_ns, to_ns
 from vla_core.trajectory import Trajectory
 
+from vla_policy.node.action_channel import ActionChannel, time_message
+from vla_policy.node.stream_channel import STREAM, StreamChannel
+
 Array = NDArray[np.float64]
-TRAJECTORY = "follow_joint_trajectory"
-ACTION_TYPES = {
-    TRAJECTORY: FollowJointTrajectory,
-    "parallel_gripper_command": ParallelGripperCommand,
-    "gripper_command": GripperCommand,
-}
+Channel = ActionChannel | StreamChannel
 NO_INTERFACE = "none"
 ANSWER_TIMEOUT_S = 2.0
 CANCEL_TIMEOUT_S = 1.0
-_TRAJECTORY_CODES = {
-    value: name
-    for name, value in vars(FollowJointTrajectory.Result).items()
-    if name.isupper() and isinstance(value, int)
-}
-
-
-class ControllerError(VlaError):
-    """The robot's action servers are absent."""
-
-
-class Channel:
-    """One action server. Goals are numbered; only the newest goal's end counts, the others were replaced."""
-
-    def __init__(self, node: Node, spec: ActionSpec, group: CallbackGroup | None) -> None:
-        """Args: group: callback group of the client; None takes the node's default."""
-        self.spec = spec
-        self.name = spec.command.name
-        self.kind = spec.command.interface
-        self._client = GoalClient(node, ACTION_TYPES[self.kind], self.name, callback_group=group)
-        self._condition = threading.Condition()
-        self._newest = 0
-        self._unanswered = 0
-        self._active: Any = None
-        self._cancelling = False
-        self._failures: list[str] = []
-
-    def wait_for_server(self, timeout_s: float) -> bool:
-        """Whether somebody offers the action, waiting up to `timeout_s` wall seconds."""
-        return bool(self._client.wait_for_server(timeout_sec=timeout_s))
-
-    def send(self, goal: Any) -> None:
-        """Send a goal without waiting; it replaces the running one."""
-        with self._condition:
-            self._newest += 1
-            self._unanswered += 1
-            self._cancelling = False
-            number = self._newest
-        self._client.send_goal_async(goal).add_done_callback(partial(self._on_response, number))
-
-    def settle(self, timeout_s: float) -> None:
-        """Wait until all goals were answered; a server that does not answer is a failure."""
-        with self._condition:
-            if not self._condition.wait_for(lambda: self._unanswered == 0, timeout_s):
-                self._failures.append(f"action {self.name}: no answer to a goal within {timeout_s:g} s")
-                self._unanswered = 0
-
-    def cancel(self, timeout_s: float) -> str | None:
-        """Cancel the running goal; returns what went wrong, if anything did."""
-        self.settle(timeout_s)
-        with self._condition:
-            handle, self._cancelling = self._active, True
-        if handle is None:
-            return None
-        try:
-            wait_future(handle.cancel_goal_async(), timeout_s, f"action {self.name}: cancel request")
-        except CallError as error:
-            return str(error)
-        return None
-
-    def forget(self) -> None:
-        """What becomes of earlier goals is no longer of interest; between runs a robot may be reset or moved by hand."""
-        with self._condition:
-            self._newest += 1
-            self._active = None
-            self._failures = []
-
-    def resting(self) -> bool:
-        """Whether no goal is running or waits for its answer."""
-        with self._condition:
-            return self._unanswered == 0 and self._active is None
-
-    def take_failures(self) -> list[str]:
-        """Failures since the last call."""
-        with self._condition:
-            taken, self._failures = self._failures, []
-        return taken
-
-    def close(self) -> None:
-        """Destroy the client."""
-        self._client.destroy()
-
-    def _on_response(self, number: int, future: Future) -> None:
-        handle: Any = future.result()
-        with self._condition:
-            self._unanswered = max(0, self._unanswered - 1)
-            if not handle.accepted:
-                self._failures.append(
-                    f"action {self.name}: the goal was rejected. Is its controller active and the robot's program "
-                    f"running? The controller's log says why"
-                )
-            elif number == self._newest:
-                self._active = handle
-            self._condition.notify_all()
-        if handle.accepted:
-            handle.get_result_async().add_done_callback(partial(self._on_result, number))
-
-    def _on_result(self, number: int, future: Future) -> None:
-        response: Any = future.result()
-        with self._condition:
-            if number != self._newest:
-                return  # replaced by a newer goal, which is reported as an abort
-            self._active = None
-            if response.status == GoalStatus.STATUS_SUCCEEDED or self._cancelling:
-                return
-            if self.kind != TRAJECTORY and response.result.stalled:
-                return  # holds an object
-            self._failures.append(self._ended(response))
-
-    def _ended(self, response: Any) -> str:
-        how = "was cancelled by another client" if response.status == GoalStatus.STATUS_CANCELED else "was aborted"
-        if self.kind != TRAJECTORY:
-            return f"action {self.name}: the goal {how}"
-        code = response.result.error_code
-        why = response.result.error_string or "no further text"
-        return f"action {self.name}: the goal {how} with {_TRAJECTORY_CODES.get(code, code)} ({why})"
 
 
 class ActionCommands:
-    """Sends to the action servers of a profile and publishes the targets in force on its record topics."""
+    """Sends to the controllers of a profile and publishes the targets in force on its record topics."""
 
     sends = True
 
     def __init__(self, node: Node, profile: Profile, *, lockstep: bool, group: CallbackGroup | None = None) -> None:
-        """Make the clients and publishers; nothing is sent.
-
-        Raises:
-            ProfileError: an action of the profile has an interface that this node cannot drive.
-        """
+        """Make the clients and publishers; nothing is sent."""
         self._node = node
         self._lockstep = lockstep
-        self._channels = {
-            spec.name: Channel(node, spec, group)
-            for spec in commanded(profile)
-            if spec.command.interface in ACTION_TYPES
+        self._channels: dict[str, Channel] = {
+            spec.name: (StreamChannel if spec.command.interface == STREAM else ActionChannel)(node, spec, group)
+            for spec in profile.action
+            if spec.command.interface != NO_INTERFACE
         }
         self._publishers: dict[str, Publisher] = {
             spec.name: node.create_publisher(JointState, spec.record.topic, COMMAND)
@@ -188,31 +48,26 @@ class ActionCommands:
         self._joints = {spec.name: spec.joints for spec in profile.action}
 
     def begin(self, timeout_s: float) -> None:
-        """Begin a run: forget the goals of earlier ones and wait for the action servers.
+        """Begin a run: forget the goals of earlier ones and wait for the controllers.
 
         Raises:
-            ControllerError: one is not there after `timeout_s` wall seconds.
+            ControllerError: one is not there, or not active, after `timeout_s` wall seconds.
         """
         deadline = time.monotonic() + timeout_s
         for channel in self._channels.values():
             channel.forget()
         for channel in self._channels.values():
-            if not channel.wait_for_server(max(0.0, deadline - time.monotonic())):
-                raise ControllerError(
-                    f"action {channel.name}: nobody offers it after {timeout_s:g} s. Is the robot's driver running and "
-                    f"is the name in the profile right? Try: ros2 action list"
-                )
+            channel.require_ready(max(0.0, deadline - time.monotonic()))
 
     def trajectory(self, name: str, trajectory: Trajectory) -> None:
         """See `Commands.trajectory`."""
         if name in self._channels:
-            self._channels[name].send(trajectory_goal(trajectory))
+            self._channels[name].trajectory(trajectory)
 
     def gripper(self, name: str, position: float) -> None:
         """See `Commands.gripper`."""
         if name in self._channels:
-            channel = self._channels[name]
-            channel.send(gripper_goal(channel.spec, position))
+            self._channels[name].gripper(position)
 
     def show(self, text: str) -> None:
         """See `Commands.show`."""
@@ -229,21 +84,22 @@ class ActionCommands:
         return [text for channel in self._channels.values() for text in channel.take_failures()]
 
     def resting(self) -> bool:
-        """Whether no trajectory goal is running; grippers do not count."""
-        return all(channel.resting() for channel in self._channels.values() if channel.kind == TRAJECTORY)
+        """Whether no trajectory is running; grippers do not count."""
+        return all(channel.resting() for channel in self._channels.values() if not channel.spec.is_gripper)
 
     def in_force(self, t_ns: int, name: str, positions: Array) -> None:
-        """See `Commands.in_force`."""
+        """See `Commands.in_force`; where positions are streamed, this is the command."""
+        if name in self._channels:
+            self._channels[name].in_force(t_ns, positions)
         if name not in self._publishers:
             return
         msg = JointState(name=list(self._joints[name]), position=[float(p) for p in positions])
-        msg.header.stamp = _time(t_ns)
+        msg.header.stamp = time_message(t_ns)
         self._publishers[name].publish(msg)
 
     def stop(self) -> list[str]:
-        """Cancel the trajectories, which brings the arms to rest; grippers finish their short motion and keep hold."""
-        channels = [channel for channel in self._channels.values() if channel.kind == TRAJECTORY]
-        return [text for channel in channels if (text := channel.cancel(CANCEL_TIMEOUT_S)) is not None]
+        """Bring the arms to rest; grippers finish their short motion and keep hold."""
+        return [text for channel in self._channels.values() if (text := channel.stop(CANCEL_TIMEOUT_S)) is not None]
 
     def close(self) -> None:
         """Destroy the clients."""
@@ -294,54 +150,3 @@ class ShownCommands:
 
     def close(self) -> None:
         """Nothing to destroy."""
-
-
-def commanded(profile: Profile) -> tuple[ActionSpec, ...]:
-    """The actions of a profile that are to be driven, all of which this node can drive.
-
-    Raises:
-        ProfileError: one has an interface that chunks cannot be sent to.
-    """
-    known = (*ACTION_TYPES, NO_INTERFACE)
-    for spec in profile.action:
-        if spec.command.interface not in known:
-            raise ProfileError(
-                f"{profile.source}: action.{spec.name}.command.interface: the policy node cannot drive "
-                f"'{spec.command.interface}'; allowed: {', '.join(known)}"
-            )
-    return profile.action
-
-
-def trajectory_goal(trajectory: Trajectory) -> Any:
-    """The goal message of a trajectory: header stamp plus time_from_start, as the trajectory controller counts."""
-    goal = FollowJointTrajectory.Goal()
-    goal.trajectory.header.stamp = _time(trajectory.start_ns)
-    goal.trajectory.joint_names = list(trajectory.joint_names)
-    for seconds, positions, velocities in zip(
-        trajectory.time_from_start, trajectory.positions, trajectory.velocities, strict=True
-    ):
-        sec, nanosec = split_ns(to_ns(float(seconds)))
-        goal.trajectory.points.append(
-            JointTrajectoryPoint(
-                positions=[float(p) for p in positions],
-                velocities=[float(v) for v in velocities],
-                time_from_start=Duration(sec=sec, nanosec=nanosec),
-            )
-        )
-    return goal
-
-
-def gripper_goal(spec: ActionSpec, position: float) -> Any:
-    """The goal message of a gripper, of the type that the profile names."""
-    if spec.command.interface == "gripper_command":
-        goal = GripperCommand.Goal()
-        goal.command.position = position
-        return goal
-    goal = ParallelGripperCommand.Goal()
-    goal.command = JointState(name=list(spec.joints), position=[position])
-    return goal
-
-
-def _time(t_ns: int) -> Time:
-    sec, nanosec = split_ns(t_ns)
-    return Time(sec=sec, nanosec=nanosec)

@@ -27,7 +27,7 @@ from vla_policy.execution.hooks import Stop
 from vla_policy.node.auto_start import AutoStart
 from vla_policy.node.driving import Driving, policy_factory
 from vla_policy.node.estop import EmergencyStop
-from vla_policy.node.goals import ActionCommands, commanded
+from vla_policy.node.goals import ActionCommands
 from vla_policy.node.guards_node import RunGuards
 from vla_policy.node.load_service import LoadService
 from vla_policy.node.loading import PolicyHolder
@@ -37,6 +37,7 @@ from vla_policy.node.run_parts import RunParts
 from vla_policy.node.run_sequence import RunSequence
 from vla_policy.node.run_server import RunServer
 from vla_policy.node.status import StatusPublisher
+from vla_policy.node.synthetic_cameras import SyntheticCameras
 from vla_policy.policies.runner import PolicyFactory
 
 STOP_TIMEOUT_S = 6.0
@@ -62,7 +63,6 @@ class PolicyNode(ManagedNode):
             raise ParameterError("policy: start_on_ready:=true needs dry_run:=true; an arm moves only by a goal")
         self._policy = PolicyHolder(self._params, factory=policy_factory(self._params, factory))
         self._profile = self._policy.profile
-        commanded(self._profile)
         self._status.loaded = lambda: (self._policy.description, self._policy.source)
         self._status.strategy = self._params.strategy
         self._status.task = self._params.task or self._profile.task
@@ -116,6 +116,8 @@ class PolicyNode(ManagedNode):
         """One subscription per topic; in lockstep a tick waits for its newest message."""
         diagnostics = Diagnostics(self, hardware_id=self._profile.robot)
         self._status.diagnose(diagnostics)
+        self._synthetic = SyntheticCameras(self, self._params, self._builder, diagnostics)
+        self._status.note = self._synthetic.note
         streams = {stream.topic: stream for stream in self._builder.streams}
         for topic, type_name in self._builder.topics.items():
             stream = streams[topic]
