@@ -45,6 +45,7 @@ class StatusPublisher:
         mode: e2e, planner or correction.
         enabled: Says whether motion is allowed.
         interventions: Says how many times a person took over in the active or the last run.
+        note: What is said in front of every detail; empty: nothing.
         driver: Says who drives while a run is active: RUNNING (the policy), TAKEOVER or SKILL.
     """
 
@@ -60,6 +61,7 @@ class StatusPublisher:
         self.enabled: Callable[[], bool] = lambda: True
         self.interventions: Callable[[], int] = lambda: 0
         self.driver: Callable[[], int] = lambda: int(PolicyStatus.RUNNING)
+        self.note: Callable[[], str] = lambda: ""
         self._last = PolicyStatus()
         self._measures = Measures()
         self._steps = 0
@@ -75,7 +77,7 @@ class StatusPublisher:
             run: The active run, if there is one.
         """
         status = self.snapshot(run)
-        status.state, status.detail = state, detail
+        status.state, status.detail = state, "; ".join(filter(None, (self.note(), detail)))
         self._last = status
         self._publisher.publish(status)
         return status
