@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from vla_core.chunks import ActionChunk
+from vla_core.errors import VlaError
 from vla_policy.policies.runner import InferenceError, Loaded
 from vla_policy.serving.server import start
 from vla_policy.serving.server_options import parse_options
@@ -104,7 +105,7 @@ class ServerThread:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
             running = await start(self._options, self._load)
-        except BaseException as error:
+        except (VlaError, OSError) as error:
             self._error = error
             self._ready.set()
             return

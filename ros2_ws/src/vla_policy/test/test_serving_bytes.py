@@ -2,6 +2,7 @@
 
 """The protocols byte by byte: requests, frames and messages written by hand, no library on the client's side."""
 
+import contextlib
 import socket
 import struct
 
@@ -175,8 +176,8 @@ def test_a_half_closed_socket_is_let_go(raw, server):
     connection = raw("/")
     connection.receive()
     connection._socket.shutdown(socket.SHUT_WR)
-    with pytest.raises((AssertionError, ConnectionError)):
-        while True:
-            connection.receive()
+    with contextlib.suppress(ConnectionError):
+        while connection._socket.recv(1024):
+            pass
     with server.connect("/") as other:
         assert other.recv(timeout=10)

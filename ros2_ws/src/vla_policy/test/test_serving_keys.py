@@ -93,7 +93,10 @@ def test_exact_keys_carry_every_bit():
         ({"observation.state": np.array(["a", "b", "c"])}, "observation.state: .*dtype <U1"),
         ({"observation.state": "text"}, "observation.state: .*got a str"),
         ({"observation.state": [0.0, np.nan, 0.0]}, r"observation.state\[1\] is nan; every number must be finite"),
-        ({"observation.images.front": np.zeros((16, 32, 3), np.uint8)}, r"expected \(32, 32, 3\) uint8, got \(16, 32, 3\)"),
+        (
+            {"observation.images.front": np.zeros((16, 32, 3), np.uint8)},
+            r"expected \(32, 32, 3\) uint8, got \(16, 32, 3\)",
+        ),
         ({"observation.images.front": np.zeros((32, 32, 3))}, r"uint8 RGB image, got float64 \(32, 32, 3\)"),
         ({"observation.images.front": b"jpeg"}, "got a bytes"),
         ({"task": 3}, "task: expected text, got a int"),
@@ -174,7 +177,10 @@ def test_poses_of_the_tool_go_through_inverse_kinematics(ur5e):
     keys, frame = PositronicKeys(ur5e, "refuse"), ur5e_frame(ur5e)
     poses = forward(ur5e.kinematics, Q + 0.01 * np.arange(3)[:, None])
     rows = [
-        {"robot_command": {b"__cmd__": {"type": "cartesian_pos", "pose": [*T[:3, 3], *T[:3, :3].ravel()]}}, "target_grip": 1}
+        {
+            "robot_command": {b"__cmd__": {"type": "cartesian_pos", "pose": [*T[:3, 3], *T[:3, :3].ravel()]}},
+            "target_grip": 1,
+        }
         for T in poses
     ]
     values = keys.chunk_of_result(rows, frame).values
@@ -185,7 +191,10 @@ def test_poses_of_the_tool_go_through_inverse_kinematics(ur5e):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"robot_command": {"type": "cartesian_delta"}, "target_grip": 0}, "of type 'cartesian_delta'.*follows joint_pos"),
+        (
+            {"robot_command": {"type": "cartesian_delta"}, "target_grip": 0},
+            "of type 'cartesian_delta'.*follows joint_pos",
+        ),
         ({"target_grip": 0}, "of type None"),
         ({"robot_command": {"type": "joint_pos", "positions": [1.0]}, "target_grip": 0}, "positions of action 0"),
         ({"robot_command": {"type": "joint_pos", "positions": Q}}, "action 0 .* no 'target_grip'"),
@@ -206,10 +215,12 @@ def test_a_gripper_counted_to_255_is_refused(ur5e):
 def test_profiles_that_these_keys_cannot_mean_are_refused():
     profile = small_profile()
     assert Rig(profile).joints == 2
-    without_scale = small_profile(**{"joints: [finger]\n    scale: {from: [0.0, 0.8], to: [0.0, 1.0]}": "joints: [finger]"})
-    with pytest.raises(ObservationError, match="gripper 'gripper'.* has no scale.*observation.state"):
+    without_scale = small_profile(
+        **{"joints: [finger]\n    scale: {from: [0.0, 0.8], to: [0.0, 1.0]}": "joints: [finger]"}
+    )
+    with pytest.raises(ObservationError, match=r"gripper 'gripper'.* has no scale.*observation.state"):
         Rig(without_scale)
-    two_arms = small_profile(**{"parallel_gripper_command": "follow_joint_trajectory"})
+    two_arms = small_profile(parallel_gripper_command="follow_joint_trajectory")
     with pytest.raises(ObservationError, match="has 2 arms and 0 grippers"):
         Rig(two_arms)
     velocity = small_profile(**{"position.elbow]": "position.elbow, velocity.elbow]"})
@@ -307,9 +318,7 @@ def test_three_cameras_have_no_meaning_in_openpi(ur5e):
 
 
 def test_prompt_of_openvla():
-    assert openvla_prompt("Pick up the Ball ") == (
-        "In: What action should the robot take to pick up the ball?\nOut:"
-    )
+    assert openvla_prompt("Pick up the Ball ") == ("In: What action should the robot take to pick up the ball?\nOut:")
 
 
 def test_openvla_action_is_a_difference_with_an_inverted_gripper(ur5e):

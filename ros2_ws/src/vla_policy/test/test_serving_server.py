@@ -189,11 +189,22 @@ def test_a_session_may_name_its_checkpoint(server):
 
 @pytest.mark.parametrize(
     "written",
-    ["77", "..", "../../etc", "..%2f..%2fetc%2fpasswd", "%2e%2e/900", "900%00", "last", "", "900/..", "０９", "+900"],
+    [
+        "77",
+        "..",
+        "../../etc",
+        "..%2f..%2fetc%2fpasswd",
+        "%2e%2e/900",
+        "900%00",
+        "last",
+        "",
+        "900/..",
+        "%EF%BC%99",
+        "+900",
+    ],
 )
 def test_checkpoints_that_are_not_on_offer_are_refused(server, written):
-    path = f"{SESSION}/{written.encode('ascii', 'ignore').decode() or '%EF%BC%90'}"
-    with server.connect(path) as connection:
+    with server.connect(f"{SESSION}/{written or '%20'}") as connection:
         _, found = handshake(connection)
         assert found["error"].startswith("Checkpoint not found: ")
         assert found["error"].endswith("Available: ['900', '10000', '20000']")
@@ -237,9 +248,9 @@ def test_a_chosen_default_and_bad_choices(serve, tmp_path):
     with pytest.raises(CheckpointError, match=r"Checkpoint not found: 5. Available: \['900'\]"):
         serve("--checkpoint", "5", ids=("900",))
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match="No checkpoints available in .*empty/checkpoints"):
+    with pytest.raises(CheckpointError, match=r"No checkpoints available in .*empty/checkpoints"):
         ServerThread(tmp_path / "empty", small_profile())
-    with pytest.raises(CheckpointError, match="there is no folder 'checkpoints' in it. Give a training output"):
+    with pytest.raises(CheckpointError, match=r"there is no folder 'checkpoints' in it. Give a training output"):
         ServerThread(tmp_path, small_profile())
 
 
