@@ -41,6 +41,12 @@ def test_rounding_of_two_pi_is_no_difference(profile):
     assert tighten(profile, text).notes == ()
 
 
+def test_a_gripper_keeps_its_own_pace(profile):
+    finger = profile.action[1].joints[0]
+    limits = tighten(profile, urdf(joint(finger, lower=0.1, upper=0.5, velocity=0.2))).profile.action[1].limits
+    assert (limits.lower, limits.upper, limits.max_velocity) == ((0.1,), (0.5,), None)
+
+
 def test_a_continuous_joint_has_a_velocity_only():
     limit = urdf_limits(urdf(joint("wheel", "continuous", velocity=3.0)))["wheel"]
     assert (limit.lower, limit.upper, limit.velocity) == (-math.inf, math.inf, 3.0)

@@ -2,6 +2,8 @@
 
 """Joint limits of a robot description (URDF) laid over those of a profile: the tighter one counts.
 
+A gripper's target is a goal that it reaches at its own pace, not a waypoint, so its velocity is not compared.
+
 URDF (ros.org, urdf/XML/joint): `<limit lower upper velocity effort>`; `lower` and `upper` are 0 where they are left out
 and mean nothing for continuous joints; velocity in rad/s or m/s.
 """
@@ -111,10 +113,11 @@ def _tightened(spec: ActionSpec, known: dict[str, JointLimit], notes: list[str])
         if joint not in known:
             continue
         found = known[joint]
+        slower = not spec.is_gripper and found.velocity < velocity[i] - _SLACK
         for what, values, theirs, tighter in (
             ("lower", lower, found.lower, found.lower > lower[i] + _SLACK),
             ("upper", upper, found.upper, found.upper < upper[i] - _SLACK),
-            ("velocity", velocity, found.velocity, found.velocity < velocity[i] - _SLACK),
+            ("velocity", velocity, found.velocity, slower),
         ):
             if tighter:
                 notes.append(f"{joint}: {what} {theirs:.4g} instead of {_own(values[i])}")

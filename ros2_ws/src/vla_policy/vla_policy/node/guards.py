@@ -48,12 +48,12 @@ class StateGuard:
 
     def check(self, t_ns: int) -> Stop | None:
         """See `Guard.check`."""
-        for spec in self._monitors:
-            text = self._wrong(spec)
-            if text is not None:
-                message = f"monitor {spec.name}: {text}, so the arm was stopped. What to do: {spec.hint}"
-                return _error(Result.ROBOT_FAULT, message)
-        return None
+        wrong = [(spec, text) for spec in self._monitors if (text := self._wrong(spec)) is not None]
+        if not wrong:
+            return None
+        what = "; ".join(f"monitor {spec.name}: {text}" for spec, text in wrong)
+        todo = "; ".join(dict.fromkeys(spec.hint for spec, _ in wrong))
+        return _error(Result.ROBOT_FAULT, f"{what}, so the arm was stopped. What to do: {todo}")
 
     def _wrong(self, spec: MonitorSpec) -> str | None:
         if spec.name not in self._heard:
@@ -222,11 +222,18 @@ class EstopGuard:
 
 
 def explained(stop: Stop, guards: Sequence[Guard], t_ns: int) -> Stop:
-    """Why a controller ended its goal, where a guard knows: the abort may arrive before the robot's report of its stop."""
-    if stop.error_code != Result.CONTROLLER:
+    """The stop with what the guards know by now: parts of the robot's report arrive one after the other.
+
+    Its controller may abort a goal before the robot has said why.
+    """
+    if stop.error_code not in (Result.CONTROLLER, Result.ROBOT_FAULT):
         return stop
     found = next((cause for guard in guards if (cause := guard.check(t_ns)) is not None), None)
-    return stop if found is None else replace(found, message=f"{found.message} ({stop.message})")
+    if found is None:
+        return stop
+    if stop.error_code == Result.CONTROLLER:
+        return replace(found, message=f"{found.message} ({stop.message})")
+    return found if found.error_code == Result.ROBOT_FAULT else stop
 
 
 def field_of(message: Any, path: str) -> Any:
