@@ -20,6 +20,7 @@ from sensor_msgs.msg import Image, JointState
 from vla_common.action_client import GoalClient
 from vla_common.params import overrides
 from vla_core.chunks import ActionChunk
+from vla_core.errors import CheckpointError
 from vla_msgs.action import RunPolicy
 from vla_policy.node.policy_node import PolicyNode
 from vla_policy.policies.checkpoint import attach
@@ -188,6 +189,7 @@ class Cell:
         path = fake_checkpoint(folder, self.profile)
         self.report = folder / "report.jsonl"
         self.runner = runner or RampRunner(self.profile)
+        self.loaded = []
         values = {
             "checkpoint": str(path),
             "dry_run": False,
@@ -213,6 +215,9 @@ class Cell:
             self._threads[-1].start()
 
     def _load(self, request):
+        self.loaded.append(request.checkpoint)
+        if request.checkpoint == "bad":
+            raise CheckpointError("bad: no weights")
         return Loaded(runner=self.runner, profile=self.profile, source=request.checkpoint)
 
     def send(self, **goal):

@@ -156,6 +156,7 @@ class PolicyNode(ManagedNode):
         )
         if not self._server.close(STOP_TIMEOUT_S):
             self.get_logger().error(f"the control loop has not ended within {STOP_TIMEOUT_S:g} s")
+        self._sequence.close()
         self._ticker.close()
         self._driving.close()
         self._policy.close()

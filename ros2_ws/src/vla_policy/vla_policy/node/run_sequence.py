@@ -73,6 +73,11 @@ class RunSequence:
             if run is not None:
                 run.request_stop(stop)
 
+    def close(self) -> None:
+        """Leave the robot's action servers; no goal is active any more."""
+        if self._parts.actions is not None:
+            self._parts.actions.close()
+
     def control(self, handle: ServerGoalHandle) -> RunPolicy.Result:
         """Run one accepted goal to its end; in the control thread."""
         self._requested, self._active, self._run = None, True, None
