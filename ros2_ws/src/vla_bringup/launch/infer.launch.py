@@ -6,6 +6,9 @@ ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train sim:=true epis
 ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train robot:=ur5e_2f85_realsense dry_run:=false
 """
 
+import time
+from pathlib import Path
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -31,6 +34,7 @@ def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bo
         "profile": path,
         "task": task,
         "device": value(context, "device"),
+        "strategy": value(context, "strategy"),
         "policy_options": value(context, "policy_options"),
         "host": value(context, "host"),
         "port": int(value(context, "port")),
@@ -39,15 +43,33 @@ def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bo
         "dry_run": flag(context, "dry_run") if value(context, "dry_run") else not sim,
         "output": "print" if value(context, "robot") == "none" else "goals",
         "report_file": value(context, "report_file"),
+        "mode": value(context, "mode"),
+        "skill": skill(context),
+        "correction_checkpoint": value(context, "correction_checkpoint"),
+        "takeover_topic": value(context, "takeover_topic"),
+        "record_eval": flag(context, "record_eval"),
         "lockstep": lockstep,
         "use_sim_time": sim,
     }
 
 
-def trials(context: LaunchContext, path: str, task: str, lockstep: bool) -> list:
-    """The node that scores the policy, and the recorder where trials are recorded."""
-    record = int(value(context, "record_episodes"))
-    trial = {
+def skill(context: LaunchContext) -> str:
+    """Name of the skill; the simulated cell brings one along."""
+    simulated = "grasp" if flag(context, "sim") and value(context, "mode") != "e2e" else ""
+    return value(context, "skill") or simulated
+
+
+def helpers(context: LaunchContext) -> list[str]:
+    """Names of the nodes beside the policy that take part in the ticks of the simulation."""
+    trial = int(value(context, "episodes")) > 0
+    records = flag(context, "record_eval") or (trial and int(value(context, "record_episodes")) > 0)
+    skills = flag(context, "sim") and value(context, "mode") != "e2e"
+    wanted = {"trial": trial, "recorder": records, "skills": skills}
+    return [name for name, present in wanted.items() if present]
+
+
+def trial_parameters(context: LaunchContext, path: str, task: str) -> dict:
+    return {
         "profile": path,
         "task": value(context, "scene"),
         "instruction": task,
@@ -55,18 +77,36 @@ def trials(context: LaunchContext, path: str, task: str, lockstep: bool) -> list
         "first_seed": int(value(context, "seed")),
         "max_duration_s": float(value(context, "max_duration")),
         "result_file": value(context, "result_file"),
-        "record_episodes": record,
-        "lockstep": lockstep,
-        "use_sim_time": True,
+        "record_episodes": int(value(context, "record_episodes")),
     }
-    done = Shutdown(reason="all trials are done")
-    actions = [node(context, "vla_sim", "trial_node", "trial", trial, on_exit=done)]
-    if record:
-        recorder = {"profile": path, "output_dir": value(context, "output_dir"), "task": task}
-        recorder |= {"lockstep": lockstep, "use_sim_time": True}
-        ended = Shutdown(reason="the recorder ended")
-        actions.append(node(context, "vla_recorder", "recorder_node", "recorder", recorder, on_exit=ended))
+
+
+def recorder_parameters(context: LaunchContext, path: str, task: str) -> dict:
+    folder = Path(value(context, "output_dir"))
+    if flag(context, "record_eval"):
+        scene = value(context, "scene") if flag(context, "sim") else value(context, "robot") or "robot"
+        folder /= f"vla-eval-{scene}-{int(time.time())}"
+    return {"profile": path, "output_dir": str(folder), "task": task}
+
+
+def helper_nodes(context: LaunchContext, path: str, task: str, lockstep: bool) -> list:
+    """The node that scores the policy, the recorder, and the skills of the simulated cell, each where it is needed."""
+    kinds = {
+        "trial": ("vla_sim", "trial_node", trial_parameters, "all trials are done"),
+        "recorder": ("vla_recorder", "recorder_node", recorder_parameters, "the recorder ended"),
+        "skills": ("vla_sim", "skill_node", skill_parameters, "the skill server ended"),
+    }
+    actions = []
+    for name in helpers(context):
+        package, executable, parameters, ended = kinds[name]
+        common = {"lockstep": lockstep, "use_sim_time": flag(context, "sim")}
+        values = {**parameters(context, path, task), **common}
+        actions.append(node(context, package, executable, name, values, on_exit=Shutdown(reason=ended)))
     return actions
+
+
+def skill_parameters(context: LaunchContext, path: str, task: str) -> dict:
+    return {"profile": path, "task": value(context, "scene")}
 
 
 def policy_profile(context: LaunchContext):
@@ -97,11 +137,10 @@ def inference(context: LaunchContext):
     actions = [*image_transport(), node(context, "vla_policy", "policy_node", "policy", policy, on_exit=ended)]
     if sim or robot != "none":
         source = PythonLaunchDescriptionSource(str(share() / "launch" / "robot.launch.py"))
-        names = ["policy", *(["trial"] if episodes else [])]
-        names += ["recorder"] if episodes and int(value(context, "record_episodes")) else []
-        arguments = forwarded(context, participants=",".join(names), profile=str(path), robot="")
+        names = ",".join(["policy", *helpers(context)])
+        arguments = forwarded(context, participants=names, profile=str(path), robot="")
         actions.insert(0, IncludeLaunchDescription(source, launch_arguments=arguments))
-    return [*actions, *(trials(context, str(path), task, lockstep) if episodes else [])]
+    return [*actions, *helper_nodes(context, str(path), task, lockstep)]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -11,7 +11,7 @@ from vla_bringup.launch_util import declare, image_transport, node, resolve_prof
 
 
 def cell(context: LaunchContext):
-    path, _ = resolve_profile(context)
+    path, profile = resolve_profile(context)
     participants = [name for name in value(context, "participants").split(",") if name]
     parameters = {
         "profile": str(path),
@@ -21,6 +21,9 @@ def cell(context: LaunchContext):
         "real_time_factor": float(value(context, "real_time_factor")),
         "seed": int(value(context, "seed")),
     }
+    streamed = [action.command for action in profile.action if action.command.interface == "joint_group_position"]
+    if streamed:  # only one controller may have the arm
+        parameters["initial_joint_controller"] = streamed[0].controller
     if participants:
         parameters["participants"] = participants
     return [

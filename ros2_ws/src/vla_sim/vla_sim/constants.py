@@ -10,6 +10,7 @@ parameters and dynamics), gripper numbers those of the Robotiq 2F-85 data sheet.
 from math import pi
 from typing import Final
 
+TRAJECTORY_CONTROLLER: Final = "scaled_joint_trajectory_controller"
 ARM_JOINTS: Final = (
     "shoulder_pan_joint",
     "shoulder_lift_joint",

@@ -21,7 +21,7 @@ from vla_sim.controllers.trajectory import TrajectoryController
 
 Array = NDArray[np.float64]
 
-TRAJECTORY_CONTROLLER = "scaled_joint_trajectory_controller"
+TRAJECTORY_CONTROLLER = c.TRAJECTORY_CONTROLLER
 FORWARD_CONTROLLER = "forward_position_controller"
 
 _PERIOD_S = c.STEP_NS * 1e-9

@@ -31,6 +31,7 @@ from vla_sim.tasks import Pose
 _SETTLE_S = 0.1  # after a reset, until sensors and controllers show the new scene
 _FIRST_DATA_TICKS = 500
 _DISCOVERY_S = 60.0  # wall time
+TRAJECTORY, STREAM = "follow_joint_trajectory", "joint_group_position"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +57,22 @@ def _pose(pose: Any) -> Pose:
     return Pose(xyz=(p.x, p.y, p.z), xyzw=(o.x, o.y, o.z, o.w))
 
 
-def arm_and_gripper(profile: Profile) -> tuple[ActionSpec, ActionSpec]:
+def arm_and_gripper(profile: Profile, interfaces: tuple[str, ...] = (TRAJECTORY,)) -> tuple[ActionSpec, ActionSpec]:
     """The actions of the profile that drive the simulated arm and gripper.
+
+    Args:
+        profile: Robot profile.
+        interfaces: What the arm may be commanded by; who drives it needs trajectories, who only looks takes any.
 
     Raises:
         SceneError: the profile does not command exactly these.
     """
-    arms = [a for a in profile.action if a.command.interface == "follow_joint_trajectory"]
+    arms = [a for a in profile.action if a.command.interface in interfaces]
     grippers = [a for a in profile.action if a.is_gripper]
     if len(arms) != 1 or len(grippers) != 1 or set(arms[0].joints) != set(c.ARM_JOINTS):
         raise SceneError(
-            f"profile '{profile.robot}' ({profile.source}): the scripted operator needs one action with interface "
-            f"follow_joint_trajectory for {', '.join(c.ARM_JOINTS)} and one gripper action"
+            f"profile '{profile.robot}' ({profile.source}): the simulated cell needs one action with interface "
+            f"{' or '.join(interfaces)} for {', '.join(c.ARM_JOINTS)} and one gripper action"
         )
     return arms[0], grippers[0]
 
@@ -82,8 +87,9 @@ class SceneClient:
         self._task: TaskState | None = None
         self._q: NDArray[np.float64] | None = None
         self._order: list[int] | None = None
-        arm, _ = arm_and_gripper(profile)
-        state_topic = arm.command.name.rpartition("/")[0] + "/controller_state"
+        arm, _ = arm_and_gripper(profile, (TRAJECTORY, STREAM))
+        controller = c.TRAJECTORY_CONTROLLER if arm.command.interface == STREAM else arm.command.name.rpartition("/")[0]
+        state_topic = controller + "/controller_state"
         task = node.create_subscription(TaskState, "sim/task_state", self._on_task, SENSOR)
         self._task_topic, self._state_topic = str(task.topic_name), state_topic
         self._reset = node.create_client(ResetCell, "sim/reset")
