@@ -79,7 +79,7 @@ class Client(Node):
 
     def __init__(self) -> None:
         """Connect; nothing is sent."""
-        super().__init__("execution_benchmark")
+        super().__init__("execution_benchmark", enable_rosout=False)
         self.states: deque[tuple[int, NDArray[np.float64]]] = deque(maxlen=400)
         self._news = threading.Condition()
         self.create_subscription(JointTrajectoryControllerState, STATE_TOPIC, self._on_state, SENSOR)
@@ -107,8 +107,12 @@ class Client(Node):
                 if launch.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"no state of the arm at {to_s(t_ns):.2f} s of simulated time")
 
-    def run(self, seed: int, seconds: float, launch: subprocess.Popen[bytes]) -> float:
-        """One run from reset to standstill; returns the simulated time from the request to cancel to standstill [ms]."""
+    def run(self, seed: int, seconds: float, launch: subprocess.Popen[bytes]) -> float | str:
+        """One run from reset to standstill.
+
+        Returns:
+            The simulated time from the request to cancel to standstill [ms], or why the run ended before.
+        """
         deadline = time.monotonic() + START_S
         while not self._reset.wait_for_service(0.5):
             if launch.poll() is not None or time.monotonic() > deadline:
@@ -118,7 +122,7 @@ class Client(Node):
         begun_ns, goal = self._accepted()
         self.wait_until(begun_ns + round(seconds * 1e9), launch)
         if goal.outcome is not None:
-            raise RuntimeError(f"the run ended by itself: {goal.outcome.result.error_msg}")
+            return str(goal.outcome.result.error_msg)
         asked_ns = self.now_ns()
         goal.cancel()
         goal.wait(60.0)
@@ -189,8 +193,9 @@ def lockstep_row(
     return {**row, "seeds": scenario.seeds, "wall_s": round(time.monotonic() - begun, 1)}
 
 
-def figures(runs: list[Run], stops: list[float], profile: Profile | None) -> dict[str, Any]:
+def figures(runs: list[Run], ends: list[float | str], profile: Profile | None) -> dict[str, Any]:
     """What a row says about its runs: means over the runs, percentiles over all boundaries, spread between runs."""
+    stops = [end for end in ends if not isinstance(end, str)]
     found = [summarise(run) for run in runs]
     motions = [run.motion() for run in runs]
     boundaries = [seam / motion.steps.percentile(50) for motion in motions for seam in motion.seams.values]
@@ -212,7 +217,8 @@ def figures(runs: list[Run], stops: list[float], profile: Profile | None) -> dic
         "stop_ms_mean": round(float(np.mean(stops)), 1) if stops else None,
         "chunks": sum(one["chunks_in_force"] for one in found),
         "replan_rate_hz": round(float(np.mean([one["replan_rate_hz"] for one in found])), 3),
-        "refused_chunks": sum(one["refused_chunks"] or 0 for one in found),
+        "stopped": [end for end in ends if isinstance(end, str)],
+        "refused_chunks": sum(one["refused_chunks"] for one in found),
         "jitter_ms_p99": None,
         "overhead_ms_p95": None,
     }

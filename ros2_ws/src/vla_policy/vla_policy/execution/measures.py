@@ -3,7 +3,7 @@
 """What one run of the policy measured. docs/reference/measures.md defines each measure."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,12 @@ class Measures:
                 age_ms=number(age_ms),
                 **{f"{name}_ms": number(1e3 * answer.timing.get(name, NAN)) for name in PARTS},
             )
+
+    def refuse(self, violations: Sequence[str]) -> None:
+        """The safety filter refused the newest answer, for these reasons."""
+        self.refused += 1
+        if self.log is not None:
+            self.log.write("refused", t=None if self._tick is None else self._tick[0], why=list(violations))
 
     def in_force(self, t_ns: int, arms: Mapping[str, Array], observed_ns: int | None, *, held: bool) -> None:
         """What is commanded at the end of a tick.

@@ -10,6 +10,7 @@ Kinds of lines, told apart by `kind`; times ending in `_ns` are on the node cloc
 * `chunk`: a chunk was put into force: `c`, `t`, `observed_ns`, `joints` measured at the observation by part, `skipped`
   steps, `inference_ms`, `preprocess_ms`, `model_ms`, `postprocess_ms` (null where the policy does not tell),
   `overhead_ms` (null in lockstep), `age_ms` when its goals were sent;
+* `refused`: the safety filter refused a chunk: `t`, `why` (texts);
 * `end`: end of the run: `termination`, `message`, and all measures of the node itself.
 """
 

@@ -22,9 +22,10 @@ class Motion:
     """Fed with one sample per control tick.
 
     Attributes:
-        steps: Steps between two ticks inside a chunk while the arm moves: norm over all joints, over the period, so that
-            a skipped tick does not count as a jump [rad/s].
-        seams: Largest such step of each change from one chunk to the next: until two policy steps after it [rad/s].
+        seams: Largest step between two ticks of each change from one chunk to the next, until two policy steps after
+            it: norm over all joints, over the period, so that a skipped tick does not count as a jump [rad/s].
+        steps: The same of each stretch of that length inside a chunk while the arm moves [rad/s]. Like is compared with
+            like, so a policy whose steps differ much from each other shows no jump where there is none.
         accelerations: Of each joint, the difference of the mean speeds of two successive periods over their distance
             [rad/s^2].
     """
@@ -35,8 +36,8 @@ class Motion:
         self.steps, self.seams, self.accelerations = make(), make(), make()
         self._before: tuple[int, Array, int] | None = None  # time, positions, chunk
         self._speed: tuple[Array, float] | None = None  # of the last period, and its length [s]
-        self._seam_until_ns: int | None = None
-        self._seam = 0.0
+        self._window: tuple[bool, int] | None = None  # of a seam or inside a chunk, and until when
+        self._largest = 0.0
 
     def add(self, t_ns: int, positions: Array, chunk: int, *, resting: bool) -> None:
         """Look at one tick.
@@ -62,8 +63,8 @@ class Motion:
         self._sort(t_ns, float(np.linalg.norm(speed)), chunk != before[2], resting)
 
     def gap(self) -> None:
-        """Nothing was commanded for a while; what comes does not follow from what was."""
-        self._close_seam()
+        """Nothing was commanded for a while, or the run is over; what comes does not follow from what was."""
+        self._close(complete=True)
         self._before, self._speed = None, None
 
     @property
@@ -78,18 +79,23 @@ class Motion:
         return self.seams.percentile(q) / median if median > 0.0 else float("nan")
 
     def _sort(self, t_ns: int, step: float, boundary: bool, resting: bool) -> None:
-        """A step belongs to a boundary or to the inside of a chunk."""
+        """A step belongs to the stretch after a change of plan, or to one inside a chunk."""
         if boundary:
-            self._close_seam()
-            self._seam_until_ns = t_ns + round(self._seam_s * NANOSECONDS)
-        if self._seam_until_ns is not None and t_ns <= self._seam_until_ns:
-            self._seam = max(self._seam, step)
+            self._close(complete=False)
+        elif self._window is not None and t_ns > self._window[1]:
+            self._close(complete=True)
+        in_seam = boundary or (self._window is not None and self._window[0])
+        if resting and not in_seam:
+            self._window = None
             return
-        self._close_seam()
-        if not resting:
-            self.steps.add(step)
+        if self._window is None:
+            self._window, self._largest = (in_seam, t_ns + round(self._seam_s * NANOSECONDS)), 0.0
+        self._largest = max(self._largest, step)
 
-    def _close_seam(self) -> None:
-        if self._seam_until_ns is not None:
-            self.seams.add(self._seam)
-            self._seam_until_ns, self._seam = None, 0.0
+    def _close(self, *, complete: bool) -> None:
+        """Count the present stretch; one inside a chunk only when it was not cut short."""
+        if self._window is not None and self._window[0]:
+            self.seams.add(self._largest)
+        elif self._window is not None and complete:
+            self.steps.add(self._largest)
+        self._window = None

@@ -268,7 +268,7 @@ class PolicyRun:
         return None
 
     def _refuse(self, plan: Plan) -> Stop | None:
-        self.measures.refused += 1
+        self.measures.refuse(plan.report.violations)
         self._refused += 1
         self.detail = f"chunk refused: {'; '.join(plan.report.violations)}"
         if self._refused <= self._options.max_refused:

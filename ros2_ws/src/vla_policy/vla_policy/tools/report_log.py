@@ -56,6 +56,7 @@ class Run:
         begin: The `run` line.
         ticks: The `tick` lines.
         chunks: The `chunk` lines.
+        refusals: The `refused` lines.
         end: The `end` line; empty where the node did not come to it.
     """
 
@@ -63,6 +64,7 @@ class Run:
     begin: dict[str, Any]
     ticks: list[dict[str, Any]] = field(default_factory=list)
     chunks: list[dict[str, Any]] = field(default_factory=list)
+    refusals: list[dict[str, Any]] = field(default_factory=list)
     end: dict[str, Any] = field(default_factory=dict)
 
     def times_s(self) -> Array:
@@ -103,7 +105,7 @@ def read_log(path: Path) -> list[Run]:
         kind = line.pop("kind", None)
         if kind == "run":
             runs.append(Run(source=str(path), begin=line))
-        elif not runs or kind not in ("tick", "chunk", "end"):
+        elif not runs or kind not in ("tick", "chunk", "refused", "end"):
             raise LogError(
                 f"{path}:{number}: not a line of a run log (kind {kind!r}). Give the file of the node's parameter log_file; "
                 f"report_file has one summary per run and needs no report"
@@ -112,6 +114,8 @@ def read_log(path: Path) -> list[Run]:
             runs[-1].ticks.append(line)
         elif kind == "chunk":
             runs[-1].chunks.append(line)
+        elif kind == "refused":
+            runs[-1].refusals.append(line)
         else:
             runs[-1].end = line
     if not runs:
@@ -169,7 +173,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "chunks_in_force": len(run.chunks),
         "held_ticks": held,
         "skipped_steps": sum(chunk["skipped"] for chunk in run.chunks),
-        "refused_chunks": run.end.get("refused_chunks"),
+        "refused_chunks": len(run.refusals),
         **{name: None if np.isnan(value) else round(float(value), 4) for name, value in values.items()},
     }
 
