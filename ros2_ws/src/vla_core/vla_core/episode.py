@@ -33,14 +33,15 @@ SKILL_OUTCOMES = (
 )
 
 _DRIVEN = frozenset({TELEOP, SKILL, CORRECTION, SKILL_RESUME, POLICY})
-# Any phase may end the episode. A correction follows what a person takes over from, and a skill resumes only after one.
+# Any phase may end the episode. A correction follows what a person takes over from, and a skill resumes only after one,
+# or after a policy that was trained to correct.
 _ALLOWED: dict[int, frozenset[int]] = {
     IDLE: frozenset({ARMED}),
     TELEOP: frozenset({IDLE, ARMED, SKILL, POLICY}),
     SKILL: frozenset({IDLE, ARMED, TELEOP, CORRECTION, POLICY}),
     CORRECTION: frozenset({IDLE, ARMED, TELEOP, SKILL_RESUME, POLICY}),
     SKILL_RESUME: frozenset({IDLE, ARMED, TELEOP, CORRECTION, POLICY}),
-    POLICY: frozenset({IDLE, ARMED, TELEOP, SKILL, CORRECTION}),
+    POLICY: frozenset({IDLE, ARMED, TELEOP, SKILL, CORRECTION, SKILL_RESUME}),
 }
 # Recording waits for the operator in ARMED: at the start, and again after a phase that failed or was interrupted.
 _ALLOWED_ARMED: dict[int, frozenset[int]] = {
@@ -202,9 +203,9 @@ def skill_outcome(phases: Collection[str], last: str, termination: str) -> str:
         return "timeout"
     if termination in ("shutdown", "error", "canceled"):
         return "incomplete"
-    if "SKILL" not in phases:
+    if not {"SKILL", "SKILL_RESUME"} & set(phases):
         return "no_skill"
-    if "CORRECTION" not in phases:
+    if not {"CORRECTION", "SKILL_RESUME"} & set(phases):
         return "completed"
     return "incomplete" if last == "CORRECTION" else "completed_after_correction"
 

@@ -16,8 +16,10 @@ from vla_policy.policies.runner import Loaded, LoadRequest
 
 Result = RunPolicy.Result
 PROFILE = small_profile()
-STOP = ActionChunk(t0_ns=0, dt_s=0.1, values=np.ones((3, 3), np.float32))
-MOVE = ActionChunk(t0_ns=0, dt_s=0.1, values=np.zeros((3, 3), np.float32))
+STOP = np.ones((3, 3), np.float32)
+MOVE = np.zeros((3, 3), np.float32)
+MOVE_AND_STOP = np.vstack([MOVE, STOP])
+TICK_NS = 20_000_000
 FAILED = SkillOutcome(succeeded=False, verification_failed=True, message="the gripper is empty")
 DONE = SkillOutcome(succeeded=True)
 
@@ -44,8 +46,11 @@ class Detector:
     def reset(self):
         pass
 
-    def signals(self, chunk, observed):
-        return bool((chunk.values == 1.0).all())
+    steps = 3
+
+    def find(self, chunk, observed):
+        said = (chunk.values == 1.0).all(axis=1)
+        return int(said.argmax()) if said.any() else None
 
 
 class Skills:
@@ -107,24 +112,32 @@ class Run:
             log=self.log.append,
         )
         self.held = None
+        self.t_ns = 0
 
     def begin(self, **goal):
         request = RunPolicy.Goal(**goal)
         return self.modes.accept(request) or self.modes.start(request, "task")
 
-    def tick(self, chunk=None):
+    def tick(self, actions=None):
         """One tick; returns the stop. `held` says who drives, `sent` whether the chunk was put into force."""
-        stop = self.modes.check(0)
-        self.held = None if stop else self.modes.holding(0)
+        self.t_ns += TICK_NS
+        stop = self.modes.check(self.t_ns)
+        self.held = None if stop else self.modes.holding(self.t_ns)
         self.sent = False
-        if stop is None and self.held is None and chunk is not None:
+        if stop is None and self.held is None and actions is not None:
+            chunk = ActionChunk(t0_ns=self.t_ns, dt_s=0.1, values=actions)
             self.sent = self.modes.look(chunk, small_frame(PROFILE))
         return stop
 
     def to_skill(self):
-        """The policy signals its end, the arm comes to rest, the skill starts."""
-        for chunk in (STOP, None, None):
-            assert self.tick(chunk) is None
+        """The policy signals its end, the arm comes to rest, the skill starts; returns the ticks that took."""
+        before = len(self.skills.started)
+        assert self.tick(STOP) is None
+        for ticks in range(1, 20):
+            if len(self.skills.started) > before:
+                return ticks
+            assert self.tick() is None
+        raise AssertionError("no skill was started")
 
 
 def test_e2e_knows_no_stop_signal():
@@ -156,6 +169,35 @@ def test_planner_hands_over_to_the_skill_when_the_arm_stands_and_ends_with_it():
         "skill 'grasp' succeeded",
     )
     assert (run.modes.skill_outcome, run.modes.skill_done) == ("completed", True)
+
+
+def test_actions_before_the_stop_signal_are_executed_and_a_newer_chunk_may_take_it_back():
+    run = Run("planner")
+    run.begin()
+    assert run.tick(MOVE_AND_STOP) is None
+    assert run.sent, "three actions of 0.1 s come before the signal"
+    for _ in range(10):
+        run.tick()
+        assert run.held is None
+    run.tick(MOVE)
+    for _ in range(20):
+        run.tick()
+        assert run.held is None, "the newest chunk goes on"
+    run.tick(MOVE_AND_STOP)
+    ticks = 0
+    while run.held is None:
+        run.tick()
+        ticks += 1
+    assert ticks == 15, "0.3 s"
+
+
+def test_the_signal_of_a_correction_is_executed_because_it_closes_the_gripper():
+    planner, correction = Run("planner"), Run("correction")
+    ticks = []
+    for run in (planner, correction):
+        run.begin()
+        ticks.append(run.to_skill())
+    assert ticks[1] - ticks[0] == 9, "until the third action of 0.1 s each is in force"
 
 
 def test_a_failed_grasp_goes_to_the_correction_policy_and_the_skill_is_resumed():
@@ -193,9 +235,7 @@ def test_attempts_are_counted_and_limited():
     run.begin()
     run.to_skill()
     run.skills.outcome = FAILED
-    assert run.tick(STOP) is None
-    run.tick()
-    run.tick()
+    run.to_skill()
     run.skills.outcome = FAILED
     stop = run.tick()
     assert (stop.error_code, stop.message) == (Result.SKILL, "the gripper is empty; that was attempt 2 of 2")
@@ -208,9 +248,7 @@ def test_correction_starts_with_its_policy_and_resumes_the_skill():
     run.to_skill()
     assert run.skills.started == [("grasp", True)]
     run.skills.outcome = FAILED
-    assert run.tick(STOP) is None, "the same policy corrects again"
-    run.tick()
-    run.tick()
+    run.to_skill()  # the same policy corrects again
     run.skills.outcome = DONE
     assert run.tick().message == "skill 'grasp' succeeded"
 
@@ -237,6 +275,7 @@ def test_a_dry_run_starts_no_skill():
     run = Run("planner", there=False)
     assert run.begin(dry_run=True) is None
     assert run.tick(STOP) is None
+    assert run.tick() is None
     stop = run.tick()
     assert stop.termination == Result.TERMINATION_COMPLETED
     assert "a dry run starts no skill ('grasp' would follow)" in stop.message

@@ -42,7 +42,7 @@ def chunk_of(profile, away: list[float], closing: list[float]) -> ActionChunk:
 
 def signals(away, closing, *replaced, rule=PRESETS["default"]) -> bool:
     profile = profile_of(*replaced)
-    return StopDetector(profile, rule).signals(chunk_of(profile, away, closing), frame_of(profile))
+    return StopDetector(profile, rule).find(chunk_of(profile, away, closing), frame_of(profile)) is not None
 
 
 def test_the_presets_are_the_tried_values():
@@ -75,8 +75,8 @@ def test_delta_actions_are_compared_with_zero():
     still = ActionChunk(t0_ns=0, dt_s=0.1, values=np.tile([0.0, 0.0, 1.0], (3, 1)).astype(np.float32))
     where = ActionChunk(t0_ns=0, dt_s=0.1, values=np.tile([*HERE, 1.0], (3, 1)).astype(np.float32))
     detector = StopDetector(profile, PRESETS["default"])
-    assert detector.signals(still, frame_of(profile))
-    assert not detector.signals(where, frame_of(profile))
+    assert detector.find(still, frame_of(profile)) == 0
+    assert detector.find(where, frame_of(profile)) is None
 
 
 def test_a_gripper_of_255_three_times_is_closed():
@@ -84,9 +84,9 @@ def test_a_gripper_of_255_three_times_is_closed():
     profile = profile_of(scaled)
     values = np.tile([*HERE, 255.0], (3, 1)).astype(np.float32)
     detector = StopDetector(profile, PRESETS["default"])
-    assert detector.signals(ActionChunk(t0_ns=0, dt_s=0.1, values=values), frame_of(profile))
+    assert detector.find(ActionChunk(t0_ns=0, dt_s=0.1, values=values), frame_of(profile)) == 0
     values[1, 2] = 240.0
-    assert not detector.signals(ActionChunk(t0_ns=0, dt_s=0.1, values=values), frame_of(profile))
+    assert detector.find(ActionChunk(t0_ns=0, dt_s=0.1, values=values), frame_of(profile)) is None
 
 
 def test_without_a_scale_the_gripper_s_limits_say_what_closed_is():
@@ -106,18 +106,16 @@ def test_chunks_shorter_than_the_rule_are_counted_together():
     single = chunk_of(profile, [0.0], [1.0])
     moving = chunk_of(profile, [0.1], [1.0])
     frame = frame_of(profile)
-    assert [detector.signals(c, frame) for c in (single, single, moving, single, single, single)] == [False] * 5 + [
-        True
-    ]
+    assert [detector.find(c, frame) for c in (single, single, moving, single, single, single)] == [None] * 5 + [0]
     detector.reset()
-    assert not detector.signals(single, frame)
+    assert detector.find(single, frame) is None
 
 
 def test_long_chunks_that_overlap_are_not_added_up():
     profile = profile_of()
     detector = StopDetector(profile, PRESETS["default"])
     tail = chunk_of(profile, [0.1, 0.1, 0.0, 0.0], [1.0] * 4)
-    assert [detector.signals(tail, frame_of(profile)) for _ in range(4)] == [False] * 4
+    assert [detector.find(tail, frame_of(profile)) for _ in range(4)] == [None] * 4
 
 
 def test_a_profile_without_a_gripper_is_refused():
@@ -131,4 +129,10 @@ def test_an_arm_that_is_not_measured_is_named():
     profile = profile_of()
     detector = StopDetector(profile, PRESETS["default"])
     with pytest.raises(ActionError, match="with the arm 'arm', but the profile's state does not hold its joints"):
-        detector.signals(chunk_of(profile, [0.0] * 3, [1.0] * 3), frame_of(profile, joints=False))
+        detector.find(chunk_of(profile, [0.0] * 3, [1.0] * 3), frame_of(profile, joints=False))
+
+
+def test_the_signal_begins_at_its_first_action():
+    profile = profile_of()
+    chunk = chunk_of(profile, [0.1, 0.1, 0.0, 0.0, 0.0, 0.0], [1.0] * 6)
+    assert StopDetector(profile, PRESETS["default"]).find(chunk, frame_of(profile)) == 2

@@ -5,7 +5,7 @@
 from rclpy.node import Node
 from vla_common.services import call_checked
 from vla_msgs.action import RecordEpisode
-from vla_msgs.srv import StartEpisode, StopEpisode
+from vla_msgs.srv import AnnotateEpisode, LabelEpisode, StartEpisode, StopEpisode
 
 _START_S = 60.0  # wall time; the recorder may still be starting itself
 _STOP_S = 60.0  # wall time; a long episode takes a while to be closed
@@ -17,6 +17,8 @@ class RecorderClient:
     def __init__(self, node: Node) -> None:
         self._start = node.create_client(StartEpisode, "recorder/start")
         self._stop = node.create_client(StopEpisode, "recorder/stop")
+        self._label = node.create_client(LabelEpisode, "recorder/label")
+        self._annotate = node.create_client(AnnotateEpisode, "recorder/annotate")
 
     def start(self, instruction: str, seed: int) -> None:
         """Open an episode.
@@ -35,3 +37,13 @@ class RecorderClient:
         result = RecordEpisode.Result
         outcome = result.OUTCOME_SUCCESS if success else result.OUTCOME_FAILURE
         return str(call_checked(self._stop, StopEpisode.Request(outcome=outcome), timeout_s=_STOP_S).bag_path)
+
+    def label(self, success: bool, seed: int) -> None:
+        """Say of the last episode, which another node has recorded, whether it succeeded and from which seed.
+
+        Raises:
+            CallError: there is no recorder, or it refuses.
+        """
+        label = LabelEpisode.Request.SUCCESS if success else LabelEpisode.Request.FAILURE
+        call_checked(self._label, LabelEpisode.Request(label=label), timeout_s=_STOP_S)
+        call_checked(self._annotate, AnnotateEpisode.Request(keys=["seed"], values=[str(seed)]), timeout_s=_STOP_S)

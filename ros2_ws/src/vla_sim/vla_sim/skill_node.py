@@ -201,6 +201,8 @@ class SkillNode(ManagedNode):
             scene = self._scene()
             self._grasps += 1
             self._drive(expert.grasp(scene.q, self._aim(scene.object_pose)))
+        else:
+            self._rest(_SETTLE_S, self._scene().q, c.KNUCKLE_CLOSED)  # the gripper may still be closing
         self._verify(resume)
         self._say(handle, 2, "holds the block; finishing the task")
         scene = self._scene()

@@ -68,7 +68,7 @@ class TrialNode(ManagedNode):
         self._ticker = make_ticker(self, lockstep=self.params.lockstep)
         self._scene = SceneClient(self, self._ticker, load_profile(self.params.profile))
         self._client = GoalClient(self, RunPolicy, "policy/run")
-        self._recorder = RecorderClient(self) if self.params.record_episodes else None
+        self._recorder = RecorderClient(self)
         self._results: list[TrialResult] = []
         self.start_thread(self._work, "trial")
 
@@ -97,10 +97,8 @@ class TrialNode(ManagedNode):
         wall = time.monotonic()
         scene = self._scene.reset(seed, self.params.task)
         start_distance = nearest = scene.task.tool_distance
-        if record and self._recorder is not None:
-            self._recorder.start(self._instruction, seed)
         self._align()
-        run = self._start()
+        run = self._start(record=record)
         begin = now = self._scene.tick()
         held_ns: int | None = None
         success = False
@@ -115,9 +113,10 @@ class TrialNode(ManagedNode):
         duration_s = (now - begin) * 1e-9
         last = self._now().task
         outcome = self._end(run)
-        bag = self._recorder.stop(success) if record and self._recorder is not None else ""
+        if outcome.result.eval_dir:
+            self._recorder.label(success, seed)
         return _result(
-            seed, success, duration_s, time.monotonic() - wall, start_distance, nearest, last, outcome.result, bag
+            seed, success, duration_s, time.monotonic() - wall, start_distance, nearest, last, outcome.result
         )
 
     def _align(self) -> None:
@@ -126,9 +125,15 @@ class TrialNode(ManagedNode):
             if self._scene.tick() % _ALIGN_NS == 0:
                 return
 
-    def _start(self) -> GoalRun:
+    def _start(self, *, record: bool) -> GoalRun:
         """Send the goal; a policy that is still loading refuses it, so it is repeated for a while."""
-        goal = RunPolicy.Goal(task=self._instruction, max_duration=self.params.max_duration_s)
+        goal = RunPolicy.Goal(
+            task=self._instruction,
+            max_duration=self.params.max_duration_s,
+            record_eval=record,
+            scene=self.params.task,
+            client="trial",
+        )
         give_up = time.monotonic() + _ACCEPT_RETRY_S
         while True:
             try:
@@ -179,7 +184,6 @@ def _result(
     nearest: float,
     last: Any,
     run: Any,
-    bag: str,
 ) -> TrialResult:
     return TrialResult(
         seed=seed,
@@ -200,7 +204,7 @@ def _result(
         inference_ms_p50=_finite(run.inference_ms_p50),
         inference_ms_p95=_finite(run.inference_ms_p95),
         obs_to_action_ms_p95=_finite(run.obs_to_action_ms_p95),
-        bag=bag,
+        bag=run.eval_dir,
     )
 
 

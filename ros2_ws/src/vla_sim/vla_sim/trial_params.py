@@ -21,5 +21,7 @@ class TrialParams:
     max_duration_s: float = param(12.0, "A trial ends without success after this simulated time [s].", minimum=0.1)
     hold_s: float = param(0.0, "Success must hold for this long before the policy is stopped [s].", minimum=0.0)
     result_file: str = param("", "Result file (JSON); empty: none.")
-    record_episodes: int = param(0, "Record this many trials, from the first on, through /recorder.", minimum=0)
+    record_episodes: int = param(
+        0, "Have the policy node record this many trials, from the first on; they are labelled.", minimum=0
+    )
     lockstep: bool = param(False, "The cell runs in lockstep and lists this node as a participant.")

@@ -81,8 +81,13 @@ class StopDetector:
         """Forget the chunks before; another run or another policy begins."""
         self._before = 0
 
-    def signals(self, chunk: ActionChunk, observed: Frame) -> bool:
-        """Whether the chunk says stop.
+    @property
+    def steps(self) -> int:
+        """Consecutive actions that make a signal."""
+        return self._rule.steps
+
+    def find(self, chunk: ActionChunk, observed: Frame) -> int | None:
+        """Where the chunk says stop: the first of the actions that make the signal, or None.
 
         Args:
             chunk: (T, m) actions of the policy.
@@ -93,13 +98,14 @@ class StopDetector:
         """
         values = np.asarray(chunk.values, dtype=np.float64)
         done = self._stands(values, observed) & self._closed(values, observed)
-        longest = run = self._before
-        for step in done:
+        run, found = self._before, None
+        for index, step in enumerate(done):
             run = run + 1 if step else 0
-            longest = max(longest, run)
+            if run >= self._rule.steps and found is None:
+                found = max(0, index + 1 - self._rule.steps)
         # Long chunks overlap in time, so what they say is not added up.
         self._before = run if len(done) < self._rule.steps else 0
-        return longest >= self._rule.steps
+        return found
 
     def _stands(self, values: Array, observed: Frame) -> NDArray[np.bool_]:
         """Rows (T,) in which all arms stay where they were observed."""

@@ -72,6 +72,7 @@ class Driving:
                 profile_sha256=profile.sha256,
                 seed=params.seed,
             ),
+            always=params.record_eval,
             dry_run=params.dry_run,
             lockstep=params.lockstep,
         )

@@ -14,6 +14,9 @@ from vla_policy.node.modes import MODES
 class ModeParams:
     """See the descriptions."""
 
+    record_eval: bool = param(
+        False, "Record every run as an evaluation episode, also where the goal does not ask for it."
+    )
     mode: str = param(
         "e2e",
         "e2e: the policy does the whole task; planner: a skill follows it and corrections of a failed grasp; correction: "

@@ -159,6 +159,8 @@ class Modes:
         self.state = PolicyStatus.RUNNING
         self.failed_grasps = 0
         self._stop: Stop | None = None
+        self._now_ns = 0
+        self._done_ns: int | None = None
         self._wanted = self._standing = False
         self._resume = self._options.mode == CORRECTION
         self._corrects = self._options.mode == CORRECTION
@@ -244,7 +246,7 @@ class Modes:
     def holding(self, t_ns: int) -> str | None:
         """See `Gate.holding`."""
         if self._person.held():
-            self._standing = True  # by the next tick
+            self._standing, self._done_ns = True, None  # standing by the next tick
             if self.state != PolicyStatus.TAKEOVER:
                 self._taken_over()
             return HELD
@@ -252,6 +254,9 @@ class Modes:
             self.state = PolicyStatus.RUNNING
             if not self._wanted:
                 self._announce(EpisodeEvent.POLICY, "hand-back", "")
+        self._now_ns = t_ns
+        if self._done_ns is not None and t_ns >= self._done_ns:
+            self._signalled()
         if not self._wanted:
             self._standing = False
             return None
@@ -259,20 +264,35 @@ class Modes:
         return f"skill '{self._options.skill}' drives"
 
     def look(self, chunk: ActionChunk, observed: Frame) -> bool:
-        """See `ChunkWatcher.look`: the chunk that says stop is withheld."""
-        if self._detector is None or self._wanted or not self._detector.signals(chunk, observed):
+        """See `ChunkWatcher.look`: find when the policy is done; what the newest chunk says counts.
+
+        The actions before the signal are still executed. Those of the signal itself only of a correction, because the
+        gripper that they close is to hold the object; a skill that grasps by itself wants it open.
+        """
+        if self._detector is None or self._wanted:
             return True
-        self._detector.reset()
+        first = self._detector.find(chunk, observed)
+        if first is None:
+            self._done_ns = None
+            return True
+        last = min(first + self._detector.steps, len(chunk)) - 1
+        self._done_ns = chunk.time_ns(last if self._corrects else first)
+        return self._done_ns > self._now_ns
+
+    def _signalled(self) -> None:
+        """The policy is done: a skill follows."""
+        self._done_ns = None
+        if self._detector is not None:
+            self._detector.reset()
         who = CORRECTION_LABEL if self._corrects else "policy"
         if self._dry_run:
             self._stop = Stop(
                 termination=Result.TERMINATION_COMPLETED,
                 message=f"the {who} signalled its end; a dry run starts no skill ('{self._options.skill}' would follow)",
             )
-            return False
+            return
         self._log(f"the {who} signalled its end; skill '{self._options.skill}' follows")
         self._wanted = True
-        return False
 
     def _taken_over(self) -> None:
         if self.state == PolicyStatus.SKILL and self._skills is not None:

@@ -67,7 +67,7 @@ class RunIdentity:
 
 
 class RolloutRecorder:
-    """Takes part in every goal; see `vla_policy.node.run_sequence.Participant`."""
+    """Takes part in every goal; see `vla_policy.node.run_parts.Participant`."""
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class RolloutRecorder:
         *,
         modes: Callable[[], Modes],
         identity: Callable[[], RunIdentity],
+        always: bool,
         dry_run: bool,
         lockstep: bool,
     ) -> None:
@@ -84,12 +85,14 @@ class RolloutRecorder:
             node: Of the policy.
             modes: Who drives.
             identity: What is run now.
+            always: Record every run that moves the arm, whether or not the goal asks for it.
             dry_run: The node sends nothing.
             lockstep: Wait until the recorder has taken a change of phase, because simulated time stands still.
         """
         self._log = node.get_logger()
         self._modes = modes
         self._identity = identity
+        self._always = always
         self._dry_run = dry_run
         self._lockstep = lockstep
         self._start = node.create_client(StartEpisode, "recorder/start")
@@ -100,7 +103,7 @@ class RolloutRecorder:
 
     def accept(self, goal: RunPolicy.Goal) -> Stop | None:
         """Refuse a goal that is to be recorded and cannot be."""
-        if not goal.record_eval:
+        if not self._wanted(goal):
             return None
         if self._dry_run or goal.dry_run:
             return _refused("a dry run moves nothing, so there is nothing to record; leave record_eval out")
@@ -111,10 +114,14 @@ class RolloutRecorder:
             )
         return None
 
+    def _wanted(self, goal: RunPolicy.Goal) -> bool:
+        dry = self._dry_run or goal.dry_run
+        return bool(goal.record_eval or (self._always and not dry))
+
     def start(self, goal: RunPolicy.Goal, task: str) -> Stop | None:
         """Open the episode; it is recorded from now on."""
         self._open = False
-        if not goal.record_eval:
+        if not self._wanted(goal):
             return None
         identity = self._identity()
         about = {

@@ -112,7 +112,7 @@ class Identity:
             task=self.request.task,
             outcome=outcome,
             termination=termination,
-            seed=self.request.seed or None,
+            seed=int((extra or {}).get("seed") or self.request.seed) or None,
             robot=self.profile.robot,
             profile=self.profile.text,
             profile_sha256=self.profile.sha256,
@@ -138,12 +138,19 @@ def checked_notes(values: Mapping[str, str]) -> dict[str, str]:
     for key, value in values.items():
         if key == "skill_outcome":
             check_skill_outcome(value)
+        elif key == "seed":
+            _check_seed(value)
         elif key not in NOTE_KEYS and not key.startswith("x_"):
-            allowed = listing((*NOTE_KEYS, "skill_outcome"))
+            allowed = listing((*NOTE_KEYS, "skill_outcome", "seed"))
             raise EpisodeError(
                 f"'{key}' cannot be added to an episode; allowed: {allowed}, and keys that begin with x_"
             )
     return dict(values)
+
+
+def _check_seed(value: str) -> None:
+    if not value.isdigit():
+        raise EpisodeError(f"seed '{value}' is not a number of at least 0")
 
 
 def check_skill_outcome(value: str) -> None:
