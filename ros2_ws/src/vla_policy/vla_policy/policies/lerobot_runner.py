@@ -118,6 +118,7 @@ class LeRobotRunner:
         """See `PolicyRunner.infer`."""
         if prefix is not None and not self.guidable:
             raise InferenceError(f"a policy of type '{self._kind}' cannot continue a prefix; ask `guidable` first")
+        self._check_frame(frame)
         begun_s = time.perf_counter()
         try:
             with torch.no_grad():
@@ -176,6 +177,18 @@ class LeRobotRunner:
         if self._uses_task:
             batch["task"] = task
         return batch
+
+    def _check_frame(self, frame: Frame) -> None:
+        """LeRobot would stand in for a camera that is missing, and stretch one of another size."""
+        if self._policy is None:
+            raise InferenceError("the policy was closed")
+        given = {name: image.shape for name, image in frame.images.items()}
+        wanted = {camera.name: camera.frame_shape for camera in self._profile.cameras}
+        if given != wanted or len(frame.state) != len(self._profile.state_names):
+            raise InferenceError(
+                f"the observation has images {given} and a state of {len(frame.state)}, the policy's profile images "
+                f"{wanted} and a state of {len(self._profile.state_names)}"
+            )
 
     def _check(self, values: NDArray[np.float32], *, undecoded: bool) -> None:
         names = self._profile.action_names

@@ -131,6 +131,10 @@ class ScriptedRunner:
     def infer(self, frame: Frame, task: str, prefix: Prefix | None = None) -> ActionChunk:
         """See `PolicyRunner.infer`; images and task are not looked at."""
         begin_s = time.perf_counter()
+        if len(frame.state) != len(self._profile.state_names):
+            raise InferenceError(
+                f"the observation has a state of {len(frame.state)}, the profile one of {len(self._profile.state_names)}"
+            )
         if self.reference is None:
             self.reference = ReferenceMotion(self._profile, self._options, frame.t_ns, self._joints(frame))
         dt_s = 1.0 / self._profile.fps
