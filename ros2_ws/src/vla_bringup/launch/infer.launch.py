@@ -4,6 +4,7 @@
 
 ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train sim:=true episodes:=20 task:="grasp the block and lift it"
 ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train robot:=ur5e_2f85_realsense dry_run:=false
+ros2 launch vla_bringup infer.launch.py policy:=scripted sim:=true
 """
 
 import time
@@ -35,6 +36,11 @@ def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bo
         "task": task,
         "device": value(context, "device"),
         "strategy": value(context, "strategy"),
+        "dtype": value(context, "dtype"),
+        "accelerate": flag(context, "accelerate"),
+        "rename": value(context, "rename"),
+        "on_load_failure": value(context, "on_load_failure"),
+        "allow_synthetic": flag(context, "allow_synthetic"),
         "policy_options": value(context, "policy_options"),
         "host": value(context, "host"),
         "port": int(value(context, "port")),
