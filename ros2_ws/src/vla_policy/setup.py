@@ -26,6 +26,8 @@ setup(
             "train = vla_policy.training.train:main",
             "make_small_vlm = vla_policy.training.small_vlm:main",
             "serve = vla_policy.serving.server:main",
+            "rollouts = vla_policy.tools.rollouts:main",
+            "smoke = vla_policy.tools.smoke:main",
             "mcp = vla_policy.mcp_tool.server:main",
         ],
         "vla_policy.policies": [

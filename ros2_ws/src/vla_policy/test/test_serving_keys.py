@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import dataclasses
+
 import numpy as np
 import pytest
 from policy_fixtures import small_frame, small_profile
 from vla_core.actions import ActionMap
 from vla_core.chunks import ActionChunk
 from vla_core.frames import Frame
+from vla_core.kinematics import forward
 from vla_core.profile import load_profile, with_codec
 from vla_policy.policies.runner import Prefix
 from vla_policy.serving import keys_openpi
@@ -73,9 +76,12 @@ def test_an_image_of_the_right_size_is_not_touched():
 def test_exact_keys_carry_every_bit():
     profile = small_profile()
     keys, frame = ExactKeys(profile), small_frame(profile, t_ns=123)
+    assert set(keys.observe(keys.ask(frame, "go")).frame.joints) == {"arm", "gripper"}  # they are in the state
+    frame = dataclasses.replace(frame, joints={"arm": np.array([1 / 3, 2 / 3])})
     prefix = Prefix(values=np.ones((4, 3), np.float32), frozen=2)
     seen = keys.observe(keys.ask(frame, "go", prefix, [small_frame(profile, t_ns=23)]))
     assert seen.frame.state.tobytes() == frame.state.tobytes()
+    assert seen.frame.joints["arm"].tobytes() == frame.joints["arm"].tobytes()
     assert np.array_equal(seen.frame.images["front"], frame.images["front"])
     assert (seen.frame.t_ns, seen.task, seen.prefix.frozen, seen.history[0].t_ns) == (123, "go", 2, 23)
     chunk = row_chunk(frame, np.random.default_rng(0).normal(size=(5, 3)))
@@ -103,6 +109,7 @@ def test_exact_keys_carry_every_bit():
         ({"obs_time_ns": 1.5}, "obs_time_ns: expected a whole number"),
         ({"prefix": np.zeros((2, 3))}, "prefix_frozen: expected a whole number from 0 to the 2 rows"),
         ({"prefix": np.zeros((2, 2)), "prefix_frozen": 0}, r"prefix: expected numbers of shape \(any, 3\)"),
+        ({"observation.joints.arm": np.zeros(3)}, r"observation.joints.arm: expected numbers of shape \(2,\)"),
         ({"history": 3}, "history: expected a list"),
         ({"history": [{}]}, "lacks 'observation.state'"),
     ],
@@ -172,8 +179,6 @@ def test_other_spaces_of_the_profile_become_joint_targets(ur5e, codec):
 
 
 def test_poses_of_the_tool_go_through_inverse_kinematics(ur5e):
-    from vla_core.kinematics import forward
-
     keys, frame = PositronicKeys(ur5e, "refuse"), ur5e_frame(ur5e)
     poses = forward(ur5e.kinematics, Q + 0.01 * np.arange(3)[:, None])
     rows = [
@@ -305,8 +310,6 @@ def test_float_images_out_of_range_are_refused(ur5e):
 
 
 def test_three_cameras_have_no_meaning_in_openpi(ur5e):
-    import dataclasses
-
     cameras = (*ur5e.cameras, dataclasses.replace(ur5e.cameras[0], name="top"))
     with pytest.raises(ObservationError, match=r"has 3 cameras \(front, wrist, top\)"):
         keys_openpi.base_and_wrist(dataclasses.replace(ur5e, cameras=cameras))

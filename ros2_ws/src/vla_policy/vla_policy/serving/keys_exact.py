@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from vla_core.actions import ActionMap
 from vla_core.chunks import ActionChunk
 from vla_core.frames import IMAGE_PREFIX, STATE_KEY, Frame
 from vla_core.profile import Profile
@@ -20,6 +21,7 @@ from vla_policy.serving.rig import numbers, require, text
 TASK_KEY, TIME_KEY, TIMESTAMP_KEY = "task", "obs_time_ns", "timestamp"
 PREFIX_KEY, FROZEN_KEY, HISTORY_KEY = "prefix", "prefix_frozen", "history"
 ROW_KEY = "action"
+JOINTS_PREFIX = "observation.joints."
 MAX_HISTORY = 64
 
 
@@ -41,7 +43,7 @@ class Observed:
 
 
 class ExactKeys:
-    """See the module. Works for every profile, and knows nothing of joints."""
+    """See the module. Works for every profile."""
 
     def __init__(self, profile: Profile) -> None:
         """Look up names and sizes.
@@ -53,6 +55,7 @@ class ExactKeys:
         self._dt_s = 1.0 / profile.fps
         self._width = len(profile.action_names)
         self._states = len(profile.state_names)
+        self._map = ActionMap(profile)
         self._expected = {STATE_KEY: f"({self._states},) float32"} | {
             IMAGE_PREFIX + camera.name: f"{camera.frame_shape} uint8 RGB" for camera in profile.cameras
         }
@@ -114,7 +117,17 @@ class ExactKeys:
             images=images,
             action=None,
             ages_s={},
+            joints=self._joints(found, state),
         )
+
+    def _joints(self, found: Mapping[str, Any], state: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """The measured joints: those that were sent, and those in the state."""
+        joints = self._map.current_joints(state)
+        for group in self._map.groups:
+            key = JOINTS_PREFIX + group.spec.name
+            if key in found:
+                joints[group.spec.name] = numbers(found[key], key, (len(group.spec.joints),))
+        return joints
 
     def _prefix(self, found: Mapping[str, Any]) -> Prefix | None:
         if PREFIX_KEY not in found:
@@ -167,6 +180,7 @@ class ExactKeys:
 
 def _seen(frame: Frame) -> dict[str, Any]:
     message: dict[str, Any] = {STATE_KEY: frame.state, TIME_KEY: frame.t_ns}
+    message |= {JOINTS_PREFIX + name: joints for name, joints in frame.joints.items()}
     return message | {IMAGE_PREFIX + name: image for name, image in frame.images.items()}
 
 

@@ -100,17 +100,14 @@ class _Socket:
         hint = ". Give its token: token:=…" if response.status_code == http.HTTPStatus.UNAUTHORIZED else ""
         return CheckpointError(text + hint)
 
-    def receive(self, timeout_s: float) -> bytes | str:
-        """Return the next frame."""
+    def receive(self, timeout_s: float, too_late: str) -> bytes | str:
+        """Return the next frame; `too_late` is the message when there is none in time."""
         connection = self._open()
         try:
             return connection.recv(timeout=timeout_s)
         except TimeoutError as error:
             self.close()
-            raise ServerLostError(
-                f"{self.address} did not answer within {timeout_s:g} s. Its own timing is at /metrics; for a slow model raise "
-                f"remote_timeout_s."
-            ) from error
+            raise ServerLostError(f"{self.address} {too_late}") from error
         except ConnectionClosed as error:
             raise self._lost(error) from error
 
@@ -121,7 +118,8 @@ class _Socket:
             connection.send(data)
         except ConnectionClosed as error:
             raise self._lost(error) from error
-        return self.receive(timeout_s)
+        late = f"did not answer within {timeout_s:g} s. Its own timing is at /metrics; for a slow model raise remote_timeout_s."
+        return self.receive(timeout_s, late)
 
     def _open(self) -> ClientConnection:
         if self._connection is None:
@@ -161,12 +159,11 @@ class PositronicLink:
         self._socket.connect(timeout_s)
         while True:
             left_s = end_s - time.monotonic()
-            if left_s <= 0.0:
-                self.close()
-                raise ServerLostError(
-                    f"{self.address} was not ready within {timeout_s:g} s; it is still loading or waiting"
-                )
-            found = _map(self._socket.receive(min(left_s, STATUS_TIMEOUT_S)), self.address)
+            late = f"was not ready within {timeout_s:g} s; it is loading, or waits for other sessions to end"
+            if left_s > STATUS_TIMEOUT_S:
+                late = f"said nothing for {STATUS_TIMEOUT_S:g} s while it was to get ready"
+            data = self._socket.receive(min(max(left_s, 0.0), STATUS_TIMEOUT_S), late)
+            found = _map(data, self.address)
             status = found.get("status")
             if "error" in found or status == "error":
                 self.close()
@@ -206,7 +203,8 @@ class OpenpiLink:
         """See `Link.open`."""
         end_s = time.monotonic() + timeout_s
         self._socket.connect(timeout_s)
-        first = self._socket.receive(max(0.0, end_s - time.monotonic()))
+        late = f"sent no metadata within {timeout_s:g} s; it is loading, or waits for other sessions to end"
+        first = self._socket.receive(max(0.0, end_s - time.monotonic()), late)
         if isinstance(first, str):
             self.close()
             raise CheckpointError(f"{self.address}: {first[:_SHOWN]}")

@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from vla_core.chunks import ActionChunk
 from vla_core.errors import CheckpointError, ProfileError, VlaError
 from vla_core.frames import Frame
@@ -30,7 +28,7 @@ from vla_policy.serving.keys_openpi import OpenpiKeys
 from vla_policy.serving.keys_openvla import INSTRUCTION, PROMPT, OpenVlaKeys
 from vla_policy.serving.keys_positronic import PositronicKeys
 from vla_policy.serving.links import Link, OpenpiLink, OpenVlaLink, PositronicLink
-from vla_policy.serving.rig import Rig
+from vla_policy.serving.rig import synthetic_frame
 
 POSITRONIC, OPENPI, OPENVLA = "positronic", "openpi", "openvla"
 PROTOCOLS = (POSITRONIC, OPENPI, OPENVLA)
@@ -139,7 +137,7 @@ class RemoteRunner:
         Raises:
             CheckpointError: more steps are to be executed than a chunk has.
         """
-        chunk = self._infer(_grey_frame(self._profile, exact=self._speech.exact), self._profile.task, None, timeout_s)
+        chunk = self._infer(synthetic_frame(self._profile), self._profile.task, None, timeout_s)
         self.chunk_size = len(chunk)
         if self._asked_steps > self.chunk_size:
             raise CheckpointError(
@@ -342,17 +340,3 @@ def _served_profile(told: Mapping[str, Any], address: str) -> Profile:
         return parse_profile(text, address)
     except ProfileError as error:
         raise CheckpointError(f"{address}: the profile it sends cannot be used: {error}") from error
-
-
-def _grey_frame(profile: Profile, *, exact: bool) -> Frame:
-    """A frame for the first request: grey images, joints near the middle of their limits."""
-    images: dict[str, NDArray[Any]] = {
-        camera.name: np.full((*camera.frame_size, 3), 128, dtype=np.uint8) for camera in profile.cameras
-    }
-    if exact:
-        state = np.zeros(len(profile.state_names), dtype=np.float32)
-        return Frame(t_ns=0, state=state, state64=state.astype(np.float64), images=images, action=None, ages_s={})
-    rig = Rig(profile)
-    lower, upper = (np.array(side) for side in (rig.arm.spec.limits.lower, rig.arm.spec.limits.upper))
-    # Off the middle, where arms tend to be stretched out.
-    return rig.frame(lower + 0.6 * (upper - lower), 0.0 if rig.gripper else None, images, 0)

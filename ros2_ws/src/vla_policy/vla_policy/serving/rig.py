@@ -21,6 +21,9 @@ from vla_core.states import apply_scale
 from vla_policy.serving.errors import ObservationError
 
 Floats = NDArray[np.float64]
+_GREY = 128
+# In the very middle arms tend to be stretched out and lose a degree of freedom.
+_OFF_THE_MIDDLE = 0.6
 EXACT_KEYS_HINT = "use the profile's own keys instead (observation.state, observation.images.<name>)"
 
 
@@ -187,3 +190,20 @@ class Rig:
         assert self._ends is not None
         first, last = self._ends.source
         return (joint - first) / (last - first)
+
+
+def synthetic_frame(profile: Profile) -> Frame:
+    """Return a made-up frame for a first request: grey images, the arm near the middle of its limits, the gripper open.
+
+    A profile of several arms, or with more than joints in its state, gets zeros for its state.
+    """
+    images: dict[str, NDArray[Any]] = {
+        camera.name: np.full((*camera.frame_size, 3), _GREY, dtype=np.uint8) for camera in profile.cameras
+    }
+    try:
+        rig = Rig(profile)
+    except ObservationError:
+        state = np.zeros(len(profile.state_names), dtype=np.float32)
+        return Frame(t_ns=0, state=state, state64=state.astype(np.float64), images=images, action=None, ages_s={})
+    lower, upper = np.array(rig.arm.spec.limits.lower), np.array(rig.arm.spec.limits.upper)
+    return rig.frame(lower + _OFF_THE_MIDDLE * (upper - lower), 0.0 if rig.gripper else None, images, 0)
