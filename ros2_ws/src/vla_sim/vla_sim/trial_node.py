@@ -112,6 +112,8 @@ class TrialNode(ManagedNode):
                 break
         duration_s = (now - begin) * 1e-9
         last = self._now().task
+        if run.outcome is not None:  # the policy has ended by itself, or a skill that followed it
+            success = success or bool(last.success)
         outcome = self._end(run)
         if outcome.result.eval_dir:
             self._recorder.label(success, seed)
