@@ -13,6 +13,7 @@ from vla_policy.execution.executor import ChunkExecutor
 from vla_policy.execution.inference import Inference
 from vla_policy.execution.latency import LatencyEstimate
 from vla_policy.execution.policy_run import PolicyRun, RunOptions, Stop
+from vla_policy.execution.strategies import make_strategy
 from vla_policy.node.run_report import report, result_message
 
 Result = RunPolicy.Result
@@ -55,7 +56,9 @@ class Recorder:
 class Bench:
     """A profile, a policy and a run, fed with messages and ticks by the test."""
 
-    def __init__(self, runner=None, *, lockstep=True, latency_s=0.1, sends=True, hooks=None, **options):
+    def __init__(
+        self, runner=None, *, lockstep=True, latency_s=0.1, sends=True, hooks=None, strategy="latest", **options
+    ):
         self.profile = small_profile()
         self.builder = FrameBuilder(self.profile, actions=False)
         self.runner = runner or RampRunner(self.profile)
@@ -66,7 +69,12 @@ class Bench:
             self.profile,
             self.builder,
             self.inference,
-            ChunkExecutor(self.profile, n_action_steps=8, latency=LatencyEstimate(latency_s, fixed=lockstep)),
+            ChunkExecutor(
+                self.profile,
+                n_action_steps=8,
+                latency=LatencyEstimate(latency_s, fixed=lockstep),
+                strategy=make_strategy(strategy),
+            ),
             self.commands,
             options=RunOptions(lockstep=lockstep, **values),
             now_ns=lambda: self.commands.now,
@@ -284,3 +292,55 @@ def test_a_chunk_that_a_watcher_withholds_is_not_sent(bench):
     assert b.tick(20) is None
     assert b.commands.arm == []
     assert b.run.detail == "a chunk was withheld"
+
+
+def feed(b, *, image_ns):
+    """Joints of now, and an image that was taken at `image_ns`."""
+    b.builder.push_topic("joint_states", b.t, joint_state(b.t, ["shoulder", "elbow"], [(b.t - T0) / 1e9, 0.2]))
+    b.builder.push_topic("joint_states", b.t, joint_state(b.t, ["finger"], [0.0]))
+    if image_ns is not None:
+        b.builder.push_topic("front/image_raw", b.t, image(image_ns, np.zeros((32, 32, 3), dtype=np.uint8)))
+
+
+def test_an_observation_belongs_to_the_stamp_of_its_image(bench):
+    b = bench()
+    for i in range(20):
+        feed(b, image_ns=b.t - 3 * TICK if i >= 5 else None)  # the camera's way takes 60 ms
+        assert b.tick(feed=False) is None
+    (sent, trajectory), *_ = b.commands.arm
+    assert sent == T0 + 10 * TICK, "asked at tick 5, used 0.1 s later"
+    chunk = b.run._executor.plan.chunk
+    assert chunk.t0_ns == T0 + 2 * TICK
+    assert chunk.values[0, 0] == pytest.approx(2 * TICK / 1e9), "and so does the state"
+    assert list(b.run.measures.obs_to_action_ms.recent) == pytest.approx([160.0])
+    # Step 2 lies at 0.24 s, nearer than a step; step 3 at 0.34 s is the first that can be reached.
+    assert trajectory.start_ns + round(trajectory.first_waypoint_s * 1e9) == T0 + 2 * TICK + 300_000_000
+
+
+def test_an_image_that_is_too_old_is_missing_and_not_used_as_an_old_observation(bench):
+    b = bench(start_timeout_s=10.0)
+    b.t += 50 * TICK
+    feed(b, image_ns=T0 + 30 * TICK)
+    b.tick(feed=False)
+    assert not b.inference.busy
+    assert "observation.images.front: no message for 0.4 s" in b.run.detail
+
+
+def test_what_is_in_force_reaches_a_policy_that_is_guided(bench):
+    class Guided(RampRunner):
+        guidable = True
+
+        def infer(self, frame, task, prefix=None):
+            prefixes.append(prefix)
+            return super().infer(frame, task)
+
+    prefixes = []
+    b = bench(Guided(small_profile()), strategy="rtc")
+    b.tick(40)
+    assert prefixes[0] is None
+    assert prefixes[1].values.shape[1] == 3
+    assert prefixes[1].frozen == 2, "0.1 s of latency and a step of lead"
+    follow = bench(Guided(small_profile()), strategy="crossfade")
+    follow.tick(40)
+    assert len(prefixes) > 3
+    assert prefixes[-1] is None

@@ -9,6 +9,7 @@ import pytest
 from policy_fixtures import small_profile
 from strategy_bench import frame, run
 from test_executor import DT, S, chunk, observed
+from vla_core.profile import parse_profile
 from vla_policy.execution.executor import ChunkExecutor, follows
 from vla_policy.execution.latency import LatencyEstimate
 from vla_policy.execution.strategies import (
@@ -183,3 +184,15 @@ def test_an_arm_that_follows_goes_on_from_what_is_in_force_and_one_that_does_not
     plan = e.prepare(chunk(t0_ns=4 * DT, offset=0.2), observed(behind), now, observed(behind))
     assert not plan.trajectories["arm"].from_start
     assert plan.in_force["arm"].positions[0] == pytest.approx([0.05, 0.0])
+
+
+def test_what_the_safety_filter_clamps_is_what_is_sent():
+    clamping = parse_profile(small_profile().text.replace("watchdog_s: 0.3", "watchdog_s: 0.3\n  clamp: true"))
+    e = ChunkExecutor(clamping, n_action_steps=10, latency=LatencyEstimate(0.1, fixed=True))
+    near = np.array([2.8, 0.0, 0.0], dtype=np.float32)
+    plan = e.prepare(chunk(offset=2.8), observed(near), 0, observed(near))
+    assert plan.report.ok
+    assert plan.report.clamped
+    assert plan.trajectories["arm"].waypoints[:, 0].max() == pytest.approx(3.0)
+    e.adopt(plan, 0)
+    assert e.arm_targets(9 * DT)["arm"][0] == pytest.approx(3.0), "and what is recorded"

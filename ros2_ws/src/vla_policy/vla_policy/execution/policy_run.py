@@ -141,10 +141,6 @@ class PolicyRun:
         """Action steps executed so far."""
         return self._executor.steps
 
-    def starved(self, t_ns: int) -> bool:
-        """Whether the running chunk is over and the next one late; for a strategy that waits this is no fault."""
-        return self._executor.exhausted(t_ns) and not self._executor.strategy.waits
-
     def queue(self) -> int:
         """Steps of the running chunk that lie ahead."""
         return 0 if self._last_ns is None else self._executor.remaining(self._last_ns)
@@ -172,6 +168,16 @@ class PolicyRun:
             self._command_grippers(t_ns)
             self._publish(t_ns)
         return stop
+
+    def between(self, t_ns: int) -> Stop | None:
+        """An answer came at `t_ns`, between two ticks: use it at once, under the same guards."""
+        if self._last_ns is None or t_ns < self._last_ns or self._held is not None:
+            return None
+        if self._gate is not None and self._gate.holding(t_ns) is not None:
+            return None
+        self._last_ns = t_ns
+        self._executor.count(t_ns)
+        return self._limits() or self._guarded(t_ns) or self._reasons(t_ns) or self._use_answer(t_ns)
 
     def _limits(self) -> Stop | None:
         """Reasons to stop that hold whoever drives."""
