@@ -66,7 +66,12 @@ def test_show_args_lists_every_argument_with_its_description(env, name):
         ("record", ["operator:=scripted"], "operator:=scripted drives the simulated cell only; add sim:=true"),
         ("robot", ["robot:=ur5e_2f85_realsense"], "needs the ROS 2 package ur_robot_driver, which is not installed"),
         ("infer", ["checkpoint:=/nowhere/run"], "/nowhere/run"),
-        ("infer", [], "checkpoint"),
+        (
+            "infer",
+            [],
+            "policy:=lerobot needs checkpoint:=DIR; to try the robot without a trained policy use policy:=scripted",
+        ),
+        ("infer", ["policy:=scripted", "robot:=none"], "robot:=none needs profile:=FILE, or a checkpoint's own"),
         ("replay", ["bag:=/nowhere/bag"], "/nowhere/bag"),
         ("sim", ["clock:=sundial"], "sundial"),
         ("sim", ["params_file:=/nowhere/more.yaml"], "params_file:=/nowhere/more.yaml: no such file"),
