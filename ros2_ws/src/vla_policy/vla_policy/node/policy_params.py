@@ -49,7 +49,9 @@ class PolicyParams(ModeParams):
     policy_options: str = param("", "Further options of the policy's own: `key=value,key=value`.")
     host: str = param("127.0.0.1", "policy `remote`: address of the server.")
     port: int = param(8000, "policy `remote`: its port.", minimum=1, maximum=65535)
-    protocol: str = param("positronic", "policy `remote`: what the server speaks.", choices=("positronic", "openpi"))
+    protocol: str = param(
+        "positronic", "policy `remote`: what the server speaks.", choices=("positronic", "openpi", "openvla")
+    )
     token: str = param("", "policy `remote`: bearer token of the server; empty: none.")
     remote_timeout_s: float = param(
         5.0, "policy `remote`: longest wait for an answer of the server [s].", minimum=0.01, maximum=600.0

@@ -57,7 +57,7 @@ class LoadRequest:
         rtc_horizon: Steps after the frozen ones over which it fades; 0: as far as the prefix goes.
         host: Address of a policy server.
         port: Its port.
-        protocol: positronic or openpi.
+        protocol: positronic, openpi or openvla.
         token: Its bearer token; empty: none.
         timeout_s: Longest wait for an answer of the server [s].
         options: Further options of a policy's own.
