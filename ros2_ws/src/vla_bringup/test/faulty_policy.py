@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A policy that fails on command: the task says how. It moves like `policy:=scripted` until its second chunk."""
+
+from pathlib import Path
+
+import numpy as np
+from vla_core.chunks import ActionChunk
+from vla_policy.policies.runner import Loaded
+from vla_policy.policies.scripted import load as load_scripted
+
+
+class FaultyRunner:
+    """See the module. Tasks: move, nan, jump, raise."""
+
+    guidable = False
+
+    def __init__(self, inner):
+        self._inner = inner
+        self.n_action_steps, self.chunk_size = inner.n_action_steps, inner.chunk_size
+        self.description = "faulty"
+        self._count = 0
+
+    def reset(self):
+        self._inner.reset()
+        self._count = 0
+
+    def infer(self, frame, task, prefix=None):
+        chunk = self._inner.infer(frame, task)
+        self._count += 1
+        if self._count < 3 or task == "move":
+            return chunk
+        values = np.array(chunk.values)
+        if task == "nan":
+            values[3, 1] = np.nan
+        elif task == "jump":
+            values[:, 2] += 10.0
+        elif task == "raise":
+            raise RuntimeError("the camera lens is dirty")
+        return ActionChunk(t0_ns=chunk.t0_ns, dt_s=chunk.dt_s, values=values)
+
+    def close(self):
+        self._inner.close()
+
+
+def load(request):
+    """Factory of `policy:=faulty`."""
+    loaded = load_scripted(request)
+    return Loaded(runner=FaultyRunner(loaded.runner), profile=loaded.profile, source="faulty")
+
+
+def install(folder: Path) -> Path:
+    """Make this module a package with an entry point, as a user's own policy is; returns what goes on PYTHONPATH."""
+    info = folder / "faulty_policy-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty-policy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[vla_policy.policies]\nfaulty = faulty_policy:load\n")
+    (folder / "faulty_policy.py").write_text(Path(__file__).read_text())
+    return folder

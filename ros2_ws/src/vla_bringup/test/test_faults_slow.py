@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A policy that is slower than its chunks last, and a deadman switch, through the launch files."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fault_cell import FaultCell, Result
+from sensor_msgs.msg import Joy
+from vla_common.qos import EVENT
+
+STOP_S = 0.15
+LATENCY_S, CHUNK = 2.0, 30
+DEADMAN_S = 5.0  # of wall time; a busy machine is no silent joystick
+BUTTON = 2
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory):
+    policy = {
+        "strategy": "sync",
+        "inference_latency_s": LATENCY_S,
+        "on_starvation": "abort",
+        "starvation_timeout_s": 0.5,
+        "deadman_topic": "joy",
+        "deadman_button": BUTTON,
+        "deadman_timeout_s": DEADMAN_S,
+    }
+    made = FaultCell(tmp_path_factory.mktemp("slow"), "clock:=lockstep", chunk=CHUNK, policy=policy)
+    made.joystick = Joystick(made.node)
+    made.until(lambda: made.joystick.heard, 20.0, "the joystick's listener")
+    yield made
+    print(made.table())
+    made.close()
+
+
+class Joystick:
+    """Publishes its buttons at 50 Hz of wall time, as a driver with autorepeat."""
+
+    def __init__(self, node):
+        self._publisher = node.create_publisher(Joy, "joy", EVENT)
+        self.held = True
+        self._timer = node.create_timer(0.02, self._publish)
+
+    @property
+    def heard(self):
+        return self._publisher.get_subscription_count() > 0
+
+    def _publish(self):
+        self._publisher.publish(Joy(buttons=[0] * BUTTON + [int(self.held)]))
+
+
+@pytest.fixture(autouse=True)
+def fresh(cell):
+    cell.reset()
+    cell.stopping_s = None
+    cell.joystick.held = True
+
+
+def stopped(cell, what, result, code, text):
+    cell.until(lambda: cell.stopping_s is not None, 5.0, "the status STOPPING")
+    cell.expect(what, result, cell.stopping_s, code=code, text=text, within_s=STOP_S)
+
+
+def test_a_released_button_stops_the_arm(cell):
+    running = cell.moving()
+    cell.joystick.held = False
+    result = cell.result(running, "deadman")
+    text = f"deadman switch: the button is not held; hold button {BUTTON} of the joystick on joy"
+    stopped(cell, "deadman released", result, Result.NOT_ENABLED, text)
+    cell.joystick.held = True
+    cell.serves("deadman", LATENCY_S + 1.0)
+
+
+def test_a_slow_policy_is_given_up(cell):
+    result = cell.result(cell.goal(), "slow policy")
+    text = "after the last one was over (starvation_timeout_s 0.5 s); is the policy too slow"
+    stopped(cell, "policy starves the arm", result, Result.STARVED, text)
+    assert result.termination == Result.TERMINATION_STARVED
+    cell.serves("slow policy", LATENCY_S + 1.0)
