@@ -108,6 +108,15 @@ def test_noise_comes_from_the_same_generator(folder):
     assert (fast.predict_action_chunk(seen) - expected).abs().max() <= TOLERANCE
 
 
+def test_a_surrounding_autocast_does_not_apply(folder):
+    policy = make_policy("smolvla", folder, full=False)
+    seen, noise = make_observation(policy, 2), make_noise(policy, 2)
+    expected = stock(policy, seen, noise)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = accelerate(policy).predict_action_chunk(seen, noise=noise)
+    assert (got - expected).abs().max() <= TOLERANCE
+
+
 def test_the_answer_is_not_overwritten_by_the_next(folder):
     policy = make_policy("smolvla", folder, full=False)
     fast = accelerate(policy)
@@ -253,6 +262,7 @@ def test_grouped_attention_is_attention():
     assert torch.allclose(got, expected, atol=1e-6)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not FULL, reason="compiles for a minute; VLA_TEST_FULL=1")
 @pytest.mark.parametrize("kind", KINDS)
 def test_compiled(kind, folder):
@@ -261,6 +271,7 @@ def test_compiled(kind, folder):
     assert difference(policy, fast, range(3)) <= TOLERANCE
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not FULL, reason="450 M parameters, minutes; VLA_TEST_FULL=1")
 def test_full_size_smolvla(folder):
     policy = make_policy("smolvla", folder, full=True)

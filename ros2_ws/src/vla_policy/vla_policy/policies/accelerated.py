@@ -118,6 +118,19 @@ class AcceleratedPolicy:
             (B, chunk, action channels), normalised.
         """
         self.policy.eval()
+        with torch.autocast(
+            self._core.times.device.type, enabled=False
+        ):  # `dtype` decides, whatever surrounds the call
+            return self._predict(batch, noise, inference_delay, prev_chunk_left_over, execution_horizon)
+
+    def _predict(
+        self,
+        batch: Mapping[str, Tensor],
+        noise: Tensor | None,
+        inference_delay: int | None,
+        prev_chunk_left_over: Tensor | None,
+        execution_horizon: int | None,
+    ) -> Tensor:
         pixels, *rest = self._core.inputs(batch)
         if noise is None:
             noise = sample_noise((rest[0].shape[0], *self._core.chunk_shape), pixels.device)
@@ -199,7 +212,8 @@ def accelerate(
     if device.type not in COMPILE_MODES:
         raise CheckpointError(f"accelerate: device '{device}' is not supported; use cpu or cuda.")
     graph = device.type == "cuda" if cuda_graph is None else cuda_graph
-    core = CORES[kind](policy, DTYPES[dtype] or _stored_dtype(policy))
+    with torch.autocast(device.type, enabled=False):
+        core = CORES[kind](policy, DTYPES[dtype] or _stored_dtype(policy))
     how = [str(DTYPES[dtype] or _stored_dtype(policy)).removeprefix("torch.")]
     how += ["compiled"] * compile_model + ["CUDA graphs"] * graph
     return AcceleratedPolicy(

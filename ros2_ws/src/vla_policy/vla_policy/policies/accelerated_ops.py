@@ -30,23 +30,28 @@ def rotary_table(positions: Tensor, head_dim: int, base: float) -> tuple[Tensor,
         base: Longest wavelength over 2 pi.
 
     Returns:
-        Two float32 tensors (B, S, 1, D/2).
+        Two float32 tensors (B, S, 1, D), as `signed_table` gives them.
     """
     exponents = (2.0 / head_dim) * torch.arange(head_dim // 2, dtype=torch.float32, device=positions.device)
     radians = positions[..., None].to(torch.float32) / (base**exponents)
-    return torch.cos(radians)[:, :, None, :], torch.sin(radians)[:, :, None, :]
+    return signed_table(torch.cos(radians), torch.sin(radians))
+
+
+def signed_table(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Tables for `rotate` from those of one half: (B, S, D/2) to twice (B, S, 1, D), the sines of the first half negative."""
+    return torch.cat((cos, cos), dim=-1)[:, :, None], torch.cat((-sin, sin), dim=-1)[:, :, None]
 
 
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the two halves of each head by the table's angles, in float32.
+    """Turn the two halves of each head against each other by the table's angles, in float32.
 
     Args:
         x: (B, S, H, D).
-        table: From `rotary_table`.
+        table: From `rotary_table` or `signed_table`.
     """
     cos, sin = table
-    first, second = x.to(torch.float32).chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
+    wide = x.to(torch.float32)
+    return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
 
 
 def additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:

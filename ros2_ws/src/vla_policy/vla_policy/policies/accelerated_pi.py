@@ -90,7 +90,7 @@ class PiCore:
             *state: (B, n); only pi0.
 
         Returns:
-            Mask of the steps (B, 1, 1, T), cosines and sines of the chunk (B, S, 1, D/2), then each layer's keys and values
+            Mask of the steps (B, 1, 1, T), cosines and sines of the chunk (B, S, 1, D), then each layer's keys and values
             (B, K, T, D) with free rows for the chunk.
         """
         words = self._model.paligemma_with_expert.embed_language_tokens(tokens)
@@ -132,9 +132,9 @@ class PiCore:
             (B, S, m) float32.
         """
         mask, cos, sin = static[:3]
-        hidden = functional.linear(x, self._in_weight, self._in_bias)
+        hidden = functional.linear(x, self._in_weight, self._in_bias if self._adaptive else time)
         if not self._adaptive:
-            hidden = self._model.action_time_mlp_out(functional.silu(hidden + time))
+            hidden = self._model.action_time_mlp_out(functional.silu(hidden))
         hidden = hidden.to(self._dtype)
         norms = iter(time.unbind(0)) if self._adaptive else None
         for i, layer in enumerate(self._expert.layers):
@@ -182,7 +182,7 @@ class PiCore:
         return keep, extended
 
     def _tables(self, config: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Matrix and bias that embed the noisy actions, and the constants of each step."""
+        """Matrix and bias that embed the noisy actions, and the constants of each step; pi0's contain the bias."""
         model, steps = self._model, self.steps
         width = model.action_in_proj.out_features
         weight = model.action_in_proj.weight
@@ -204,13 +204,13 @@ class PiCore:
             return weight.float(), model.action_in_proj.bias.float(), table
         mixer = model.action_time_mlp_in
         folded, bias = ops.fold(model.action_in_proj, mixer.weight[:, :width], mixer.bias)
-        return folded, torch.zeros_like(bias), functional.linear(embedded, mixer.weight[:, width:].float(), bias)
+        return folded, bias, functional.linear(embedded, mixer.weight[:, width:].float(), bias)
 
     def _table(self, module: Any, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Gemma's own cosines and sines, one half each, with a dimension for the heads."""
+        """Gemma's own cosines and sines for `ops.rotate`."""
         half = self._head_dim // 2
         cos, sin = module.rotary_emb(hidden, positions)
-        return cos[:, :, None, :half], sin[:, :, None, :half]
+        return ops.signed_table(cos[..., :half].float(), sin[..., :half].float())
 
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (-1, self._head_dim))

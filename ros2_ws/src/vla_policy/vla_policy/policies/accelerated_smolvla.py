@@ -114,7 +114,7 @@ class SmolVLACore:
 
         Returns:
             Mask of the self-attention layers (B, 1, G * S, P + S), of the cross-attention layers (B, 1, 1, P), cosines and
-            sines of the suffix (B, S, 1, D/2), then keys and values of each expert layer (B, K, P or P + S, D).
+            sines of the suffix (B, S, 1, D), then keys and values of each expert layer (B, K, P or P + S, D).
         """
         hidden, keep = self._embed(images, real, tokens, valid, state)
         length, chunk = keep.shape[1], self.chunk_shape[0]
@@ -156,7 +156,7 @@ class SmolVLACore:
         """
         self_mask, cross_mask, cos, sin = static[:4]
         keys_values = iter(static[4:])
-        hidden = self._time_out(functional.silu(functional.linear(x, self._in_weight) + time)).to(self._dtype)
+        hidden = self._time_out(functional.silu(functional.linear(x, self._in_weight, time))).to(self._dtype)
         for _, expert, crosses in self._layers:
             if expert is None:
                 continue
