@@ -21,15 +21,13 @@ BUTTON = 2
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory):
     policy = {
-        "strategy": "sync",
         "inference_latency_s": LATENCY_S,
-        "on_starvation": "abort",
         "starvation_timeout_s": 0.5,
-        "deadman_topic": "joy",
         "deadman_button": BUTTON,
         "deadman_timeout_s": DEADMAN_S,
     }
-    made = FaultCell(tmp_path_factory.mktemp("slow"), "clock:=lockstep", chunk=CHUNK, policy=policy)
+    arguments = ["clock:=lockstep", "strategy:=sync", "on_starvation:=abort", "deadman_topic:=joy"]
+    made = FaultCell(tmp_path_factory.mktemp("slow"), *arguments, chunk=CHUNK, policy=policy)
     made.joystick = Joystick(made.node)
     made.until(lambda: made.joystick.heard, 20.0, "the joystick's listener")
     yield made
