@@ -4,6 +4,8 @@
 
 import dataclasses
 import json
+import os
+import re
 import shutil
 
 import numpy as np
@@ -263,6 +265,25 @@ def test_a_gated_tokenizer_comes_from_the_copy_that_travels_or_is_asked_for(chec
     file.write_text(text.replace("google/paligemma-3b-pt-224", "/nowhere/words"))
     with pytest.raises(CheckpointError, match=r"the tokenizer folder /nowhere/words is not on this machine"):
         load(path)
+
+
+def test_a_backbone_that_is_only_on_the_hub_is_asked_for(checkpoints, tmp_path):
+    path = tmp_path / "smolvla"
+    shutil.copytree(checkpoints("smolvla"), path)
+    shutil.rmtree(path / "vlm")
+    for name, key in (("config.json", "vlm_model_name"), ("policy_preprocessor.json", "tokenizer_name")):
+        text = (path / name).read_text()
+        (path / name).write_text(re.sub(rf'"{key}": "[^"]*"', f'"{key}": "HuggingFaceTB/SmolVLM2-500M"', text))
+    with pytest.raises(CheckpointError) as error:
+        load(path)
+    assert f"hf download HuggingFaceTB/SmolVLM2-500M --local-dir {path / 'vlm'}" in str(error.value)
+
+
+@pytest.mark.skipif(os.environ.get("VLA_TEST_FULL") != "1", reason="compiles for minutes; ./test --full does it")
+def test_a_compiled_policy_gives_the_same_actions(checkpoints, profile):
+    frame = small_frame(profile)
+    stock, compiled = (load(checkpoints("act"), compile=value).infer(frame, "").values for value in (False, True))
+    np.testing.assert_allclose(compiled, stock, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", PI)

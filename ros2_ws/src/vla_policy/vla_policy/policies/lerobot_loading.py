@@ -78,6 +78,10 @@ def load_parts(checkpoint: Checkpoint, request: LoadRequest, steps: Steps) -> Lo
     before, after = _load_processors(checkpoint, config, request.device, steps)  # cheap, and fails for a tokenizer
     policy = _load_policy(checkpoint, config, stored)
     if request.compile and not request.accelerate and not hasattr(config, "compile_model"):
+        if not hasattr(policy, "model"):
+            raise CheckpointError(
+                f"{checkpoint.path}: compile:=true is not supported for policies of type '{checkpoint.policy_type}'."
+            )
         policy.model.compile()  # in place; the names of its tensors stay
     return LoadedParts(policy=policy, config=config, before=before, after=after, uses_task=TOKENIZER_STEP in steps)
 
