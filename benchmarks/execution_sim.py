@@ -43,6 +43,7 @@ START_S = 120.0  # wall time until the launch accepts goals
 WALL_LIMIT_S = 600.0  # of one run
 STANDSTILL_S = 0.4  # simulated time after the end of a run in which its stop is watched
 STILL_RAD = 1e-5  # between two states of the controller at 100 Hz: 1 mrad/s
+States = list[tuple[int, NDArray[np.float64]]]  # time [ns] and joints that the controller wants [rad]
 STATE_TOPIC = "scaled_joint_trajectory_controller/controller_state"
 
 
@@ -107,12 +108,8 @@ class Client(Node):
                 if launch.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"no state of the arm at {to_s(t_ns):.2f} s of simulated time")
 
-    def run(self, seed: int, seconds: float, launch: subprocess.Popen[bytes]) -> float | str:
-        """One run from reset to standstill.
-
-        Returns:
-            The simulated time from the request to cancel to standstill [ms], or why the run ended before.
-        """
+    def run(self, seed: int, seconds: float, launch: subprocess.Popen[bytes]) -> States | str:
+        """One run from reset to standstill; returns what the controller wanted at the end, or why the run ended before."""
         deadline = time.monotonic() + START_S
         while not self._reset.wait_for_service(0.5):
             if launch.poll() is not None or time.monotonic() > deadline:
@@ -123,16 +120,10 @@ class Client(Node):
         self.wait_until(begun_ns + round(seconds * 1e9), launch)
         if goal.outcome is not None:
             return str(goal.outcome.result.error_msg)
-        asked_ns = self.now_ns()
         goal.cancel()
         goal.wait(60.0)
         self.wait_until(self.now_ns() + round(STANDSTILL_S * 1e9), launch)
-        moving = [
-            after[0]
-            for before, after in pairwise(list(self.states))
-            if after[0] > asked_ns and np.abs(after[1] - before[1]).max() > STILL_RAD
-        ]
-        return 1e3 * to_s(max(moving, default=asked_ns) - asked_ns)
+        return list(self.states)
 
     def close(self) -> None:
         """End the executor."""
@@ -154,7 +145,13 @@ class Client(Node):
 
 
 def lockstep_row(
-    scenario: Scenario, strategy: str, latency_ms: float, *, arguments: list[str], parameters: dict[str, Any]
+    scenario: Scenario,
+    strategy: str,
+    latency_ms: float,
+    *,
+    arguments: list[str],
+    parameters: dict[str, Any],
+    reference: Path | None,
 ) -> dict[str, Any]:
     """Run one strategy at one latency over all seeds.
 
@@ -164,23 +161,25 @@ def lockstep_row(
         latency_ms: Simulated time of an inference.
         arguments: Of the launch, which policy runs.
         parameters: Further parameters of the policy node.
+        reference: Profile of the scripted policy, whose clean motion the tracking error counts from; None: another policy.
 
     Raises:
         RuntimeError: the launch ended early; the text has its last lines.
     """
     name = f"{strategy}_{latency_ms:g}_{len(list(scenario.folder.iterdir()))}"
     log, output = scenario.folder / f"{name}.jsonl", scenario.folder / f"{name}.txt"
-    params = {"strategy": strategy, "inference_latency_s": latency_ms / 1e3, "log_file": str(log), **parameters}
+    params = {"inference_latency_s": latency_ms / 1e3, "log_file": str(log), **parameters}
     file = scenario.folder / f"{name}.yaml"
     lines = "".join(f"    {key}: {_yaml(value)}\n" for key, value in params.items())
     file.write_text(f"/**/policy:\n  ros__parameters:\n{lines}", encoding="utf-8")
-    command = ["ros2", "launch", "vla_bringup", "infer.launch.py", "sim:=true", f"params_file:={file}", *arguments]
+    launch_file = ["ros2", "launch", "vla_bringup", "infer.launch.py", "sim:=true", f"strategy:={strategy}"]
+    command = [*launch_file, f"params_file:={file}", *arguments]
     begun = time.monotonic()
     with output.open("wb") as stream:
         launch = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
         client = Client()
         try:
-            stops = [client.run(seed, scenario.seconds, launch) for seed in range(scenario.seeds)]
+            ends = [client.run(seed, scenario.seconds, launch) for seed in range(scenario.seeds)]
         except Exception as error:
             tail = "\n".join(output.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
             raise RuntimeError(f"{strategy} at {latency_ms:g} ms: {error}. The launch said:\n{tail}") from error
@@ -188,14 +187,14 @@ def lockstep_row(
             client.close()
             end(launch)
     runs = read_log(log)
-    profile = load_profile(_argument(arguments, "profile")) if _argument(arguments, "profile") else None
-    row = {"strategy": strategy, "latency_ms": latency_ms, **figures(runs, stops, profile)}
+    profile = None if reference is None else load_profile(reference)
+    row = {"strategy": strategy, "latency_ms": latency_ms, **figures(runs, ends, profile)}
     return {**row, "seeds": scenario.seeds, "wall_s": round(time.monotonic() - begun, 1)}
 
 
-def figures(runs: list[Run], ends: list[float | str], profile: Profile | None) -> dict[str, Any]:
+def figures(runs: list[Run], ends: list[States | str], profile: Profile | None) -> dict[str, Any]:
     """What a row says about its runs: means over the runs, percentiles over all boundaries, spread between runs."""
-    stops = [end for end in ends if not isinstance(end, str)]
+    stops = [standstill_ms(run, states) for run, states in zip(runs, ends, strict=True) if not isinstance(states, str)]
     found = [summarise(run) for run in runs]
     motions = [run.motion() for run in runs]
     boundaries = [seam / motion.steps.percentile(50) for motion in motions for seam in motion.seams.values]
@@ -224,6 +223,17 @@ def figures(runs: list[Run], ends: list[float | str], profile: Profile | None) -
     }
 
 
+def standstill_ms(run: Run, states: States) -> float:
+    """Simulated time from the request to stop, as the node noted it, until the controller wants no more motion [ms]."""
+    asked_ns = run.end["stop_requested_ns"]
+    moving = [
+        after[0]
+        for before, after in pairwise(states)
+        if after[0] > asked_ns and np.abs(after[1] - before[1]).max() > STILL_RAD
+    ]
+    return 1e3 * to_s(max(moving, default=asked_ns) - asked_ns)
+
+
 def tracking_error(run: Run, profile: Profile) -> float:
     """Root mean square over ticks and joints of what was commanded against the clean motion at the same time [rad]."""
     first = run.chunks[0]
@@ -246,10 +256,6 @@ def end(launch: subprocess.Popen[bytes]) -> None:
             launch.wait(wait_s)
         except subprocess.TimeoutExpired:
             continue
-
-
-def _argument(arguments: list[str], name: str) -> str:
-    return next((text.split(":=", 1)[1] for text in arguments if text.startswith(f"{name}:=")), "")
 
 
 def _yaml(value: object) -> str:

@@ -247,3 +247,34 @@ def test_system_clock_rate(world):
 def test_bad_rate(world, rate):
     with pytest.raises(ValueError, match="must be above 0 and at most 10000"):
         ClockTicker(world.node, rate)
+
+
+def test_a_clock_can_be_woken_between_two_ticks_and_goes_on_with_the_grid(world):
+    ticker = ClockTicker(world.node, 0.2)
+    with ticker.attached():
+        ticker.wake()
+        woken_ns = ticker.wait(timeout_s=4.0)
+        assert ticker.between
+        assert woken_ns % (5000 * MS), "the present time, off the grid"
+        assert abs(world.node.get_clock().now().nanoseconds - woken_ns) < 2000 * MS
+        assert ticker.wait(timeout_s=0.0) is None, "woken once only"
+    fast = ClockTicker(world.node, 100.0)
+    with fast.attached():
+        first_ns = fast.wait(timeout_s=5.0)
+        fast.wake()
+        times = [fast.wait(timeout_s=5.0) for _ in range(4)]
+        assert times == sorted(times)
+        assert len({t for t in times if t % (10 * MS) == 0}) >= 3
+        assert first_ns % (10 * MS) == 0
+        assert not fast.between
+    ticker.close()
+    fast.close()
+
+
+def test_in_lockstep_nothing_wakes(world):
+    ticker = LockstepTicker(world.node, 50.0)
+    with ticker.attached():
+        ticker.wake()
+        assert ticker.wait(timeout_s=0.05) is None
+        assert not ticker.between
+    ticker.close()

@@ -77,6 +77,14 @@ class Ticker(ABC):
             ExternalShutdownException: the ROS context was shut down.
         """
 
+    def wake(self) -> None:  # noqa: B027 - only a clock has something to do
+        """Let `wait` return the present time now, between two ticks; from any thread. In lockstep nothing happens."""
+
+    @property
+    def between(self) -> bool:
+        """Whether `wait` returned because of `wake`, so that its time is no tick."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Leave for good; the cell waits for this node no longer. Idempotent."""
@@ -118,6 +126,8 @@ class ClockTicker(Ticker):
         self._grid = _Grid(rate_hz)
         self._last: int | None = None
         self._changed = threading.Event()
+        self._woken = threading.Event()
+        self._between = False
         threshold = JumpThreshold(
             min_forward=Duration(nanoseconds=1), min_backward=Duration(nanoseconds=-1), on_clock_change=True
         )
@@ -136,6 +146,7 @@ class ClockTicker(Ticker):
     def attached(self) -> Iterator[None]:
         """Attaching starts the grid anew at the present time."""
         self._last = None
+        self._woken.clear()
         yield
 
     def wait(self, timeout_s: float | None = None) -> int | None:
@@ -150,9 +161,13 @@ class ClockTicker(Ticker):
             ):  # the clock went back: a bag was restarted, a simulation reset
                 self._last = None
                 target = self._next(now)
+            self._between = now < target and self._woken.is_set()
             if now >= target:
                 self._last = target
                 return target
+            if self._between:
+                self._woken.clear()
+                return now
             if not self._node.context.ok():
                 raise ExternalShutdownException
             left = _LONGEST_WAIT_S if deadline is None else min(_LONGEST_WAIT_S, deadline - time.monotonic())
@@ -161,6 +176,16 @@ class ClockTicker(Ticker):
             if not self._clock.ros_time_is_active:
                 left = min(left, (target - now) / _NS)
             self._changed.wait(left)
+
+    def wake(self) -> None:
+        """See `Ticker.wake`; where a tick is due, that is returned first."""
+        self._woken.set()
+        self._changed.set()
+
+    @property
+    def between(self) -> bool:
+        """See `Ticker.between`."""
+        return self._between
 
     def _next(self, now: int) -> int:
         index = self._grid.index(now)

@@ -34,7 +34,11 @@ class Answer:
 
 
 class Inference:
-    """One policy on one thread. Loading happens there too, so all of the model's work shares its thread settings."""
+    """One policy on one thread. Loading happens there too, so all of the model's work shares its thread settings.
+
+    Attributes:
+        on_answer: Called on that thread when an inference has ended.
+    """
 
     def __init__(self, load: Callable[[], PolicyRunner]) -> None:
         """Load the policy.
@@ -45,6 +49,7 @@ class Inference:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=LOAD_THREAD)
         self._pending: Future[Answer] | None = None
         self._reset: Future[None] | None = None
+        self.on_answer: Callable[[], None] = lambda: None
         try:
             self._runner = self._pool.submit(load).result()
         except BaseException:
@@ -85,6 +90,7 @@ class Inference:
         """
         assert self._pending is None
         self._pending = self._pool.submit(self._infer, frame, task, prefix, self._reset, earlier)
+        self._pending.add_done_callback(lambda _: self.on_answer())
         self._reset = None
 
     def take(self, wait_s: float) -> Answer | None:

@@ -221,6 +221,7 @@ class Measures:
             "clamped_values": self.clamped,
             "held_ticks": self.held_ticks,
             "gripper_clipped": self.clipped,
+            "stop_requested_ns": None if self._stop is None else self._stop[0],
             **{name: number(value) for name, value in self.figures().items()},
             "inference_ms": _rounded(self.inference_ms),
             "obs_to_action_ms": _rounded(self.obs_to_action_ms),

@@ -245,6 +245,7 @@ class RunSequence:
 
     def _loop(self, handle: ServerGoalHandle, run: PolicyRun) -> Stop:
         goal, next_status_ns = handle.request, 0
+        self._parts.policy.inference.on_answer = self._parts.ticker.wake
         self._publish(handle, run)
         if self._requested is not None:  # while the run was being made
             run.request_stop(self._requested)
@@ -254,7 +255,8 @@ class RunSequence:
                 if run.requested is not None:
                     return run.requested
                 continue
-            stop = run.tick(t_ns) or _step_limit(run, goal.max_steps)
+            stop = run.between(t_ns) if self._parts.ticker.between else run.tick(t_ns)
+            stop = stop or _step_limit(run, goal.max_steps)
             if stop is not None:
                 return stop
             if t_ns >= next_status_ns or self._parts.status.driver_changed():
