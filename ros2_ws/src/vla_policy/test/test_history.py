@@ -6,6 +6,7 @@ import pytest
 from policy_cell import RampRunner
 from policy_fixtures import small_frame, small_profile
 from test_policy_run import T0, Bench
+from vla_policy.node.correction_policy import SwitchRunner
 from vla_policy.policies.history import History
 
 STEP = 100_000_000
@@ -65,3 +66,16 @@ def test_a_run_shows_the_steps_before_each_observation_and_none_from_before_the_
     assert len(runner.asked) >= 2
     for t_ns, shown in runner.asked[1:]:
         assert shown == pytest.approx((t_ns - 2 * STEP, t_ns - STEP), abs=1)
+
+
+def test_a_correction_policy_that_looks_back_is_shown_the_past_too():
+    profile = small_profile()
+    plain, looks_back = RampRunner(profile), LooksBack(profile)
+    looks_back.last_timing = {"preprocess": 0.0, "model": 0.25, "postprocess": 0.0}
+    both = SwitchRunner(plain, looks_back)
+    assert both.history == 2
+    both.observe(small_frame(profile, 3 * STEP))
+    assert looks_back.shown == [3 * STEP]
+    assert both.last_timing == {}
+    both.select(correction=True)
+    assert both.last_timing["model"] == 0.25

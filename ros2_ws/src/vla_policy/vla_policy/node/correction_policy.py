@@ -3,6 +3,7 @@
 """Two policies on one inference thread: the one that approaches, and the one that corrects a failed grasp."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from vla_core.chunks import ActionChunk
 from vla_core.errors import CheckpointError
@@ -25,6 +26,7 @@ class SwitchRunner:
         self.n_action_steps = min(runner.n_action_steps for runner in self._runners)
         self.chunk_size = min(runner.chunk_size for runner in self._runners)
         self.guidable = all(runner.guidable for runner in self._runners)
+        self.history = max(int(getattr(runner, "history", 0)) for runner in self._runners)
         self.description = f"{first.description}; for corrections {correction.description}"
 
     def select(self, *, correction: bool) -> None:
@@ -35,6 +37,17 @@ class SwitchRunner:
     def corrects(self) -> bool:
         """Whether the correction policy is selected."""
         return self._selected is self._runners[1]
+
+    @property
+    def last_timing(self) -> Mapping[str, float]:
+        """Seconds of the stages of the selected policy's last inference, where it tells them."""
+        return getattr(self._selected, "last_timing", {})
+
+    def observe(self, frame: Frame) -> None:
+        """Show an earlier observation to each policy that looks back."""
+        for runner in self._runners:
+            if getattr(runner, "history", 0):
+                runner.observe(frame)  # type: ignore[attr-defined]
 
     def reset(self) -> None:
         """See `PolicyRunner.reset`; both forget."""
