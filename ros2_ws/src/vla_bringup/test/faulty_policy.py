@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from vla_core.chunks import ActionChunk
-from vla_policy.policies.runner import Loaded
+from vla_policy.policies.runner import Loaded, ServerLostError
 from vla_policy.policies.scripted import load as load_scripted
 
 
 class FaultyRunner:
-    """See the module. Tasks: move, nan, jump, raise."""
+    """See the module. Tasks: move, nan, jump, raise, lost."""
 
     guidable = False
 
@@ -37,6 +37,8 @@ class FaultyRunner:
             values[:, 2] += 10.0
         elif task == "raise":
             raise RuntimeError("the camera lens is dirty")
+        elif task == "lost":
+            raise ServerLostError("policy server ws://gpu:8000: the connection was lost")
         return ActionChunk(t0_ns=chunk.t0_ns, dt_s=chunk.dt_s, values=values)
 
     def close(self):

@@ -84,6 +84,7 @@ def test_a_run_without_all_its_images_never_moves(cell, fault, text):
     [
         ("nan", Result.UNSAFE_ACTION, "the action is not finite: shoulder_lift_joint.pos at step 3 is nan"),
         ("jump", Result.UNSAFE_ACTION, "broke the limits of the profile, nothing of them was sent"),
+        ("lost", Result.SERVER_LOST, "policy server ws://gpu:8000: the connection was lost"),
         ("raise", Result.INFERENCE, "the policy raised RuntimeError: the camera lens is dirty"),
     ],
 )

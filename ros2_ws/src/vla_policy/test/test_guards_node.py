@@ -10,7 +10,7 @@ from policy_cell import RampRunner, ros, wait_until
 from policy_fixtures import PROFILE_TEXT, small_profile
 from rclpy.duration import Duration
 from sensor_msgs.msg import Joy
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectoryPoint
 from vla_common.action_client import GoalClient
@@ -22,6 +22,7 @@ from vla_msgs.action import RunPolicy
 from vla_msgs.msg import Heartbeat
 from vla_policy.node.guards_node import RunGuards
 from vla_policy.node.policy_params import PolicyParams
+from vla_policy.policies.runner import ServerLostError
 
 Result = RunPolicy.Result
 MONITOR = (
@@ -201,6 +202,38 @@ def test_the_emergency_stop_cancels_goals_of_others_and_works_without_a_run(cell
     assert "cancel gripper_controller/gripper_cmd: no goal was running" in response.message
     wait_until(lambda: c.robot.cancelled == 1)
     client.destroy()
+
+
+URDF = """<robot name="r">
+<joint name="shoulder" type="revolute"><limit lower="{lower}" upper="0.15" velocity="9"/></joint>
+<joint name="elbow" type="revolute"><limit lower="-3" upper="3" velocity="9"/></joint></robot>"""
+
+
+def test_limits_of_the_robot_description_count(cell):
+    c = cell()
+    publisher = c.robot.create_publisher(String, "robot_description", LATCHED)
+    publisher.publish(String(data=URDF.format(lower=-3.0)))
+    wait_until(lambda: c.node.count_publishers("robot_description") == 1)
+    ended(c, c.send(max_duration=20.0), Result.UNSAFE_ACTION, "position of shoulder at step ")
+    publisher.publish(String(data=URDF.format(lower=0.2)))
+    wait_until(lambda: c.node._safety._described.check(0) is not None, what="the second description")
+    ended(
+        c,
+        c.send(),
+        Result.UNSAFE_ACTION,
+        "joint shoulder: the robot description allows 0.2 to 0.15, the profile -3 to 3",
+    )
+    publisher.publish(String(data="<robot"))
+    wait_until(lambda: "is not XML" in c.node._safety._described.check(0).message)
+    ended(c, c.send(), Result.UNSAFE_ACTION, "the robot description is not XML")
+    publisher.publish(String(data=URDF.format(lower=-3.0).replace("0.15", "3.0")))
+    wait_until(lambda: c.node._safety._described.check(0) is None)
+    serves(c)
+
+
+def test_a_lost_server_has_its_own_code(cell):
+    c = cell(runner=RampRunner(small_profile(), error=ServerLostError("policy server gpu:8000 is gone")))
+    ended(c, c.send(), Result.SERVER_LOST, "policy server gpu:8000 is gone")
 
 
 def test_the_first_reason_is_kept(cell):
