@@ -10,7 +10,7 @@ import numpy as np
 from vla_core.chunks import ActionChunk
 from vla_core.errors import VlaError
 from vla_policy.policies.runner import InferenceError, Loaded
-from vla_policy.serving.server import start
+from vla_policy.serving.server import loader, start
 from vla_policy.serving.server_options import parse_options
 from websockets.sync.client import connect
 
@@ -81,7 +81,7 @@ def run_folder(folder: Path, *ids: str) -> Path:
 
 
 class ServerThread:
-    """A server on a free port of the loopback, in a thread; its policies are made by `make`."""
+    """A server on a free port of the loopback, in a thread; its policies are of `policy`, or LeRobot's where that is None."""
 
     def __init__(self, folder: Path, profile, *arguments: str, policy=MoodyPolicy, before_load=None):
         self.profile, self._policy, self._before = profile, policy, before_load
@@ -98,6 +98,8 @@ class ServerThread:
     def _load(self, path: Path) -> Loaded:
         if self._before is not None:
             self._before(path)
+        if self._policy is None:
+            return loader(self._options)(path)
         self.loaded.append(self._policy(self.profile, path))
         return Loaded(runner=self.loaded[-1], profile=self.profile, source=str(path))
 

@@ -2,16 +2,19 @@
 
 """The server as a process of its own, without ROS; and what becomes of its clients when it dies."""
 
+import ast
 import os
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+import vla_policy
 from policy_fixtures import make_act_checkpoint, small_frame, small_profile
-from serving_fixtures import run_folder
+from serving_fixtures import ServerThread, run_folder
 from vla_core.frames import Frame
 from vla_policy.policies.registry import load_policy
 from vla_policy.policies.runner import LoadRequest, ServerLostError
@@ -77,12 +80,12 @@ def next_frame(frame, state, i) -> Frame:
     return Frame(t_ns=i, state=state, state64=state.astype(float), images=images, action=None, ages_s={})
 
 
-def test_a_closed_loop_over_the_wire_is_the_one_in_the_node(start, tmp_path):
-    make_act_checkpoint(tmp_path, small_profile())
-    server = start("--checkpoints_dir", str(tmp_path), "--n-action-steps", "5")
-    local = load_policy("lerobot", LoadRequest(checkpoint=str(tmp_path)))
+def closed_loop(port, run):
+    """The same observations to a server and to the model in this process: the same actions, bit for bit."""
+    local = load_policy("lerobot", LoadRequest(checkpoint=str(run)))
     for protocol in ("positronic", "openpi"):
-        remote = load_policy("remote", LoadRequest(port=server.port, protocol=protocol, timeout_s=30.0))
+        options = {"load_timeout_s": "300"}
+        remote = load_policy("remote", LoadRequest(port=port, protocol=protocol, timeout_s=60.0, options=options))
         assert remote.profile.sha256 == local.profile.sha256
         assert (remote.runner.chunk_size, remote.runner.n_action_steps) == (8, 5)
         remote.runner.reset()
@@ -95,9 +98,45 @@ def test_a_closed_loop_over_the_wire_is_the_one_in_the_node(start, tmp_path):
             # The next observation is where the fourth action leads.
             seen_there, seen_here = (next_frame(one, one.values[3], i + 1) for one in (there, here))
         remote.runner.close()
+
+
+@pytest.mark.timeout(300)  # the import of the model library takes a minute on a machine that is busy
+def test_a_closed_loop_over_the_wire_is_the_one_in_the_node(tmp_path):
+    make_act_checkpoint(tmp_path, small_profile())
+    server = ServerThread(tmp_path, small_profile(), "--n-action-steps", "5", policy=None)
+    try:
+        closed_loop(server.port, tmp_path)
+    finally:
+        server.close()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(
+    not os.environ.get("VLA_TEST_FULL"), reason="imports the model library once more; VLA_TEST_FULL=1 runs it"
+)
+def test_a_lerobot_policy_is_served_without_ros(start, tmp_path):
+    make_act_checkpoint(tmp_path, small_profile())
+    server = start("--checkpoints_dir", str(tmp_path), "--n-action-steps", "5")
+    closed_loop(server.port, tmp_path)
     code, log = server.end(signal.SIGTERM)
     assert code == 0, log
     assert "Traceback" not in log
+
+
+def test_nothing_that_a_server_needs_imports_ros():
+    for folder in ("serving", "policies"):
+        files = list((Path(vla_policy.__file__).parent / folder).glob("*.py"))
+        assert files
+        for file in files:
+            modules = {
+                name.split(".")[0]
+                for node in ast.walk(ast.parse(file.read_text()))
+                for name in (
+                    [one.name for one in node.names] if isinstance(node, ast.Import) else
+                    [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                )
+            }  # fmt: skip
+            assert not modules & {"rclpy", "rosidl_runtime_py", "vla_common", "vla_msgs"}, file
 
 
 def test_smoke_of_a_running_server(start, scripted, capsys):

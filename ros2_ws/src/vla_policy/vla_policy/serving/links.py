@@ -8,6 +8,7 @@ request.
 
 import http.client
 import time
+from contextlib import ExitStack
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -68,13 +69,14 @@ class _Socket:
     def __init__(self, url: str, authorization: str) -> None:
         self.address = url
         self._headers = {"Authorization": authorization} if authorization else None
+        self._held = ExitStack()
         self._connection: ClientConnection | None = None
 
     def connect(self, timeout_s: float) -> None:
         """Connect."""
         self.close()
         try:
-            self._connection = connect(
+            opening = connect(
                 self.address,
                 additional_headers=self._headers,
                 compression=None,
@@ -83,6 +85,7 @@ class _Socket:
                 close_timeout=CLOSE_TIMEOUT_S,
                 proxy=None,
             )
+            self._connection = self._held.enter_context(opening)
         except InvalidStatus as error:
             raise self._refused(error) from error
         except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
@@ -132,9 +135,8 @@ class _Socket:
 
     def close(self) -> None:
         """Leave."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._connection = None
+        self._held.close()
 
 
 class PositronicLink:

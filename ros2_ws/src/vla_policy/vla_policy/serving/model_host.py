@@ -159,9 +159,13 @@ class ModelHost:
         self._ended.set()
         self._ended = asyncio.Event()
 
-    async def reset(self, model: Model) -> None:
-        """Let the policy forget the past; when a session opens."""
-        await asyncio.get_running_loop().run_in_executor(self._pool, _guarded, model.runner.reset)
+    def reset(self, model: Model) -> "asyncio.Future[None]":
+        """Let the policy forget the past; when a session opens.
+
+        Returns:
+            Done when it has. The worker thread takes turns in order, so a session need not wait for it before it goes on.
+        """
+        return asyncio.get_running_loop().run_in_executor(self._pool, _guarded, model.runner.reset)
 
     async def infer(self, model: Model, observed: Observed) -> Inferred:
         """Ask the model. A cancelled call that waits for the worker thread is never computed.

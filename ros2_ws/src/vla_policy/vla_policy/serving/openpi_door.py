@@ -6,6 +6,7 @@ Only `actions` of an answer is an array, because the clients' chunk brokers inde
 a text frame and ends the connection with code 1011.
 """
 
+import asyncio
 import time
 from typing import Any
 
@@ -43,20 +44,20 @@ async def openpi_session(context: Context, connection: ServerConnection) -> None
         await _fail(context, connection, error)
         return
     try:
-        await context.host.reset(model)
+        reset = context.host.reset(model)
         await send_packed(context, connection, {**context.server, "vla": model_meta(model)})
-        await _loop(context, connection, model)
+        await _loop(context, connection, model, reset)
     finally:
         context.host.release()
 
 
-async def _loop(context: Context, connection: ServerConnection, model: Model) -> None:
+async def _loop(context: Context, connection: ServerConnection, model: Model, reset: "asyncio.Future[None]") -> None:
     inbox = Inbox(connection)
     previous_ms: float | None = None
     try:
         while (frame := await inbox.next()) is not None:
             started_s = time.perf_counter()
-            reply = await inbox.while_open(_reply(context, model, frame))
+            reply = await inbox.while_open(_reply(context, model, frame, reset))
             if isinstance(reply, BaseException):
                 await _fail(context, connection, reply)
                 return
@@ -70,8 +71,11 @@ async def _loop(context: Context, connection: ServerConnection, model: Model) ->
         await inbox.close()
 
 
-async def _reply(context: Context, model: Model, frame: bytes | str) -> dict[str, Any] | BaseException:
+async def _reply(
+    context: Context, model: Model, frame: bytes | str, reset: "asyncio.Future[None]"
+) -> dict[str, Any] | BaseException:
     try:
+        await asyncio.shield(reset)
         if isinstance(frame, str):
             raise WireError("a text frame came; send observations as binary frames, one msgpack map each")
         actions, timing = await answer(context, model, frame, _dialect)

@@ -8,6 +8,7 @@ frame of the client is an observation, answered by ``{"result": [action, ...], "
 computed; the others are answered, in order, by an error that says so.
 """
 
+import asyncio
 from typing import Any
 
 from vla_core.chunks import ActionChunk
@@ -65,9 +66,9 @@ async def positronic_session(context: Context, connection: ServerConnection, req
         await _refuse(context, connection, str(error), str(error))
         return
     try:
-        await context.host.reset(model)
-        await send_packed(context, connection, {"status": "ready", "meta": _meta(context, connection, model)})
-        await _loop(context, connection, model)
+        reset = context.host.reset(model)
+        await send_packed(context, connection, {"status": "ready", "meta": _meta(context, model)})
+        await _loop(context, connection, model, reset)
     finally:
         context.host.release()
 
@@ -78,7 +79,7 @@ async def _refuse(context: Context, connection: ServerConnection, text: str, sho
     await connection.close(POLICY_VIOLATION, reason(short))
 
 
-async def _loop(context: Context, connection: ServerConnection, model: Model) -> None:
+async def _loop(context: Context, connection: ServerConnection, model: Model, reset: "asyncio.Future[None]") -> None:
     inbox = Inbox(connection)
     try:
         while (frame := await inbox.next()) is not None:
@@ -86,15 +87,16 @@ async def _loop(context: Context, connection: ServerConnection, model: Model) ->
                 context.metrics.errors.labels("superseded").inc()
                 await send_packed(context, connection, {"error": SUPERSEDED})
                 frame = newer
-            await send_packed(context, connection, await inbox.while_open(_reply(context, model, frame)))
+            await send_packed(context, connection, await inbox.while_open(_reply(context, model, frame, reset)))
     except ClientGoneError:
         return
     finally:
         await inbox.close()
 
 
-async def _reply(context: Context, model: Model, frame: bytes | str) -> dict[str, Any]:
+async def _reply(context: Context, model: Model, frame: bytes | str, reset: "asyncio.Future[None]") -> dict[str, Any]:
     try:
+        await asyncio.shield(reset)
         if isinstance(frame, str):
             raise WireError("a text frame came; send observations as binary frames, one msgpack map each")
         result, timing = await answer(context, model, frame, _dialect)
@@ -117,7 +119,7 @@ def _dialect(model: Model, message: Any) -> Decoded:
     return Decoded(observed=keys.observe(message), encode=encode)
 
 
-def _meta(context: Context, connection: ServerConnection, model: Model) -> dict[str, Any]:
+def _meta(context: Context, model: Model) -> dict[str, Any]:
     """The handshake's metadata: what version 1 defines, and under `vla` what this project's client wants to know."""
     profile = model.profile
     return {
