@@ -3,6 +3,7 @@
 """What happens around a run: checkpoint, ready pose, step limit, participants, and what the client is told."""
 
 import dataclasses
+import subprocess
 from itertools import pairwise
 
 import numpy as np
@@ -229,3 +230,15 @@ def test_names_of_the_same_checkpoint(tmp_path):
     assert same_checkpoint("0007", "0007"), "ids on a server"
     assert not same_checkpoint("0007", "0008")
     assert not same_checkpoint(str(fake_checkpoint(tmp_path / "b", small_profile())), str(run))
+
+
+def test_the_command_line_sends_a_goal_and_shows_its_feedback(cell):
+    """As docs/how-to/mcp.md has it."""
+    cell(profile=small_profile(**READY))
+    goal = "{max_steps: 5, ready_pose: true, scene: table}"
+    command = ["ros2", "action", "send_goal", "/policy/run", "vla_msgs/action/RunPolicy", goal, "--feedback"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "stage: run" in done.stdout
+    assert "the limit of 5 action steps was reached" in done.stdout
+    assert "SUCCEEDED" in done.stdout
