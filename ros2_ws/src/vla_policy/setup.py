@@ -23,6 +23,7 @@ setup(
     entry_points={
         "console_scripts": [
             "policy_node = vla_policy.node.policy_node:main",
+            "report = vla_policy.tools.report:main",
             "train = vla_policy.training.train:main",
             "make_small_vlm = vla_policy.training.small_vlm:main",
             "serve = vla_policy.serving.server:main",

@@ -49,6 +49,7 @@ def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bo
         "dry_run": flag(context, "dry_run") if value(context, "dry_run") else not sim,
         "output": "print" if value(context, "robot") == "none" else "goals",
         "report_file": value(context, "report_file"),
+        "log_file": value(context, "log_file"),
         "mode": value(context, "mode"),
         "skill": skill(context),
         "correction_checkpoint": value(context, "correction_checkpoint"),

@@ -14,6 +14,7 @@ from vla_policy.execution.measures import Measures
 from vla_policy.execution.measures_log import RunLog, number
 from vla_policy.execution.measures_motion import Motion
 from vla_policy.execution.measures_series import RECENT, Series, percentile
+from vla_policy.tools.report import main as report
 from vla_policy.tools.report_log import Exact, LogError, read_log, summarise
 
 MS = 1_000_000
@@ -245,3 +246,50 @@ def test_numbers_of_a_log_line():
     assert number(1.23456) == 1.235
     assert number(float("nan")) is None
     assert number(None) is None
+
+
+@pytest.fixture
+def log(tmp_path):
+    """A log with two runs; the second was cut before anything moved."""
+    log = RunLog(tmp_path / "log.jsonl")
+    begin = {"joints": ["arm.a", "arm.b"], "fps": 10.0, "rate_hz": 50.0, "clock": "paced", "policy": "<p>", "task": "t"}
+    log.write("run", strategy="crossfade", **begin)
+    measures = Measures(fps=10.0, log=log)
+    run_by_hand(measures)
+    log.write("end", termination="canceled", message="", **measures.summary())
+    log.write("run", strategy="sync", **begin)
+    log.close()
+    return log.path
+
+
+def test_report_prints_a_table_and_json(log, capsys):
+    assert report([str(log)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith("control jitter p99 [ms]"))
+    assert row.split()[-2:] == ["2", "-"]
+    assert any(line.split()[-2:] == ["crossfade", "sync"] for line in lines)
+    assert report([str(log), "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["stop_ms"] == pytest.approx(250.0)
+    assert second["ticks"] == 0
+
+
+@pytest.mark.parametrize("name", ["out/run.html", "out/run.png", "out/run.svg"])
+def test_report_draws(log, name, capsys):
+    output = log.parent / name
+    assert report([str(log), "--output", str(output)]) == 0
+    assert f"written: {output}" in capsys.readouterr().err
+    data = output.read_bytes()
+    if output.suffix == ".html":
+        assert data.count(b"data:image/png;base64,") == 1
+    else:
+        assert data[:5] in (b"\x89PNG\r", b"<?xml")
+        assert len(data) > 10_000
+
+
+def test_report_names_what_it_cannot_do(tmp_path, log, capsys):
+    assert report([str(tmp_path / "absent")]) == 1
+    assert "absent: cannot be read" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        report([str(log), "--output", "run.pdf"])
+    assert "--output run.pdf: unknown kind of file; use .html, .png, .svg" in capsys.readouterr().err
