@@ -209,9 +209,10 @@ class Cell:
             self.client_node.create_subscription(JointState, topic, received.append, 50)
         self._executors = [SingleThreadedExecutor(), MultiThreadedExecutor(4), SingleThreadedExecutor()]
         self._threads = []
+        self._closing = threading.Event()
         for executor, node in zip(self._executors, (self.node, self.robot, self.client_node), strict=True):
             executor.add_node(node)
-            self._threads.append(threading.Thread(target=executor.spin))
+            self._threads.append(threading.Thread(target=self._spin, args=(executor,)))
             self._threads[-1].start()
 
     def _load(self, request):
@@ -219,6 +220,10 @@ class Cell:
         if request.checkpoint == "bad":
             raise CheckpointError("bad: no weights")
         return Loaded(runner=self.runner, profile=self.profile, source=request.checkpoint)
+
+    def _spin(self, executor):
+        while not self._closing.is_set():
+            executor.spin_once(timeout_sec=0.1)
 
     def send(self, **goal):
         """Send a goal; returns its handle."""
@@ -241,10 +246,10 @@ class Cell:
 
     def close(self):
         self.node.close()
-        for executor in self._executors:
+        self._closing.set()
+        for executor, thread in zip(self._executors, self._threads, strict=True):
+            thread.join(5.0)  # an executor that is shut down while it turns may raise
             executor.shutdown(timeout_sec=2.0)
-        for thread in self._threads:
-            thread.join(5.0)
         for node in (self.node, self.robot, self.client_node):
             node.destroy_node()
         rclpy.try_shutdown()

@@ -36,6 +36,7 @@ class Stage:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=random.randint(1, 200))
         self.running = []
+        self.closing = threading.Event()
         self.helper = self.add(Node("helper", context=self.context))
         self.task, self.states = None, []
         self.helper.create_subscription(TaskState, "sim/task_state", self._on_task, SENSOR)
@@ -61,10 +62,14 @@ class Stage:
         until = self.now_ns() + seconds * 1e9
         self.wait(lambda: self.now_ns() >= until)
 
+    def spin(self, executor):
+        while not self.closing.is_set():
+            executor.spin_once(timeout_sec=0.1)
+
     def add(self, node):
         executor = SingleThreadedExecutor(context=self.context)
         executor.add_node(node)
-        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread = threading.Thread(target=self.spin, args=(executor,), daemon=True)
         thread.start()
         self.running.append((node, executor, thread))
         return node
@@ -102,9 +107,10 @@ class Stage:
         for node, _, _ in reversed(self.running):
             if hasattr(node, "close"):
                 node.close()
+        self.closing.set()
         for _, executor, thread in self.running:
+            thread.join()  # an executor that is shut down while it turns may raise
             executor.shutdown()
-            thread.join()
         for node, _, _ in self.running:
             node.destroy_node()
         rclpy.try_shutdown(context=self.context)

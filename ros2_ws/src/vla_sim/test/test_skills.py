@@ -35,6 +35,7 @@ class Bench:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=random.randint(1, 200))
         self.running = []
+        self.closing = threading.Event()
         self.helper = self.add(Node("helper", context=self.context))
         self.task = None
         self.helper.create_subscription(TaskState, "sim/task_state", self.seen, SENSOR)
@@ -49,10 +50,14 @@ class Bench:
     def seen(self, msg):
         self.task = msg
 
+    def spin(self, executor):
+        while not self.closing.is_set():
+            executor.spin_once(timeout_sec=0.1)
+
     def add(self, node):
         executor = SingleThreadedExecutor(context=self.context)
         executor.add_node(node)
-        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread = threading.Thread(target=self.spin, args=(executor,), daemon=True)
         thread.start()
         self.running.append((node, executor, thread))
         return node
@@ -64,9 +69,10 @@ class Bench:
         for node, _, _ in reversed(self.running):
             if hasattr(node, "close"):
                 node.close()
+        self.closing.set()
         for _, executor, thread in self.running:
+            thread.join()  # an executor that is shut down while it turns may raise
             executor.shutdown()
-            thread.join()
         for node, _, _ in self.running:
             node.destroy_node()
         rclpy.try_shutdown(context=self.context)
