@@ -50,7 +50,10 @@ def launch_page() -> str:
 
 
 def parameter_classes() -> list[tuple[str, type]]:
-    """Node name and parameter class of every node: classes named `<Node>Params` in modules `<node>_params`."""
+    """Node name and parameter class of every node: classes named `<Node>Params` in modules `<node>_params`.
+
+    A class that others are made of is shown as a part of them only.
+    """
     found: list[tuple[str, type]] = []
     for package in NODE_PACKAGES:
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
@@ -60,8 +63,10 @@ def parameter_classes() -> list[tuple[str, type]]:
                     (f"{package}: {module.name.rpartition('.')[2].removesuffix('_params')}", value)
                     for name, value in content.items()
                     if name.endswith("Params") and dataclasses.is_dataclass(value) and isinstance(value, type)
+                    if value.__module__ == module.name
                 ]
-    return found
+    parts = {base for _, cls in found for base in cls.__mro__[1:]}
+    return [(title, cls) for title, cls in found if cls not in parts]
 
 
 def parameter_page() -> str:

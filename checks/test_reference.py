@@ -24,6 +24,7 @@ def test_every_node_has_a_parameter_class():
         "vla_policy: policy",
         "vla_sim: cell",
         "vla_sim: operator",
+        "vla_sim: skill",
         "vla_sim: trial",
     ]
 
