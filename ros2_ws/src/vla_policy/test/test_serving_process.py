@@ -163,8 +163,9 @@ def test_a_killed_server_is_noticed_during_the_request_and_a_new_one_found(start
     threading.Timer(0.2, server.process.kill).start()
     with pytest.raises(ServerLostError, match=r"the connection to .* was lost"):
         runner.infer(frame, "")
+    runner.reset()
     with pytest.raises(ServerLostError, match="no policy server answers"):
-        runner.reset()
+        runner.infer(frame, "")
     again = start(*scripted, "--port", str(server.port))
     runner.reset()
     assert runner.infer(frame, "").values.shape[1] == 3

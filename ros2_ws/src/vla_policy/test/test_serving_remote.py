@@ -159,8 +159,10 @@ def test_a_server_that_ends_during_a_request_is_lost_and_found_again(server, loa
     with pytest.raises(ServerLostError, match=r"the connection to .* was lost: .*1001"):
         runner.infer(small_frame(server.profile), "")
     server.close()
-    with pytest.raises(ServerLostError, match="no policy server answers"):
-        runner.reset()
+    runner.reset()
+    for _ in range(2):
+        with pytest.raises(ServerLostError, match="no policy server answers"):
+            runner.infer(small_frame(server.profile), "")
     folder = server._options.checkpoints_dir
     made.append(ServerThread(folder, small_profile(), "--port", str(server.port)))
     runner.reset()
@@ -172,10 +174,10 @@ def test_another_policy_after_a_restart_is_refused(server, load, made):
     server.close()
     other = small_profile(**{"fps: 10": "fps: 20"})
     made.append(ServerThread(server._options.checkpoints_dir, other, "--port", str(server.port)))
-    with pytest.raises(
-        ServerLostError, match=r"serves another policy than at the start \(profile_sha256: .*load the policy again"
-    ):
-        runner.reset()
+    runner.reset()
+    says = r"serves another policy than at the start \(profile_sha256: .*load the policy again"
+    with pytest.raises(ServerLostError, match=says):
+        runner.infer(small_frame(server.profile), "")
 
 
 def test_prefix_and_past_travel(tmp_path, made, load):

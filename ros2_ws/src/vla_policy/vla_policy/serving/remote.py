@@ -117,6 +117,7 @@ class RemoteRunner:
         self._timeout_s = request.timeout_s
         self._reconnect_s = float(request.options.get("reconnect_s", 5.0))
         self._told = dict(told)
+        self._lost: ServerLostError | None = None
         self._asked_steps = request.n_action_steps
         self.guidable = bool(told.get("guidable", False)) and speech.exact
         if request.guided and not self.guidable:
@@ -154,10 +155,17 @@ class RemoteRunner:
     def reset(self) -> None:
         """Open a new session, which makes the server's policy forget the past; keeps trying for `reconnect_s`.
 
-        Raises:
-            ServerLostError: the server is not there, or serves another policy now.
+        A server that is not there, or serves another policy now, is the error of the next `infer`: what ends a run is known
+        by the answer that does not come.
         """
         self._past.clear()
+        self._lost = None
+        try:
+            self._reopen()
+        except ServerLostError as error:
+            self._lost = error
+
+    def _reopen(self) -> None:
         end_s, pause_s = time.monotonic() + self._reconnect_s, _FIRST_PAUSE_S
         while True:
             try:
@@ -190,6 +198,8 @@ class RemoteRunner:
         self._link.close()
 
     def _infer(self, frame: Frame, task: str, prefix: Prefix | None, timeout_s: float) -> ActionChunk:
+        if self._lost is not None:
+            raise ServerLostError(str(self._lost)) from self._lost
         started_s = time.perf_counter()
         try:
             message = self._speech.ask(frame, task, **self._extras(frame, prefix))
