@@ -13,7 +13,8 @@ from policy_fixtures import small_profile
 from vla_core.errors import CheckpointError, VlaError
 from vla_msgs.msg import PolicyStatus
 from vla_policy.mcp_tool.checkpoint_list import list_checkpoints, resolve
-from vla_policy.mcp_tool.infer import RefusedError, Request, Settings, check, make_goal
+from vla_policy.mcp_tool.infer import RefusedError, Request, Settings, check, infer, make_goal
+from vla_policy.mcp_tool.policy_client import PolicyClientError
 from vla_policy.mcp_tool.server import describe, listen, make_server, parse
 
 DEFAULTS = {
@@ -94,6 +95,44 @@ def test_a_goal_carries_all_that_was_asked_for(tmp_path):
     assert goal.checkpoint == str(tmp_path / "run" / "pretrained_model")
     still = make_goal(request(), found, Settings(checkpoints_dir=tmp_path, ready_pose=False), name="me")
     assert (still.ready_pose, still.task) == (False, "")
+
+
+class Node:
+    """A policy node that has parameters and takes no goal."""
+
+    def __init__(self, **parameters):
+        self.parameters, self.goals = parameters, []
+
+    async def parameter(self, name):
+        return self.parameters.get(name)
+
+    async def start(self, goal, _feedback):
+        self.goals.append(goal)
+        raise PolicyClientError("nobody offers the action")
+
+
+class Silent:
+    """A request whose client wants no progress."""
+
+    async def report_progress(self, *_):
+        pass
+
+
+def test_the_profile_of_the_node_counts_and_a_node_that_is_gone_is_a_result(tmp_path):
+    checkpoint(tmp_path, small_profile())
+    file = tmp_path / "mine.yaml"
+    file.write_text(small_profile(**{"safety:": "ready: {arm: [0.3, 0.1]}\nsafety:"}).text)
+    settings = Settings(checkpoints_dir=tmp_path)
+    plain, other = Node(device="cpu", profile=""), Node(device="cuda:0", profile=str(file))
+    for node, moves in ((plain, False), (other, True)):
+        result = asyncio.run(infer(request(), Silent(), node, settings))
+        assert (result.success, result.message, result.num_steps) == (False, "nobody offers the action", 0)
+        assert node.goals[0].ready_pose is moves
+    lost = Node(device="cpu", profile=str(tmp_path / "gone.yaml"))
+    result = asyncio.run(infer(request(), Silent(), lost, settings))
+    assert not result.success
+    assert "gone.yaml" in result.message
+    assert not lost.goals
 
 
 def test_checkpoints_are_listed_with_what_they_say_and_never_from_elsewhere(tmp_path):

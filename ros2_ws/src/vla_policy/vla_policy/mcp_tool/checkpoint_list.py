@@ -45,7 +45,7 @@ class Found:
 
     Attributes:
         checkpoint: The folder.
-        profile: The profile that travels with it, or None.
+        profile: The profile that it runs under: the one that travels with it unless another is put in its place; or None.
     """
 
     checkpoint: Checkpoint

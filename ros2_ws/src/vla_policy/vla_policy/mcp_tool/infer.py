@@ -8,6 +8,7 @@ the policy node hears no more heartbeats.
 """
 
 import contextlib
+import dataclasses
 import logging
 import uuid
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import anyio
 from mcp.server.mcpserver import Context
 from pydantic import BaseModel, Field
 from vla_core.errors import VlaError
+from vla_core.profile import load_profile
 from vla_msgs.action import RunPolicy
 
 from vla_policy.mcp_tool.checkpoint_list import Found, resolve
@@ -90,6 +92,9 @@ async def infer(request: Request, ctx: Context[Any, Any], client: PolicyClient, 
     try:
         await progress.say(SCENE_PROGRESS, f"scene {request.scene_name}")
         found = await anyio.to_thread.run_sync(resolve, settings.checkpoints_dir, request.checkpoint_path)
+        given = str(await client.parameter("profile") or "")
+        if given:  # the node runs under this one, whatever travels with the checkpoint
+            found = dataclasses.replace(found, profile=load_profile(Path(given).expanduser()))
         notes = check(request, found)
         device = str(await client.parameter("device"))
         if device.split(":")[0] != request.device:
