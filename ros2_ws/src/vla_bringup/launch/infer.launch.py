@@ -46,6 +46,8 @@ def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bo
         "port": int(value(context, "port")),
         "protocol": value(context, "protocol"),
         "token": value(context, "token"),
+        "remote_timeout_s": float(value(context, "remote_timeout_s")),
+        "n_action_steps": int(value(context, "n_action_steps")),
         "dry_run": flag(context, "dry_run") if value(context, "dry_run") else not sim,
         "output": "print" if value(context, "robot") == "none" else "goals",
         "report_file": value(context, "report_file"),
