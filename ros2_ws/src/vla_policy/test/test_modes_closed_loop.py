@@ -70,10 +70,10 @@ class Correction(Scripted):
         return self.plan.arm(t - OPENING_S), self.plan.gripper(t - OPENING_S)
 
 
-def finished(stage, **params):
+def finished(stage, participants=("policy", "skills"), **params):
     """The result of one run."""
     runners = {"approach": Approach, "correction": Correction}
-    run = stage.begin(runners, ("policy", "skills"), seed=SEED, skill="grasp", **params)
+    run = stage.begin(runners, participants, seed=SEED, skill="grasp", **params)
     return run.wait(100.0).result
 
 
@@ -102,7 +102,7 @@ def test_correction_begins_with_its_policy(stage):
 
 
 def test_without_a_skill_server_the_arm_does_not_move(stage):
-    result = finished(stage, checkpoint="approach", mode="planner", start_timeout_s=1.0)
+    result = finished(stage, ("policy",), checkpoint="approach", mode="planner", start_timeout_s=1.0)
     assert result.error_code == Result.SKILL
     assert "nobody offers skills/execute after 1 s" in result.error_msg
     assert result.goals_sent == 0
