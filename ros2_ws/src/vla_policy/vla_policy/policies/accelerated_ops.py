@@ -21,19 +21,24 @@ LENGTH_STEP = 8
 """Token counts are rounded up to a multiple of this, so that few shapes are compiled or captured."""
 
 
-def rotary_table(positions: Tensor, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of rotary position embeddings (RoFormer, arXiv:2104.09864).
+def wavelengths(head_dim: int, base: float, device: torch.device) -> Tensor:
+    """Wavelengths over 2 pi of rotary position embeddings (RoFormer, arXiv:2104.09864), (D/2,) float32 from 1 to `base`."""
+    exponents = (2.0 / head_dim) * torch.arange(head_dim // 2, dtype=torch.float32, device=device)
+    lengths: Tensor = base**exponents
+    return lengths
+
+
+def rotary_table(positions: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of positions.
 
     Args:
         positions: (B, S) integers.
-        head_dim: D, even.
-        base: Longest wavelength over 2 pi.
+        lengths: From `wavelengths`.
 
     Returns:
         Two float32 tensors (B, S, 1, D), as `signed_table` gives them.
     """
-    exponents = (2.0 / head_dim) * torch.arange(head_dim // 2, dtype=torch.float32, device=positions.device)
-    radians = positions[..., None].to(torch.float32) / (base**exponents)
+    radians = positions[..., None].to(torch.float32) / lengths
     return signed_table(torch.cos(radians), torch.sin(radians))
 
 
@@ -56,7 +61,7 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
 
 def additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """0 where `allowed`, else `MASKED`."""
-    return torch.where(allowed, 0.0, MASKED).to(dtype)
+    return (~allowed).to(dtype) * MASKED
 
 
 def positions_of(valid: Tensor) -> Tensor:

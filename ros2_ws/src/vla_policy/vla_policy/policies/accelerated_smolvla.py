@@ -68,7 +68,8 @@ class SmolVLACore:
         self._in_weight, self.times = _time_table(model, config, self.steps)
         device = self.times.device
         chunk = torch.arange(self.chunk_shape[0], device=device)[None]
-        self._cross_table = ops.rotary_table(chunk, self._head_dim, ROTARY_BASE)
+        self._lengths = ops.wavelengths(self._head_dim, ROTARY_BASE, device)
+        self._cross_table = ops.rotary_table(chunk, self._lengths)
         self._causal = chunk[0][None, :] <= chunk[0][:, None]
 
     def inputs(self, batch: Mapping[str, Tensor]) -> Static:
@@ -120,9 +121,9 @@ class SmolVLACore:
         length, chunk = keep.shape[1], self.chunk_shape[0]
         # The state token is the last one; images and text do not look at it.
         looked_at = keep[:, None, :].repeat(1, length, 1)
-        looked_at[:, :-1, -1] = False
+        looked_at[:, :-1, -1].fill_(False)
         mask = ops.additive_mask(looked_at[:, None], self._dtype)
-        table = ops.rotary_table(ops.positions_of(keep), self._head_dim, ROTARY_BASE)
+        table = ops.rotary_table(ops.positions_of(keep), self._lengths)
         static: list[Tensor] = []
         last = max(i for i, (_, expert, _) in enumerate(self._layers) if expert is not None)
         for i, (layer, expert, crosses) in enumerate(self._layers[: last + 1]):
@@ -139,7 +140,7 @@ class SmolVLACore:
         return (
             ops.group_rows(ops.additive_mask(whole, self._dtype), self._groups),
             ops.additive_mask(keep[:, None, None, :], self._dtype),
-            *ops.rotary_table(suffix, self._head_dim, ROTARY_BASE),
+            *ops.rotary_table(suffix, self._lengths),
             *static,
         )
 
