@@ -2,7 +2,7 @@
 
 """The part of `benchmarks/execution.py` in real time: jitter of the control loop and overhead of the node.
 
-Four processes, as on a robot: cameras (2 x 640x480 rgb8 at 30 Hz), a robot that publishes its joints at 100 Hz and takes
+Four processes, as on a robot: cameras (2 x 640x480 rgb8 at 30 Hz), a robot that publishes its joints at 500 Hz and takes
 goals without doing anything, the policy node with its own parameters, and the client here. The policy is the scripted
 one; it sleeps for the latency, so only the node itself computes. Run alone with `cameras` or `robot` it is that process.
 """
@@ -36,7 +36,7 @@ from vla_msgs.action import RunPolicy
 from vla_policy.execution.measures_series import percentile
 from vla_policy.tools.report_log import read_log
 
-HEIGHT, WIDTH, CAMERA_HZ, JOINT_HZ = 480, 640, 30.0, 100.0
+HEIGHT, WIDTH, CAMERA_HZ, JOINT_HZ = 480, 640, 30.0, 500.0
 STEPS = 15  # executed of each chunk, so that there are several chunks per second
 AMPLITUDE = 0.005  # so little that a robot that stands still counts as one that follows
 START_S = 90.0
@@ -173,7 +173,13 @@ def _drive(seconds: float, processes: list[subprocess.Popen[bytes]]) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     client = GoalClient(node, RunPolicy, "policy/run")
-    thread = threading.Thread(target=executor.spin)
+    closing = threading.Event()
+
+    def spin() -> None:
+        while not closing.is_set():
+            executor.spin_once(0.1)
+
+    thread = threading.Thread(target=spin)
     thread.start()
     try:
         deadline = time.monotonic() + START_S
@@ -191,8 +197,9 @@ def _drive(seconds: float, processes: list[subprocess.Popen[bytes]]) -> None:
         if result.error_code:
             raise RuntimeError(result.error_msg)
     finally:
-        executor.shutdown()
+        closing.set()
         thread.join(5.0)
+        executor.shutdown()
         node.destroy_node()
 
 

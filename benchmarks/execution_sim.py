@@ -88,7 +88,8 @@ class Client(Node):
         self._reset = self.create_client(ResetCell, "sim/reset")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
-        self._thread = threading.Thread(target=self._executor.spin)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._spin)
         self._thread.start()
 
     def now_ns(self) -> int:
@@ -127,9 +128,14 @@ class Client(Node):
 
     def close(self) -> None:
         """End the executor."""
-        self._executor.shutdown()
+        self._closing.set()
         self._thread.join(5.0)
+        self._executor.shutdown()
         self.destroy_node()
+
+    def _spin(self) -> None:
+        while not self._closing.is_set():
+            self._executor.spin_once(0.1)
 
     def _accepted(self) -> tuple[int, GoalRun]:
         goal = send_goal(self._runs, RunPolicy.Goal(max_duration=600.0), timeout_s=START_S)
@@ -168,12 +174,12 @@ def lockstep_row(
     """
     name = f"{strategy}_{latency_ms:g}_{len(list(scenario.folder.iterdir()))}"
     log, output = scenario.folder / f"{name}.jsonl", scenario.folder / f"{name}.txt"
-    params = {"inference_latency_s": latency_ms / 1e3, "log_file": str(log), **parameters}
+    params = {"inference_latency_s": latency_ms / 1e3, **parameters}
     file = scenario.folder / f"{name}.yaml"
     lines = "".join(f"    {key}: {_yaml(value)}\n" for key, value in params.items())
     file.write_text(f"/**/policy:\n  ros__parameters:\n{lines}", encoding="utf-8")
     launch_file = ["ros2", "launch", "vla_bringup", "infer.launch.py", "sim:=true", f"strategy:={strategy}"]
-    command = [*launch_file, f"params_file:={file}", *arguments]
+    command = [*launch_file, f"params_file:={file}", f"log_file:={log}", *arguments]
     begun = time.monotonic()
     with output.open("wb") as stream:
         launch = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
