@@ -277,7 +277,7 @@ def test_a_server_that_is_told_to_end_cancels_the_run(bench):
 def test_a_server_that_is_killed_stops_the_arm(bench):
     """The last test: the others need the server."""
     bench.drive(bench.peers["last"])
-    with bench.stopping(HEARTBEAT_S + 1.5):
+    with bench.stopping(2.0 * HEARTBEAT_S):
         bench.server.kill()
     report = bench.cell.reports()[-1]
     assert report["error_code"] == RunPolicy.Result.CLIENT_LOST
