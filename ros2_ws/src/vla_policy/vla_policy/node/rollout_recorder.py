@@ -26,7 +26,7 @@ from vla_policy.node.run_report import TERMINATIONS
 from vla_policy.policies.checkpoint import WEIGHTS_FILE
 
 Result = RunPolicy.Result
-FIND_TIMEOUT_S = 5.0
+FIND_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 15.0
 PHASE_TIMEOUT_S = 2.0
