@@ -27,7 +27,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from vla_common.action_client import GoalClient
 from vla_common.qos import SENSOR
-from vla_common.services import GoalRun, call_checked, send_goal
+from vla_common.services import CallError, GoalRun, call_checked, send_goal
 from vla_core.profile import Profile, load_profile
 from vla_core.stamps import stamp_ns, to_s
 from vla_msgs.action import RunPolicy
@@ -39,6 +39,7 @@ from vla_policy.tools.report_log import Run, read_log, summarise
 FPS = 30
 CHUNK = 50
 IMAGE = 64  # pixels; the scripted policy does not look, so small images only make the run faster
+RESET_S = 10.0
 START_S = 120.0  # wall time until the launch accepts goals
 WALL_LIMIT_S = 600.0  # of one run
 STANDSTILL_S = 0.4  # simulated time after the end of a run in which its stop is watched
@@ -115,7 +116,13 @@ class Client(Node):
         while not self._reset.wait_for_service(0.5):
             if launch.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("the simulated cell did not start")
-        call_checked(self._reset, ResetCell.Request(seed=seed), START_S)
+        while True:  # a request that comes before both sides know of each other is lost
+            try:
+                call_checked(self._reset, ResetCell.Request(seed=seed), RESET_S)
+                break
+            except CallError:
+                if launch.poll() is not None or time.monotonic() > deadline:
+                    raise
         self.wait_until(self.now_ns() + round(0.2e9), launch)
         begun_ns, goal = self._accepted()
         self.wait_until(begun_ns + round(seconds * 1e9), launch)
