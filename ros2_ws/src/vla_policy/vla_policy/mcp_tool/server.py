@@ -47,6 +47,24 @@ EXAMPLE = """examples:
   ros2 run vla_policy mcp --checkpoints_dir outputs
   ros2 run vla_policy mcp --checkpoints_dir outputs --transport http --port 8765 --token SECRET
 """
+PolicyInput = Annotated[PolicyName, Field(description="Kind of policy; must be that of the checkpoint.")]
+CheckpointInput = Annotated[str, Field(description="As listed by list_checkpoints.")]
+SceneInput = Annotated[str, Field(description="Name stored with a recorded run.")]
+DeviceInput = Annotated[
+    Device, Field(description="Where it should compute; the policy node's own is used, a difference is said.")
+]
+StepsInput = Annotated[int, Field(description="Action steps after which the run ends.", ge=1, le=1_000_000)]
+CamerasInput = Annotated[
+    bool, Field(description="Require cameras. Which ones are used is the checkpoint's profile's business.")
+]
+FpsInput = Annotated[
+    int,
+    Field(description="Action steps per second; 10 stands for the checkpoint's own rate, any other must be it.", ge=1),
+]
+DebugInput = Annotated[bool, Field(description="Measures in the progress messages and in the server's log.")]
+RecordInput = Annotated[bool, Field(description="Record the run; the recorder must be running.")]
+DryRunInput = Annotated[bool, Field(description="Compute and show, send nothing to the robot.")]
+TaskInput = Annotated[str | None, Field(description="Instruction; null: the policy node's.")]
 STATES = {
     value: name.lower() for name, value in vars(PolicyStatus).items() if name.isupper() and isinstance(value, int)
 }
@@ -75,29 +93,17 @@ def make_server(client: PolicyClient, settings: Settings, tools: tuple[str, ...]
 
     async def vla_infer(
         ctx: Context[Any, Any],
-        policy: Annotated[PolicyName, Field(description="Kind of policy; must be that of the checkpoint.")],
-        checkpoint_path: Annotated[str, Field(description="As listed by list_checkpoints.")],
-        scene_name: Annotated[str, Field(description="Name stored with a recorded run.")] = "default",
-        device: Annotated[
-            Device, Field(description="Where it should compute; the policy node's own is used, a difference is said.")
-        ] = "cuda",
-        max_steps: Annotated[
-            int, Field(description="Action steps after which the run ends.", ge=1, le=1_000_000)
-        ] = 500,
-        enable_realsense: Annotated[
-            bool, Field(description="Require cameras. Which ones are used is the checkpoint's profile's business.")
-        ] = False,
-        fps: Annotated[
-            int,
-            Field(
-                description="Action steps per second; 10 stands for the checkpoint's own rate, any other must be it.",
-                ge=1,
-            ),
-        ] = 10,
-        debug: Annotated[bool, Field(description="Measures in the progress messages and in the server's log.")] = False,
-        record_eval: Annotated[bool, Field(description="Record the run; the recorder must be running.")] = False,
-        dry_run: Annotated[bool, Field(description="Compute and show, send nothing to the robot.")] = False,
-        task_prompt: Annotated[str | None, Field(description="Instruction; null: the policy node's.")] = None,
+        policy: PolicyInput,
+        checkpoint_path: CheckpointInput,
+        scene_name: SceneInput = "default",
+        device: DeviceInput = "cuda",
+        max_steps: StepsInput = 500,
+        enable_realsense: CamerasInput = False,
+        fps: FpsInput = 10,
+        debug: DebugInput = False,
+        record_eval: RecordInput = False,
+        dry_run: DryRunInput = False,
+        task_prompt: TaskInput = None,
     ) -> InferResult:
         """Run a policy on the robot for a number of steps. The arm moves, unless dry_run. Cancel to stop it."""
         request = Request(
