@@ -116,11 +116,7 @@ def build_trajectory(
         StaleChunkError: no step is left.
         TrajectoryError: shapes do not fit, or a target is not finite.
     """
-    positions = np.asarray(targets, dtype=np.float64)
-    if positions.ndim != 2 or positions.shape[1] != len(joint_names):
-        raise TrajectoryError(f"targets must be (T, {len(joint_names)}), one column per joint, got {positions.shape}")
-    if not np.isfinite(positions).all():
-        raise TrajectoryError("a target is not finite; check the chunk with the safety filter before this")
+    positions = _checked(targets, joint_names)
     count = len(positions)
     # Times are rounded to nanoseconds, so a step that is exactly one step ahead may look a nanosecond short.
     first = first_step(t0_ns, dt_s, count, now_ns + to_ns(dt_s if lead_s is None else lead_s) - _STEP_SLACK_NS)
@@ -129,8 +125,7 @@ def build_trajectory(
             f"all {count} steps of the chunk are over or too near: it was observed {to_s(now_ns - t0_ns):.3f} s ago "
             f"and lasts {to_s(step_ns(0, dt_s, max(count - 1, 0))):.3f} s; use longer chunks or faster inference"
         )
-    times = np.array([to_s(step_ns(t0_ns, dt_s, i) - now_ns) for i in range(first, count)])
-    kept = positions[first:]
+    times, kept = np.array([to_s(step_ns(t0_ns, dt_s, i) - now_ns) for i in range(first, count)]), positions[first:]
     if start is not None:
         return _from_start(start, now_ns, joint_names, times, kept, first)
     before: tuple[float, Array] | None = None
@@ -146,6 +141,15 @@ def build_trajectory(
         velocities=_velocities(times, kept, before),
         first_step=first,
     )
+
+
+def _checked(targets: ArrayLike, joint_names: tuple[str, ...]) -> Array:
+    positions = np.asarray(targets, dtype=np.float64)
+    if positions.ndim != 2 or positions.shape[1] != len(joint_names):
+        raise TrajectoryError(f"targets must be (T, {len(joint_names)}), one column per joint, got {positions.shape}")
+    if not np.isfinite(positions).all():
+        raise TrajectoryError("a target is not finite; check the chunk with the safety filter before this")
+    return positions
 
 
 def _from_start(

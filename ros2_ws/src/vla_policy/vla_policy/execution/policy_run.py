@@ -22,7 +22,7 @@ from vla_policy.execution.executor import ChunkExecutor, Plan, describe
 from vla_policy.execution.hooks import ChunkWatcher, Gate, Guard, Stop
 from vla_policy.execution.inference import Answer, Inference
 from vla_policy.execution.measures import Measures
-from vla_policy.execution.run_guards import SilenceGuard, StarvationGuard, stale
+from vla_policy.execution.run_guards import run_guards, stale
 from vla_policy.policies.runner import InferenceError, ServerLostError
 
 Array = NDArray[np.float64]
@@ -94,17 +94,11 @@ class PolicyRun:
         self._commands = commands
         self._options = options
         self._now_ns = now_ns
-        self._guards = tuple(guards)
-        self._own_guards: tuple[Guard, ...] = (
-            SilenceGuard(builder, executor, profile.safety.watchdog_s),
-            StarvationGuard(executor, options.starved_after_s),
-        )
-        self._gate = gate
-        self._watchers = tuple(watchers)
+        self._guards, self._gate, self._watchers = tuple(guards), gate, tuple(watchers)
+        self._own_guards = run_guards(builder, executor, profile.safety.watchdog_s, options.starved_after_s)
         self._held: str | None = None
         self.measures = measures or Measures(fps=profile.fps)
-        self._taken = taken_s
-        self._taken_s = 0.0
+        self._taken, self._taken_s = taken_s, 0.0
         self.task = profile.task
         self.detail = "waiting for the first observation"
         self._started_ns: int | None = None
