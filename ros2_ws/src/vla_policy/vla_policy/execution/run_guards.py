@@ -7,7 +7,7 @@ from vla_core.stamps import to_s
 from vla_msgs.action import RunPolicy
 
 from vla_policy.execution.executor import ChunkExecutor
-from vla_policy.execution.hooks import Stop
+from vla_policy.execution.hooks import Guard, Stop
 
 Result = RunPolicy.Result
 
@@ -59,6 +59,13 @@ class StarvationGuard:
             message=f"no new chunk for {waited_s:.2f} s after the last one was over (starvation_timeout_s "
             f"{self._timeout_s:g} s); is the policy too slow, or are its chunks refused? inference_ms in ~/status tells",
         )
+
+
+def run_guards(
+    builder: FrameBuilder, executor: ChunkExecutor, watchdog_s: float, starved_after_s: float
+) -> tuple[Guard, ...]:
+    """The guards of a run; see the classes for the arguments."""
+    return SilenceGuard(builder, executor, watchdog_s), StarvationGuard(executor, starved_after_s)
 
 
 def stale(message: str) -> Stop:

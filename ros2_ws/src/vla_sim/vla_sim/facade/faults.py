@@ -14,6 +14,7 @@ The answer says when, in simulated time.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 from rclpy.node import Node
@@ -45,10 +46,10 @@ class FaultFacade:
             "gripper_stuck": plant.stick_gripper,
         }
         for name, driver in drivers.items():
-            self._switches[f"silent/{name}"] = lambda on, driver=driver: _silence(driver, on)
+            self._switches[f"silent/{name}"] = partial(_silence, driver)
         for name in cameras.names:
-            self._switches[f"silent/{name}"] = lambda on, name=name: cameras.silence(name, on)
-            self._switches[f"image_size/{name}"] = lambda on, name=name: cameras.halve(name, on)
+            self._switches[f"silent/{name}"] = partial(cameras.silence, name)
+            self._switches[f"image_size/{name}"] = partial(cameras.halve, name)
         self._on: set[str] = set()
         for fault in self._switches:
             self._serve(fault)
