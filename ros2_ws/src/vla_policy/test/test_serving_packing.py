@@ -94,7 +94,17 @@ def test_damaged_arrays_are_named(changed, says):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x81", b"\xc1", BY_HAND[:-1], BY_HAND + b"\x00", b"\x91" * 5000, b"\x81\x90\x01"]
+    "data",
+    [
+        b"",
+        b"\x81",
+        b"\xc1",
+        BY_HAND[:-1],
+        BY_HAND + b"\x00",
+        b"\x91" * 5000,
+        b"\xdd\x00\x01\x00\x01" + 65537 * b"\x80",
+        b"\x81\x90\x01",
+    ],
 )
 def test_damaged_messages_are_named(data):
     with pytest.raises(WireError, match="no msgpack message"):

@@ -20,6 +20,8 @@ ARRAY, SCALAR, JPEG = b"__ndarray__", b"__npgeneric__", b"__jpeg__"
 _DATA, _DTYPE, _SHAPE = b"data", b"dtype", b"shape"
 REFUSED_KINDS = "OVc"
 MAX_DIMENSIONS = 8
+# One byte on the wire can become an object of a hundred in memory.
+MAX_ITEMS, MAX_KEYS = 1 << 16, 1 << 12
 
 
 def pack(message: Any) -> bytes:
@@ -43,7 +45,9 @@ def unpack(data: bytes) -> Any:
             as its shape needs.
     """
     try:
-        return msgpack.unpackb(data, object_hook=_unpack_map, strict_map_key=False)
+        return msgpack.unpackb(
+            data, object_hook=_unpack_map, strict_map_key=False, max_array_len=MAX_ITEMS, max_map_len=MAX_KEYS
+        )
     except WireError:
         raise
     # msgpack raises ValueError and its subclasses for damage, TypeError for unhashable keys, RecursionError for depth.

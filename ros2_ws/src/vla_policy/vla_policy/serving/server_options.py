@@ -58,6 +58,12 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_network(made)
+    _add_model(made)
+    return made
+
+
+def _add_network(made: argparse.ArgumentParser) -> None:
     add = made.add_argument
     add(
         "--checkpoints_dir",
@@ -84,6 +90,24 @@ def parser() -> argparse.ArgumentParser:
         "--token", default="", help="token that clients must show; visible in the process list, so better --token-file"
     )
     secret.add_argument("--token-file", type=Path, metavar="FILE", help="file whose first line is the token")
+    add(
+        "--max-message-mb",
+        type=float,
+        default=16.0,
+        metavar="MB",
+        help="largest message in MiB; a larger one ends its connection (%(default)s)",
+    )
+    add("--max-sessions", type=int, default=32, metavar="N", help="open connections at a time (%(default)s)")
+    add(
+        "--log-level",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+        help="what is logged (%(default)s)",
+    )
+
+
+def _add_model(made: argparse.ArgumentParser) -> None:
+    add = made.add_argument
     add("--device", default="cpu", help="Torch device: cpu, cuda, cuda:1, mps (%(default)s)")
     add(
         "--dtype",
@@ -132,21 +156,6 @@ def parser() -> argparse.ArgumentParser:
         + "; ".join(f"{name}: {text}" for name, text in FITS.items())
         + " (%(default)s)",
     )
-    add(
-        "--max-message-mb",
-        type=float,
-        default=16.0,
-        metavar="MB",
-        help="largest message in MiB; a larger one ends its connection (%(default)s)",
-    )
-    add("--max-sessions", type=int, default=32, metavar="N", help="open connections at a time (%(default)s)")
-    add(
-        "--log-level",
-        default="info",
-        choices=("debug", "info", "warning", "error"),
-        help="what is logged (%(default)s)",
-    )
-    return made
 
 
 def parse_options(arguments: list[str] | None) -> ServerOptions:
