@@ -74,10 +74,10 @@ def test_the_person_drives_until_the_hand_back_which_goes_on_from_where_the_arm_
     after = np.array([msg.position for msg in c.targets["command/arm"][published:]])
     times = np.array([stamp_ns(msg) for msg in c.targets["command/arm"][published:]]) * 1e-9
     np.testing.assert_allclose(after[0], [-0.6, 0.9], atol=SLOPE)
-    speed = np.abs(np.diff(after, axis=0)) / np.diff(times)[:, None]
-    first, later = speed[times[1:] - times[0] < 0.2].max(), speed.max()
-    assert first <= SLOPE * 10 * 1.3, "the first steps are no faster than the policy's own"
-    assert later <= SLOPE * 10 * 1.5
+    steps = np.abs(np.diff(after, axis=0)).max(axis=1)
+    assert steps.max() <= SLOPE, "no commanded step is larger than one of the policy's own"
+    # The policy's clock has run on since its observation, so the arm catches up with it, but does not jump.
+    assert (steps / np.diff(times)).max() <= 2 * SLOPE * 10
     handle.cancel_goal_async()
     _, result = c.result(handle)
     assert (result.termination, result.error_code) == (Result.TERMINATION_CANCELED, Result.NONE)
