@@ -279,6 +279,7 @@ def test_a_backbone_that_is_only_on_the_hub_is_asked_for(checkpoints, tmp_path):
     assert f"hf download HuggingFaceTB/SmolVLM2-500M --local-dir {path / 'vlm'}" in str(error.value)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(os.environ.get("VLA_TEST_FULL") != "1", reason="compiles for minutes; ./test --full does it")
 def test_a_compiled_policy_gives_the_same_actions(checkpoints, profile):
     frame = small_frame(profile)
