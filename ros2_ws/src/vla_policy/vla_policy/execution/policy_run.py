@@ -115,7 +115,8 @@ class PolicyRun:
     def request_stop(self, stop: Stop) -> None:
         """Ask the run to end at the next tick; from any thread. The first reason is kept."""
         if self._requested is None:
-            self.measures.stop_requested(self._now_ns(), time.monotonic())
+            now_ns = max(self._now_ns(), self._last_ns or 0)  # in lockstep /clock may come after the tick
+            self.measures.stop_requested(now_ns, time.monotonic())
             self._requested = stop
 
     @property
