@@ -144,10 +144,10 @@ def test_sync_observes_at_rest_and_begins_its_chunk_when_it_comes():
     e = made("sync", latency_s=0.4, n=5)
     e.adopt(e.prepare(chunk(), observed(), 4 * DT, observed()), 4 * DT)
     arm = e.plan.trajectories["arm"]
-    assert (arm.first_step, len(arm.waypoints)) == (1, 4), "steps 1 to 4 of 5, the first is where it stands"
-    assert arm.waypoints[0, 0] == pytest.approx(0.05), "0.4 s of thinking cost no step"
-    assert not e.wants_observation(8 * DT - 1)
-    assert e.wants_observation(8 * DT)
+    assert (arm.first_step, len(arm.waypoints)) == (0, 5), "all five steps: 0.4 s of thinking cost none"
+    assert arm.waypoints[0, 0] == pytest.approx(chunk().values[0, 0]), "the first of them, one step from now"
+    assert not e.wants_observation(9 * DT - 1)
+    assert e.wants_observation(9 * DT), "executing n steps takes n steps"
 
 
 def test_the_ensemble_asks_whenever_it_may_and_crossfade_while_there_is_room_for_its_ramp():

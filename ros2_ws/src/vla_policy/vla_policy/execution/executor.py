@@ -201,7 +201,7 @@ class ChunkExecutor:
         )
 
     def _aligned(self, chunk: ActionChunk, targets: Mapping[str, Array], now_ns: int) -> tuple[Timeline, int]:
-        """Targets on the grid of the chunk. Where the arm waits for the policy, its first step is now."""
+        """Targets on the grid of the chunk. Where the arm waits for the policy, its first step is the next one."""
         rows, clipped = dict(targets), 0
         for spec in self._grippers:  # a regression overshoots the ends of the travel, where the hardware stops anyway
             inside = np.clip(rows[spec.name], spec.limits.lower, spec.limits.upper)
@@ -210,7 +210,7 @@ class ChunkExecutor:
         if not self.strategy.waits:
             return Timeline(t0_ns=chunk.t0_ns, dt_s=chunk.dt_s, rows=rows), clipped
         executed = {name: values[: self._n] for name, values in rows.items()}
-        return Timeline(t0_ns=now_ns, dt_s=chunk.dt_s, rows=executed), clipped
+        return Timeline(t0_ns=now_ns + to_ns(chunk.dt_s), dt_s=chunk.dt_s, rows=executed), clipped
 
     def _starts(self, now_ns: int, measured: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
         """State in force of each arm that follows its commands: the next trajectory goes on from it without a jump.
