@@ -9,6 +9,7 @@ import pytest
 from policy_fixtures import small_profile
 from strategy_bench import frame, run
 from test_executor import DT, S, chunk, observed
+from vla_core.chunks import ActionChunk
 from vla_core.profile import parse_profile
 from vla_policy.execution.executor import ChunkExecutor, follows
 from vla_policy.execution.latency import LatencyEstimate
@@ -125,7 +126,8 @@ def test_the_prefix_is_what_is_in_force_counted_from_the_new_frame():
     prefix = e.prefix(seen, later + DT // 10)
     # Steps 0.3 to 0.9 s of the running chunk; it can be replaced from 0.31 + 0.2 + 0.1 s on, so four are certain.
     assert prefix.values.shape == (7, 3)
-    assert prefix.values[:, 0] == pytest.approx(0.05 * np.arange(3, 10), abs=1e-3)
+    assert prefix.values[2:, 0] == pytest.approx(0.05 * np.arange(5, 10), abs=1e-3)
+    assert np.all(prefix.values[:2, 0] < 0.05 * np.arange(3, 5)), "the arm has begun smoothly"
     assert prefix.values[:, 2].tolist() == [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     assert prefix.frozen == 4
     assert e.prefix(frame(20 * DT, np.zeros(2), np.zeros(1)), 20 * DT) is None, "the plan is over: never padded"
@@ -138,6 +140,19 @@ def test_the_steps_of_a_prefix_are_those_that_the_new_chunk_really_skips():
     for latency_s in (0.15, 0.4):
         outcome = run("rtc", latency_s, duration_s=3.0)
         assert len(set(outcome.skipped)) == 1
+
+
+def test_the_first_chunk_begins_smoothly_however_late_it_comes():
+    fade, raw = made("crossfade", n=30), made("latest", n=30)
+    late = ActionChunk(t0_ns=0, dt_s=0.1, values=np.outer(np.arange(30), [0.05, 0.0, 0.0]).astype(np.float32))
+    steps = {}
+    for name, e in (("crossfade", fade), ("latest", raw)):
+        e.adopt(e.prepare(late, observed(), 12 * DT, observed()), 12 * DT)
+        positions = np.array([e.arm_targets(t * DT)["arm"][0] for t in range(12, 30)])
+        assert positions[-1] == pytest.approx(1.45, abs=1e-3), "on the clock of the chunk again"
+        steps[name] = np.abs(np.diff(positions)).max()
+    assert steps["latest"] == pytest.approx(0.65, abs=0.01), "13 steps at once"
+    assert steps["crossfade"] < 0.2
 
 
 def test_sync_observes_at_rest_and_begins_its_chunk_when_it_comes():

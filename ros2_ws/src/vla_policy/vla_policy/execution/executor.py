@@ -172,7 +172,7 @@ class ChunkExecutor:
         if first == len(new):
             raise _stale(chunk, now_ns)
         starts = self._starts(now_ns, present.joints)
-        joined = self._joined(new, first, now_ns)
+        joined = self._joined(new, first, now_ns, present.joints)
         report = self._check(joined, first, now_ns, present.joints, starts)
         if report.clamped and report.targets is not None:
             joined = _replaced(joined, first, report.targets)
@@ -226,8 +226,11 @@ class ChunkExecutor:
                 found[name] = spline.state_at(now_ns)
         return found
 
-    def _joined(self, new: Timeline, first: int, now_ns: int) -> Timeline:
+    def _joined(self, new: Timeline, first: int, now_ns: int, measured: Mapping[str, Array]) -> Timeline:
         """What is to be followed, on the grid of the new chunk.
+
+        Before the first chunk the arms stand where they are measured: a strategy that takes over smoothly begins smoothly
+        too, however long the first inference took.
 
         Grippers are never mixed, since half open is neither: they follow the new chunk from the first step that can be
         reached on, and what was in force before it. So arm and gripper change over at the same step.
@@ -243,6 +246,9 @@ class ChunkExecutor:
             for spec in self._grippers:
                 held = self._plan.timeline.held(spec.name, before)
                 rows[spec.name] = np.concatenate([held, rows[spec.name][first:]])
+        elif all(spec.name in measured for spec in self._arms):
+            standing = {spec.name: np.tile(measured[spec.name], (len(new), 1)) for spec in self._arms}
+            running = Running(rows=standing, covered=0)
         if self._arms:
             rows.update(self.strategy.join(arms, running, first))
         return Timeline(t0_ns=new.t0_ns, dt_s=new.dt_s, rows=rows)

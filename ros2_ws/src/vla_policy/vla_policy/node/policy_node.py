@@ -156,11 +156,15 @@ class PolicyNode(ManagedNode):
         )
         if not self._server.close(STOP_TIMEOUT_S):
             self.get_logger().error(f"the control loop has not ended within {STOP_TIMEOUT_S:g} s")
-        self._sequence.close()
         self._ticker.close()
-        self._driving.close()
         self._policy.close()
         self._measuring.close()
+
+    def destroy_node(self) -> None:
+        """Leave the action servers too: the executor that waits for their answers has ended by now."""
+        self._sequence.close()
+        self._driving.close()
+        super().destroy_node()
 
 
 def main(args: list[str] | None = None) -> int:
