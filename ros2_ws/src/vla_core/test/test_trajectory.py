@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from vla_core.chunks import ActionChunk
 from vla_core.errors import ActionError, StaleChunkError, StampError, TrajectoryError
-from vla_core.stamps import split_ns, stamp_ns, tick_ns, time_ns, to_ns
+from vla_core.stamps import split_ns, stamp_ns, tick_ns, time_ns, to_ns, to_s
 from vla_core.testing import Data, Joy, header
 from vla_core.trajectory import build_trajectory
 
@@ -119,6 +119,39 @@ def test_the_velocity_of_the_spline_is_its_slope():
         assert trajectory.state_at(now)[1] == pytest.approx(slope, abs=2e-3)
     assert trajectory.state_at(trajectory.end_ns)[1].tolist() == [0.0, 0.0]
     assert trajectory.state_at(T0)[1].tolist() == [0.0, 0.0], "before its first point it says nothing"
+
+
+def by_hand(trajectory, t_ns):
+    """One point of the spline, in the arithmetic of one number at a time."""
+    times, t = trajectory.time_from_start, to_s(t_ns - trajectory.start_ns)
+    if t < times[0] or t >= times[-1]:
+        end = trajectory.positions[0 if t < times[0] else -1]
+        return end.tolist(), [0.0] * len(end)
+    i = max(i for i in range(len(times)) if times[i] <= t)
+    h = float(times[i + 1] - times[i])
+    u = (t - float(times[i])) / h
+    position, velocity = [], []
+    for j in range(trajectory.positions.shape[1]):
+        p0, p1 = (float(trajectory.positions[n, j]) for n in (i, i + 1))
+        v0, v1 = (float(trajectory.velocities[n, j]) * h for n in (i, i + 1))
+        square, cube = 3.0 * (p1 - p0) - 2.0 * v0 - v1, v0 + v1 - 2.0 * (p1 - p0)
+        position.append(p0 + u * (v0 + u * (square + u * cube)))
+        velocity.append((v0 + u * (2.0 * square + u * 3.0 * cube)) / h)
+    return position, velocity
+
+
+def test_many_times_at_once_give_the_same_bits_as_one_by_one():
+    rng = np.random.default_rng(2)
+    for count in (1, 2, 12):
+        trajectory = build(np.cumsum(rng.normal(size=(count, 2)), axis=0), now_ns=T0 - to_ns(0.1))
+        at_points = [trajectory.start_ns + to_ns(t) for t in trajectory.time_from_start]
+        times = [*at_points, *(T0 + to_ns(t) for t in rng.uniform(-0.3, 1.5, 200)), T0 - to_ns(3600), T0 + to_ns(3600)]
+        positions, velocities = trajectory.states_at(times)
+        expected = [by_hand(trajectory, t) for t in times]
+        assert positions.tolist() == [p for p, _ in expected]
+        assert velocities.tolist() == [v for _, v in expected]
+        assert trajectory.positions_at(np.array(times)).tolist() == positions.tolist()
+        assert [trajectory.position_at(t).tolist() for t in times] == positions.tolist()
 
 
 def test_mistakes_are_named():

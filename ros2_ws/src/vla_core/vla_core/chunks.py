@@ -19,6 +19,11 @@ def step_ns(t0_ns: int, dt_s: float, index: int) -> int:
     return t0_ns + round(index * dt_s * NANOSECONDS)
 
 
+def steps_ns(t0_ns: int, dt_s: float, count: int) -> NDArray[np.int64]:
+    """Return the times ``(count,)`` of the first steps, each as of `step_ns` [ns]."""
+    return t0_ns + np.rint(np.arange(count) * dt_s * NANOSECONDS).astype(np.int64)
+
+
 def first_step(t0_ns: int, dt_s: float, count: int, t_ns: int) -> int:
     """Return the index of the first of `count` steps that is not before `t_ns`; `count` when there is none."""
     index = min(max(0, ceil((t_ns - t0_ns) / (dt_s * NANOSECONDS))), count)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vla_core.chunks import first_step, step_ns
+from vla_core.chunks import first_step, step_ns, steps_ns
 from vla_core.errors import StaleChunkError, TrajectoryError
-from vla_core.stamps import to_ns, to_s
+from vla_core.stamps import NANOSECONDS, to_ns, to_s
 
 Array = NDArray[np.float64]
 _STEP_SLACK_NS = 1000
@@ -62,22 +62,31 @@ class Trajectory:
         """Return the ``(k,)`` positions on the cubic spline; outside it, those of the first or last waypoint."""
         return self.state_at(t_ns)[0]
 
+    def positions_at(self, times_ns: ArrayLike) -> Array:
+        """Return the ``(T, k)`` positions of `position_at` at the times ``(T,)`` [ns]."""
+        return self.states_at(times_ns)[0]
+
     def state_at(self, t_ns: int) -> tuple[Array, Array]:
         """Return the ``(k,)`` positions and velocities on the cubic spline; outside it, its ends at rest."""
-        times, t = self.time_from_start, to_s(t_ns - self.start_ns)
-        rest = np.zeros(self.positions.shape[1])
-        if len(times) == 1 or t < times[0]:
-            return np.array(self.positions[0]), rest
-        if t >= times[-1]:
-            return np.array(self.positions[-1]), rest
-        i = int(np.searchsorted(times, t, side="right")) - 1
-        h = float(times[i + 1] - times[i])
-        u = (t - float(times[i])) / h
-        p0, v0, v1 = self.positions[i], self.velocities[i] * h, self.velocities[i + 1] * h
-        step = self.positions[i + 1] - p0
-        square, cube = 3.0 * step - 2.0 * v0 - v1, v0 + v1 - 2.0 * step
-        position: Array = p0 + u * (v0 + u * (square + u * cube))
-        velocity: Array = (v0 + u * (2.0 * square + u * 3.0 * cube)) / h
+        positions, velocities = self.states_at([t_ns])
+        return positions[0], velocities[0]
+
+    def states_at(self, times_ns: ArrayLike) -> tuple[Array, Array]:
+        """Return the ``(T, k)`` positions and velocities of `state_at` at the times ``(T,)`` [ns]."""
+        times, t = self.time_from_start, (np.asarray(times_ns, dtype=np.int64) - self.start_ns) / NANOSECONDS
+        position, velocity = np.empty((2, len(t), self.positions.shape[1]))
+        if len(times) > 1:
+            i = np.clip(np.searchsorted(times, t, side="right") - 1, 0, len(times) - 2)
+            h = (times[i + 1] - times[i])[:, None]
+            u = (t - times[i])[:, None] / h
+            p0, v0, v1 = self.positions[i], self.velocities[i] * h, self.velocities[i + 1] * h
+            step = self.positions[i + 1] - p0
+            square, cube = 3.0 * step - 2.0 * v0 - v1, v0 + v1 - 2.0 * step
+            position = p0 + u * (v0 + u * (square + u * cube))
+            velocity = (v0 + u * (2.0 * square + u * 3.0 * cube)) / h
+        before, after = t < times[0], t >= times[-1]
+        position[before], position[after] = self.positions[0], self.positions[-1]
+        velocity[before | after] = 0.0
         return position, velocity
 
 
@@ -125,7 +134,7 @@ def build_trajectory(
             f"all {count} steps of the chunk are over or too near: it was observed {to_s(now_ns - t0_ns):.3f} s ago "
             f"and lasts {to_s(step_ns(0, dt_s, max(count - 1, 0))):.3f} s; use longer chunks or faster inference"
         )
-    times, kept = np.array([to_s(step_ns(t0_ns, dt_s, i) - now_ns) for i in range(first, count)]), positions[first:]
+    times, kept = (steps_ns(t0_ns, dt_s, count)[first:] - now_ns) / NANOSECONDS, positions[first:]
     if start is not None:
         return _from_start(start, now_ns, joint_names, times, kept, first)
     before: tuple[float, Array] | None = None

@@ -37,6 +37,14 @@ def join(name, *, first=2, covered=6, count=10, **options):
     return strategy.join(line(0, np.ones(count)), running, first)["arm"][:, 0]
 
 
+def test_a_row_is_held_until_the_next_one_and_the_first_and_last_for_ever():
+    grid = Timeline(t0_ns=7, dt_s=1.0 / 30.0, rows={"arm": np.arange(40.0)[:, None]})
+    assert grid.times_ns().tolist() == [grid.time_ns(i) for i in range(40)]
+    times = np.concatenate([grid.times_ns() + d for d in (-1, 0, 1)] + [[-(10**9), 10**10]])
+    last = [max([i for i in range(40) if grid.time_ns(i) <= t], default=0) for t in times]
+    assert grid.held("arm", times)[:, 0].tolist() == last
+
+
 def test_latest_and_sync_take_the_new_chunk_as_it_is():
     assert join("latest").tolist() == join("sync").tolist() == [1.0] * 10
 

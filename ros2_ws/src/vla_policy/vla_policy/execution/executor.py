@@ -32,6 +32,7 @@ from vla_policy.policies.runner import Prefix
 Array = NDArray[np.float64]
 SLACK_NS = 1000  # times are rounded to nanoseconds, so a step exactly one step ahead may look a nanosecond short
 LAG_S = 0.15  # an arm may be this far behind its commands; drives of arms lag by 10 to 100 ms
+_LAGS_NS = np.rint(np.linspace(0.0, LAG_S, 16) * 1e9).astype(np.int64)
 FOLLOW_TOLERANCE = 0.03  # ... and this far off the commanded path [rad or m] and still count as following it
 
 
@@ -257,7 +258,7 @@ class ChunkExecutor:
         """Targets (T, k) in force at the times (T,): arms on their spline, grippers step by step."""
         assert self._plan is not None
         splines = self._plan.in_force
-        found = {name: np.stack([spline.position_at(int(t)) for t in times_ns]) for name, spline in splines.items()}
+        found = {name: spline.positions_at(times_ns) for name, spline in splines.items()}
         for spec in self._grippers:
             found[spec.name] = self._plan.timeline.held(spec.name, times_ns)
         return found
@@ -331,8 +332,7 @@ class ChunkExecutor:
 
 def follows(spline: Trajectory, now_ns: int, position: Array) -> bool:
     """Whether a measured position (k,) lies where an arm that follows `spline` with a lag would be now."""
-    ago = np.linspace(0.0, LAG_S, 16)
-    path = np.stack([spline.position_at(now_ns - to_ns(float(s))) for s in ago])
+    path = spline.positions_at(now_ns - _LAGS_NS)
     return float(np.abs(path - position).max(axis=1).min()) <= FOLLOW_TOLERANCE
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from vla_core.chunks import first_step, step_ns
+from vla_core.chunks import first_step, step_ns, steps_ns
 
 Array = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ class Timeline:
 
     def times_ns(self) -> NDArray[np.int64]:
         """Times (T,) of all rows [ns]."""
-        return np.array([self.time_ns(i) for i in range(len(self))], dtype=np.int64)
+        return steps_ns(self.t0_ns, self.dt_s, len(self))
 
     def first_at_or_after(self, t_ns: int) -> int:
         """Index of the first row that is not before `t_ns`; `len(self)` when there is none."""
@@ -58,5 +58,5 @@ class Timeline:
 
     def held(self, name: str, times_ns: NDArray[np.int64]) -> Array:
         """Targets (n, k) of a part at the times (n,): the last row not after each; before the grid, its first row."""
-        index = [min(len(self) - 1, max(0, self.first_at_or_after(int(t) + 1) - 1)) for t in times_ns]
-        return self.rows[name][index]
+        index = np.searchsorted(self.times_ns(), times_ns, side="right") - 1
+        return self.rows[name][np.maximum(index, 0)]

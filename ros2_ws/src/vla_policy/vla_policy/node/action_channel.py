@@ -8,12 +8,13 @@ whose end lies in the past are rejected. Gripper controllers that stall on an ob
 """
 
 import threading
+from array import array
 from functools import partial
 from typing import Any
 
 import numpy as np
 from action_msgs.msg import GoalStatus
-from builtin_interfaces.msg import Duration, Time
+from builtin_interfaces.msg import Time
 from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
 from numpy.typing import NDArray
 from rclpy.callback_groups import CallbackGroup
@@ -182,18 +183,18 @@ def trajectory_goal(trajectory: Trajectory) -> Any:
     goal = FollowJointTrajectory.Goal()
     goal.trajectory.header.stamp = time_message(trajectory.start_ns)
     goal.trajectory.joint_names = list(trajectory.joint_names)
-    for seconds, positions, velocities in zip(
-        trajectory.time_from_start, trajectory.positions, trajectory.velocities, strict=True
-    ):
-        sec, nanosec = split_ns(to_ns(float(seconds)))
-        goal.trajectory.points.append(
-            JointTrajectoryPoint(
-                positions=[float(p) for p in positions],
-                velocities=[float(v) for v in velocities],
-                time_from_start=Duration(sec=sec, nanosec=nanosec),
-            )
-        )
+    goal.trajectory.points = [
+        _point(*row)
+        for row in zip(trajectory.time_from_start.tolist(), trajectory.positions, trajectory.velocities, strict=True)
+    ]
     return goal
+
+
+def _point(seconds: float, positions: Array, velocities: Array) -> JointTrajectoryPoint:
+    """One waypoint. Messages take an `array` as it is, but look at each number of a list."""
+    point = JointTrajectoryPoint(positions=array("d", positions.tobytes()), velocities=array("d", velocities.tobytes()))
+    point.time_from_start.sec, point.time_from_start.nanosec = split_ns(to_ns(seconds))
+    return point
 
 
 def gripper_goal(spec: ActionSpec, position: float) -> Any:
