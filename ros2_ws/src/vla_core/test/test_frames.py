@@ -252,8 +252,11 @@ def test_images_are_decoded_once_and_only_when_needed(profile, monkeypatch):
     monkeypatch.setattr(source, "decode", lambda msg: decoded.append(1) or original(msg))
     for i in range(5):
         builder.push(FRONT, T0_NS, image(T0_NS + 20 * MS + i, test_pixels((24, 32), i)))
+    without = builder.sample(T0_NS + 30 * MS, images=False)
+    assert (without.images, FRONT in without.ages_s) == ({}, True)
     assert not decoded
     first, second = builder.sample(T0_NS + 30 * MS), builder.sample(T0_NS + 31 * MS)
+    assert first.state.tolist() == without.state.tolist()
     assert len(decoded) == 1
     assert first.images["front"] is second.images["front"]
     with pytest.raises(ValueError, match="read-only"):

@@ -228,18 +228,19 @@ class FrameBuilder:
         with self._lock:
             return self._sources[key].buffer.newest_ns
 
-    def sample(self, t_ns: int) -> Frame | Missing:
+    def sample(self, t_ns: int, *, images: bool = True) -> Frame | Missing:
         """Return the frame of a tick, or why there is none.
 
         Every message with a stamp up to the tick plus `lookahead_s` must have been pushed before.
 
         Args:
             t_ns: The tick [ns].
+            images: Whether pictures are decoded. Without them the frame has none; the cameras must have sent all the same.
         """
         with self._lock:
             found = {key: source.buffer.find(t_ns) for key, source in self._sources.items()}
         missing = next((self._absent(key, found[key]) for key in found if found[key].status != OK), None)
-        result = missing or self._build(t_ns, found)
+        result = missing or self._build(t_ns, found, images=images)
         if isinstance(result, Missing):
             self._dropped[f"{result.stream}: {result.reason}"] += 1
         return result
@@ -256,9 +257,9 @@ class FrameBuilder:
             text = f"{key}: no message for {abs(to_s(found.age_ns)):.3g} s on {stream.topic} (limit {stream.max_age_s:g} s)"
         return Missing(key, found.status, f"{text}. Is its publisher running? Try: ros2 topic hz {stream.topic}")
 
-    def _build(self, t_ns: int, found: dict[str, Found[Entry]]) -> Frame | Missing:
+    def _build(self, t_ns: int, found: dict[str, Found[Entry]], *, images: bool) -> Frame | Missing:
         values: dict[str, NDArray[Any]] = {}
-        undecoded = {IMAGE_PREFIX + name for name in self._references}
+        undecoded = {IMAGE_PREFIX + name for name in (self._references if images else self.profile.camera_names)}
         for key, source in self._sources.items():
             if key in undecoded:
                 continue
@@ -279,7 +280,7 @@ class FrameBuilder:
             state64=state64,
             joints=self._map.measured_joints(measured),
             targets=targets,
-            images={name: values[IMAGE_PREFIX + name] for name, _ in self._cameras if name not in self._references},
+            images={name: values[key] for name, _ in self._cameras if (key := IMAGE_PREFIX + name) in values},
             action=action,
             ages_s={key: to_s(answer.age_ns) for key, answer in found.items()},
             references={

@@ -121,6 +121,17 @@ def test_in_lockstep_a_chunk_is_used_at_the_stated_latency_whatever_the_wall_clo
         assert b.run.measures.held_ticks == 0
 
 
+def test_an_inference_begins_when_the_tick_has_nothing_else_to_do(bench):
+    b = bench()
+    seen = []
+    start = b.inference.start
+    b.inference.start = lambda *given: seen.append((b.t, b.commands.published[-1][0])) or start(*given)
+    b.commands.published.append((0, "arm", None))
+    b.tick(40)
+    assert len(seen) >= 2
+    assert all(published == t for t, published in seen[1:]), "what is in force was published before"
+
+
 def test_the_gripper_gets_a_goal_only_when_its_target_changes(bench):
     b = bench()
     b.tick(25)

@@ -158,11 +158,12 @@ class PolicyRun:
         stop = self._limits() or self._guarded(t_ns) or self._give_way(t_ns)
         if stop is not None or self._held is not None:
             return stop
-        stop = self._reasons(t_ns) or self._use_answer(t_ns) or self._observe(t_ns)
-        if stop is None:
-            self._command_grippers(t_ns)
-            self._publish(t_ns)
-        return stop
+        stop = self._reasons(t_ns) or self._use_answer(t_ns)
+        if stop is not None:
+            return stop
+        self._command_grippers(t_ns)
+        self._publish(t_ns)
+        return self._observe(t_ns)  # last: whatever this thread did after it, the inference would wait for
 
     def between(self, t_ns: int) -> Stop | None:
         """An answer came at `t_ns`, between two ticks: use it at once, under the same guards."""
@@ -224,7 +225,7 @@ class PolicyRun:
             stop = self._take_answer(t_ns)
             if stop is not None or self._answer is None:
                 return stop
-        present = self._builder.sample(t_ns)
+        present = self._builder.sample(t_ns, images=False)  # of the present only the joints matter
         if isinstance(present, Missing):
             return self._without_frame(present, t_ns)  # where the arm is must be known before it is sent elsewhere
         self._missing_since_ns = None
@@ -282,13 +283,13 @@ class PolicyRun:
         )
 
     def _send(self, plan: Plan, answer: Answer, now_ns: int) -> None:
-        self._executor.adopt(plan, now_ns)
-        self.measures.clipped += plan.clipped
-        self._commands.show(describe(plan, now_ns))
         for name, trajectory in plan.trajectories.items():
             self._commands.trajectory(name, trajectory)
             self.measures.goals_sent += self._commands.sends
         sent_s = time.perf_counter()
+        self._executor.adopt(plan, now_ns)
+        self.measures.clipped += plan.clipped
+        self._commands.show(describe(plan, now_ns))
         self._commands.settle()
         self.measures.sent(
             self._now_ns(),
