@@ -4,6 +4,7 @@
 
     python benchmarks/execution.py --json execution.json        # 20 seeds, about 25 minutes on 2 idle cores
     python benchmarks/execution.py --quick                      # 2 seeds, crossfade, latest and sync: under 2 minutes
+    python benchmarks/execution.py --only real-time             # jitter and overhead alone: under 4 minutes
     python benchmarks/execution.py --checkpoint outputs/smolvla # rtc with a trained SmolVLA
 
 The policy is the scripted one: its clean motion is known, and each chunk gets a smooth deviation of its own, as chunks of
@@ -53,6 +54,7 @@ COLUMNS = (
     "overhead_ms_p95",
     "stop_ms",
 )
+LOCKSTEP, REAL_TIME = "lockstep", "real-time"
 Row = dict[str, Any]
 
 
@@ -65,15 +67,19 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     left_out = dict(LEFT_OUT)
     jobs = [(latency, strategy) for latency in options.latency_ms for strategy in options.strategies]
     for latency, strategy in tqdm(jobs, unit="row", file=sys.stderr):
-        rows.append(lockstep_row(scenario, strategy, latency, **policy_of(strategy, options, profile, folder)))
+        row: Row = {"strategy": strategy, "latency_ms": latency}
+        if options.only != REAL_TIME:
+            row = lockstep_row(scenario, strategy, latency, **policy_of(strategy, options, profile, folder))
         if strategy == "rtc":
             left_out[f"rtc at {latency:g} ms in real time"] = "needs a model whose inference would be what is measured"
-        elif not options.no_clock:
-            rows[-1] |= clock_row(folder, strategy, latency, seconds=options.clock_seconds)
-        show(rows[-1])
-    if options.no_clock:
-        left_out["jitter and overhead"] = "--no-clock was given"
-    for latency in options.latency_ms:
+        elif options.only != LOCKSTEP:
+            row |= clock_row(folder, strategy, latency, seconds=options.clock_seconds)
+        if len(row) > 2:
+            rows.append(row)
+            show(row)
+    if options.only:
+        left_out[LOCKSTEP if options.only == REAL_TIME else REAL_TIME] = f"--only {options.only} was given"
+    for latency in options.latency_ms if options.only != REAL_TIME else ():
         found = reference_rows(
             profile, latency, seeds=options.seeds, seconds=options.seconds, noise=options.noise, chunk=CHUNK
         )
@@ -121,13 +127,14 @@ def bars(rows: list[Row]) -> list[dict[str, Any]]:
             add("held ticks [%]", row, "held_pct_max", 0.0)
         if row["strategy"] in SMOOTH and row["latency_ms"] in SEAM_LIMITS:
             add("seam jump", row, "seam_jump", SEAM_LIMITS[row["latency_ms"]])
-            if row["latency_ms"] in latest:
+            if row["latency_ms"] in latest and "tracking_rms" in row:
                 add("tracking error [rad]", row, "tracking_rms", not_above(latest[row["latency_ms"]], row))
         add("time to stop [ms]", row, "stop_ms", STOP_LIMIT_MS)
+        add("time to stop in real time [ms]", row, "clock_stop_ms", STOP_LIMIT_MS)
         add("control jitter p99 [ms]", row, "jitter_ms_p99", JITTER_LIMIT_MS)
         add("overhead p95 [ms]", row, "overhead_ms_p95", OVERHEAD_LIMIT_MS)
-        stopped = {**row, "runs": len(row["stopped"])}
-        add("runs that ended by themselves", stopped, "runs", 0)
+        if "stopped" in row:
+            add("runs that ended by themselves", {**row, "runs": len(row["stopped"])}, "runs", 0)
     return found
 
 
@@ -141,7 +148,7 @@ def table(rows: list[Row]) -> str:
     """The rows as a markdown table."""
     lines = [f"| strategy | latency | {' | '.join(COLUMNS)} |", f"|---|---|{'---|' * len(COLUMNS)}"]
     for row in rows:
-        cells = ["-" if row[name] is None else f"{row[name]:.4g}" for name in COLUMNS]
+        cells = ["-" if row.get(name) is None else f"{row[name]:.4g}" for name in COLUMNS]
         name = f"{row['strategy']} (reference)" if row.get("reference") else row["strategy"]
         lines.append(f"| {name} | {row['latency_ms']:g} ms | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -149,7 +156,7 @@ def table(rows: list[Row]) -> str:
 
 def show(row: Row) -> None:
     """Say that a row is done."""
-    values = ", ".join(f"{name} {row[name]}" for name in COLUMNS if row[name] is not None)
+    values = ", ".join(f"{name} {row[name]}" for name in COLUMNS if row.get(name) is not None)
     tqdm.write(f"{row['strategy']} at {row['latency_ms']:g} ms: {values}", file=sys.stderr)
 
 
@@ -169,7 +176,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--noise", type=float, default=0.01, help="of the scripted policy [rad], default 0.01")
     parser.add_argument("--checkpoint", type=Path, help="SmolVLA for rtc; default: a small one with random weights")
     parser.add_argument("--clock-seconds", type=float, default=20.0, help="length of a run in real time, default 20")
-    parser.add_argument("--no-clock", action="store_true", help="leave out the real-time part (jitter, overhead)")
+    parser.add_argument(
+        "--only",
+        choices=(LOCKSTEP, REAL_TIME),
+        help=f"one part: {LOCKSTEP} (smoothness, age, beside LeRobot) or {REAL_TIME} (jitter, overhead); default: both",
+    )
     options = parser.parse_args(argv)
     if options.quick:
         options.seeds, options.clock_seconds = 2, 8.0

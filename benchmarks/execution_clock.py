@@ -130,7 +130,7 @@ class Robot(Node):
 
 
 def clock_row(folder: Path, strategy: str, latency_ms: float, *, seconds: float) -> dict[str, Any]:
-    """Run one strategy for `seconds` of wall time and return jitter and overhead.
+    """Run one strategy for `seconds` of wall time and return jitter, overhead and time to stop.
 
     Raises:
         RuntimeError: the run ended by itself; the text says why.
@@ -214,6 +214,7 @@ def _figures(log: Path) -> dict[str, Any]:
         "overhead_ms_p50": round(percentile(overheads, 50), 3),
         "overhead_ms_p95": round(percentile(overheads, 95), 3),
         "overhead_chunks": len(overheads),
+        "clock_stop_ms": run.end["stop_ms"],
         "clock_held_ticks": sum(tick["h"] for tick in run.ticks),
         "clock_ticks": len(run.ticks),
     }

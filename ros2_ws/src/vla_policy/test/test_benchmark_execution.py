@@ -51,6 +51,7 @@ def test_good_rows_break_no_bar():
         ({"seam_jump": 1.21}, "seam jump, crossfade at 150 ms"),
         ({"tracking_rms": 0.011}, "tracking error [rad], crossfade at 150 ms"),
         ({"stop_ms": 101.0}, "time to stop [ms], crossfade at 150 ms"),
+        ({"clock_stop_ms": 101.0}, "time to stop in real time [ms], crossfade at 150 ms"),
         ({"jitter_ms_p99": 5.1}, "control jitter p99 [ms], crossfade at 150 ms"),
         ({"overhead_ms_p95": 5.1}, "overhead p95 [ms], crossfade at 150 ms"),
         ({"stopped": ["refused"]}, "runs that ended by themselves, crossfade at 150 ms"),
@@ -58,6 +59,21 @@ def test_good_rows_break_no_bar():
 )
 def test_each_bar_can_be_broken(values, name):
     assert broken(row(**values), row("latest")) == [name]
+
+
+def test_rows_of_the_real_time_part_alone_have_bars_of_their_own():
+    real = {
+        "strategy": "crossfade",
+        "latency_ms": 150.0,
+        "jitter_ms_p99": 1.0,
+        "overhead_ms_p95": 6.0,
+        "clock_stop_ms": 30.0,
+    }
+    assert broken(real, {**real, "strategy": "latest"}) == [
+        f"overhead p95 [ms], {n} at 150 ms" for n in ("crossfade", "latest")
+    ]
+    assert "| crossfade | 150 ms | - | - | - | - | - | 1 | 6 | - |" in execution.table([real])
+    assert execution.parse(["--only", "real-time"]).only == execution.REAL_TIME
 
 
 def test_the_limit_of_the_seam_depends_on_the_latency():
