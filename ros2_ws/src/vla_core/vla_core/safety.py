@@ -273,7 +273,9 @@ def _columns(
     spec: ActionSpec, kind: str, names: tuple[str, ...], values: Array, limits: Array, bad: NDArray[np.bool_]
 ) -> list[Violation]:
     """Return one violation per column that has any, at its worst step."""
-    found = []
+    found: list[Violation] = []
+    if not bad.any():
+        return found
     excess = np.where(bad, np.nan_to_num(np.abs(values - limits), nan=np.inf), -1.0)
     for column in np.flatnonzero(bad.any(axis=0)):
         step = int(np.argmax(excess[:, column]))
