@@ -4,14 +4,12 @@
 
 import contextlib
 import os
-import random
-import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
 
 import faulty_policy
+import launches
 import numpy as np
 import rclpy
 import yaml
@@ -20,6 +18,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
 from vla_common.action_client import GoalClient
 from vla_common.qos import EVENT
@@ -43,60 +42,63 @@ def seconds(stamp):
 
 
 class FaultCell:
-    """A launch, its log, and a node of the test's own in the same domain."""
+    """A launch, its log, and a node of the test's own in the same domain.
+
+    Args of the constructor: a folder, launch arguments (which win over the cell's own), the length of the policy's chunks,
+    and parameters of the policy node.
+    """
 
     def __init__(self, folder, *arguments, chunk=10, policy=None):
+        self._launch(folder, arguments, chunk, policy)
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
+
+    def _launch(self, folder, arguments, chunk, policy):
         folder.mkdir(parents=True, exist_ok=True)
-        plugin = faulty_policy.install(folder / "plugin")
+        path = launches.install_policy(folder / "plugin", "faulty", Path(faulty_policy.__file__))
         parameters = folder / "more.yaml"
         parameters.write_text(
             yaml.safe_dump({"/**/policy": {"ros__parameters": {"start_timeout_s": 3.0, **(policy or {})}}})
         )
-        domain = random.SystemRandom().randint(1, 100)
-        self.env = {
-            **os.environ,
-            "ROS_DOMAIN_ID": str(domain),
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            "ROS_LOG_DIR": str(folder / "log"),
-            "PYTHONPATH": f"{plugin}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-        }
+        self.env = launches.isolated(folder / "log", PYTHONPATH=path)
         self.log = folder / "launch.txt"
-        command = [
-            "ros2",
-            "launch",
-            "vla_bringup",
-            "infer.launch.py",
+        command = ["ros2", "launch", "vla_bringup", "infer.launch.py"]
+        command += [
             "sim:=true",
             "robot:=sim_ur5e_tiny",
             "policy:=faulty",
-        ]
-        command += [
             f"policy_options:=chunk={chunk},period=3.0,amplitude=0.15",
             f"params_file:={parameters}",
             *arguments,
         ]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, env=self.env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            self.process = launches.begin(command, self.env, log)
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         self.context = Context()
-        rclpy.init(context=self.context, domain_id=domain)
+        rclpy.init(context=self.context, domain_id=int(self.env["ROS_DOMAIN_ID"]))
         self.node = Node("faults", context=self.context)
-        self.motion, self.stopping_s, self.rows, self._clients = [], None, [], {}
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _connect(self):
+        """Listen, and wait until the cell and all of its services are there."""
+        self.motion, self.stopping_s, self.status, self.rows, self._clients = [], None, None, [], {}
         self.node.create_subscription(
             JointTrajectoryControllerState,
             "scaled_joint_trajectory_controller/controller_state",
             self._on_state,
             EVERY_STATE,
         )
+        self.commands = []
+        self.node.create_subscription(JointState, "command/arm", self.commands.append, EVERY_STATE)
         self.node.create_subscription(PolicyStatus, "policy/status", self._on_status, EVENT)
         self.client = GoalClient(self.node, RunPolicy, "policy/run")
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self.node)
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
         self.until(lambda: self.client.server_is_ready() and self.motion, 90.0, "the policy node and the cell")
         self.found(Trigger, "policy/estop", "policy/reset_estop")
         faults = (
@@ -117,6 +119,7 @@ class FaultCell:
         self.motion.append((seconds(msg.header.stamp), float(np.abs(msg.feedback.velocities).max())))
 
     def _on_status(self, msg):
+        self.status = msg
         if msg.state == PolicyStatus.STOPPING:
             self.stopping_s = seconds(msg.stamp)
 
@@ -238,10 +241,4 @@ class FaultCell:
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(15.0)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        launches.end(self.process, patience_s=15.0)

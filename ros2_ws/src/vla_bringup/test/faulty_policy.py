@@ -2,8 +2,6 @@
 
 """A policy that fails on command: the task says how. It moves like `policy:=scripted` until its second chunk."""
 
-from pathlib import Path
-
 import numpy as np
 from vla_core.chunks import ActionChunk
 from vla_policy.policies.runner import Loaded, ServerLostError
@@ -49,13 +47,3 @@ def load(request):
     """Factory of `policy:=faulty`."""
     loaded = load_scripted(request)
     return Loaded(runner=FaultyRunner(loaded.runner), profile=loaded.profile, source="faulty")
-
-
-def install(folder: Path) -> Path:
-    """Make this module a package with an entry point, as a user's own policy is; returns what goes on PYTHONPATH."""
-    info = folder / "faulty_policy-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty-policy\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[vla_policy.policies]\nfaulty = faulty_policy:load\n")
-    (folder / "faulty_policy.py").write_text(Path(__file__).read_text())
-    return folder

@@ -4,17 +4,15 @@
 
 import os
 import signal
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from controller_manager_msgs.srv import SwitchController
-from fault_cell import FaultCell, Result
+from fault_cell import MOVING, FaultCell, PolicyStatus, Result, seconds
+from std_srvs.srv import SetBool
 
 STOP_S = 0.15  # from the decision to standstill
 WATCHDOG_S = 0.5
+HELD_S = 1.0  # that a person has the arm
 ARM = "scaled_joint_trajectory_controller"
 
 
@@ -73,6 +71,7 @@ def test_a_fault_of_the_robot_stops_the_arm(cell, fault, code, text, within_s):
 )
 def test_a_run_without_all_its_images_never_moves(cell, fault, text):
     t_s = cell.switch(fault)
+    cell.until(lambda: cell.now_s > t_s + WATCHDOG_S, 30.0, "the age of the images from before the fault")
     result = cell.result(cell.goal(), fault)
     cell.expect(f"{fault} at the start", result, t_s + 0.1, code=Result.NO_OBSERVATION, text=text, within_s=0.0)
     assert result.goals_sent == 0
@@ -135,6 +134,28 @@ def test_a_client_that_vanishes_stops_the_arm(cell):
     cell.until(lambda: cell.stopping_s is not None, 5.0, "the status STOPPING")
     cell.expect("client lost", result, cell.stopping_s, code=Result.CLIENT_LOST, text=text, within_s=STOP_S)
     cell.serves("client")
+
+
+def test_a_person_takes_over_and_hands_back(cell):
+    """Lockstep goes on while nobody commands, and the policy begins anew from where the arm is."""
+    running = cell.moving(max_duration=12.0)
+    asked_s = cell.now_s
+    assert cell.call(SetBool, "policy/takeover", data=True).success
+    cell.until(lambda: cell.status.state == PolicyStatus.TAKEOVER, 10.0, "the status TAKEOVER")
+    begun_s, commands = seconds(cell.status.stamp), len(cell.commands)
+    assert cell.standstill_s(begun_s, begun_s + HELD_S) <= STOP_S
+    assert cell.status.state == PolicyStatus.TAKEOVER
+    assert len(cell.commands) == commands, "nothing is commanded while a person has the arm"
+    assert begun_s - asked_s < HELD_S
+
+    back_s = cell.now_s
+    assert cell.call(SetBool, "policy/takeover", data=False).success
+    cell.until(lambda: any(t > back_s and speed > MOVING for t, speed in cell.motion), 30.0, "motion of the policy")
+    assert cell.status.state == PolicyStatus.RUNNING
+    result = cell.result(running, "takeover")
+    assert (result.error_code, result.termination) == (Result.NONE, Result.TERMINATION_TIMEOUT), result.error_msg
+    assert result.status.interventions == 1
+    assert len(cell.commands) > commands
 
 
 def test_ctrl_c_stops_the_arm_before_the_node_ends(cell):

@@ -2,12 +2,7 @@
 
 """A policy that is slower than its chunks last, and a deadman switch, through the launch files."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from fault_cell import FaultCell, Result
 from sensor_msgs.msg import Joy
 from vla_common.qos import EVENT

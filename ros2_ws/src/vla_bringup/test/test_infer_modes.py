@@ -4,12 +4,12 @@
 
 import csv
 import json
-import os
-import random
-import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
+from launches import install_policy, isolated, launch, run
+from vla_bringup.launch_util import share
 
 # The scripted policy moves in circles and half closes the gripper now and then; with these values that is its stop signal.
 MORE = """
@@ -22,23 +22,7 @@ MORE = """
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory):
-    isolated = {
-        "ROS_DOMAIN_ID": str(random.randint(1, 101)),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_LOG_DIR": str(tmp_path_factory.mktemp("ros_log")),
-    }
-    return {**os.environ, **isolated}
-
-
-def run(env, *command, timeout=300):
-    done = subprocess.run(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False
-    )
-    return done.returncode, done.stdout
-
-
-def launch(env, *arguments):
-    return run(env, "ros2", "launch", "vla_bringup", "infer.launch.py", *arguments)
+    return isolated(tmp_path_factory.mktemp("ros_log"))
 
 
 def test_a_planner_s_run_is_finished_by_the_skill_recorded_labelled_and_summed_up(env, tmp_path):
@@ -47,6 +31,7 @@ def test_a_planner_s_run_is_finished_by_the_skill_recorded_labelled_and_summed_u
     result, rollouts = tmp_path / "result.json", tmp_path / "rollouts"
     code, out = launch(
         env,
+        "infer",
         *("policy:=scripted", "robot:=sim_ur5e_tiny", "sim:=true", "episodes:=1", "seed:=3", "mode:=planner"),
         *("record_eval:=true", f"output_dir:={rollouts}", f"result_file:={result}", f"params_file:={more}"),
         "max_duration:=20",
@@ -82,13 +67,48 @@ def test_a_planner_s_run_is_finished_by_the_skill_recorded_labelled_and_summed_u
     assert (row["mode"], row["n"], row["successes"], row["rate_low"]) == ("planner", "1", "1", "0.207")
 
 
+# A grasp that fails once, a policy that stops before it and one that corrects it.
+FAILING = """
+/**/skills:
+  ros__parameters: {fail_first: 1}
+/**/trial:
+  ros__parameters: {hold_s: 60.0}
+"""
+POLICIES = Path(__file__).parents[2] / "vla_policy" / "test" / "planner_policies.py"
+
+
+def test_a_failed_grasp_is_corrected_by_the_other_policy_and_the_skill_goes_on(env, tmp_path):
+    more, log, result = tmp_path / "more.yaml", tmp_path / "log.jsonl", tmp_path / "result.json"
+    more.write_text(FAILING)
+    path = install_policy(tmp_path / "plugin", "planner", POLICIES)
+    code, out = launch(
+        {**env, "PYTHONPATH": path},
+        "infer",
+        *("policy:=planner", "checkpoint:=approach", "mode:=planner", "correction_checkpoint:=correction"),
+        *("robot:=sim_ur5e_tiny", "sim:=true", "episodes:=1", "seed:=5", f"params_file:={more}", "max_duration:=40"),
+        *(f"result_file:={result}", f"report_file:={log}"),
+    )
+    assert code == 0, out
+    (trial,) = json.loads(result.read_text())["trials"]
+    assert (trial["success"], trial["error_msg"]) == (True, "skill 'grasp' succeeded")
+    course = (
+        "the policy signalled its end; skill 'grasp' follows",
+        "skill 'grasp' failed: VERIFICATION_FAILED (the gripper is closed around nothing",
+        "the correction policy signalled its end; skill 'grasp' follows",
+        "run ended after",
+    )
+    found = [out.find(text) for text in course]
+    assert -1 not in found, out
+    assert found == sorted(found), out
+    (report,) = map(json.loads, log.read_text().splitlines())
+    assert report["termination"] == "completed", report
+
+
 def test_arguments_that_mean_nothing_together_are_one_clear_message(env):
-    _, out = launch(env, "policy:=scripted", "robot:=none", f"profile:={profile()}", "skill:=grasp")
+    _, out = launch(env, "infer", "policy:=scripted", "robot:=none", f"profile:={profile()}", "skill:=grasp")
     assert "[FATAL] skill:=grasp means nothing with mode:=e2e; add mode:=planner" in out
     assert "exit code 2" in out
 
 
 def profile():
-    from vla_bringup.launch_util import share
-
     return share() / "robots" / "sim_ur5e_tiny.yaml"

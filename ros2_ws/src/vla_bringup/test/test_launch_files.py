@@ -2,16 +2,14 @@
 
 """Launch files as a user meets them: arguments, refusals, and a cell that comes up and goes away."""
 
-import contextlib
 import os
-import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from launches import begin, end, isolated, launch, run
 
 PACKAGE = Path(__file__).parent.parent
 ARGUMENTS = yaml.safe_load((PACKAGE / "config" / "arguments.yaml").read_text())
@@ -26,21 +24,7 @@ SECTIONS = {
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory):
-    logs = tmp_path_factory.mktemp("ros_log")
-    isolated = {
-        "ROS_DOMAIN_ID": str(random.randint(1, 101)),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_LOG_DIR": str(logs),
-    }
-    return {**os.environ, **isolated}
-
-
-def launch(env, name, *arguments, timeout=60):
-    command = ["ros2", "launch", "vla_bringup", f"{name}.launch.py", *arguments]
-    done = subprocess.run(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout
-    )
-    return done.returncode, done.stdout
+    return isolated(tmp_path_factory.mktemp("ros_log"))
 
 
 def test_every_launch_file_is_in_the_table_of_this_test():
@@ -138,45 +122,29 @@ def test_the_cell_comes_up_moves_nothing_and_leaves_on_sigint(env, tmp_path):
         "clock:=paced",
         f"params_file:={more}",
     ]
-    process = subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    process = begin(command, env)
     try:
         first = tool_pose(env)
         assert len(first) == 6
         second = tool_pose(env)
         assert first == pytest.approx(second, abs=1e-3)
-        dropping = subprocess.run(
-            ["ros2", "param", "get", "/cell", "camera_drop_fraction"],
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=40,
-        )
-        assert "0.25" in dropping.stdout, dropping.stderr
+        _, dropping = run(env, "ros2", "param", "get", "/cell", "camera_drop_fraction", timeout=40)
+        assert "0.25" in dropping
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
         assert process.returncode == 0, out
         assert "process has finished cleanly" in out
     finally:
-        end_group(process)
+        end(process)
 
 
 def tool_pose(env):
     """Position and quaternion x, y, z of the tool from `ros2 topic echo`, waiting until the cell publishes."""
-    command = ["ros2", "topic", "echo", "--once", "/tcp_pose_broadcaster/pose"]
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=40)
-        if done.returncode == 0 and "position" in done.stdout:
-            return [
-                float(line.split(":")[1]) for line in done.stdout.splitlines() if line.strip()[:2] in ("x:", "y:", "z:")
-            ][:6]
-    raise AssertionError(f"no pose: {done.stdout} {done.stderr}")
-
-
-def end_group(process):
-    """Kill what is left of the launch."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        code, out = run(env, "ros2", "topic", "echo", "--once", "/tcp_pose_broadcaster/pose", timeout=40)
+        if code == 0 and "position" in out:
+            return [float(line.split(":")[1]) for line in out.splitlines() if line.strip()[:2] in ("x:", "y:", "z:")][
+                :6
+            ]
+    raise AssertionError(f"no pose: {out}")

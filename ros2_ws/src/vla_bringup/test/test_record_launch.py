@@ -3,13 +3,11 @@
 """A scripted demonstration through record.launch.py: the arguments reach the recorder, and no moving frame is lost."""
 
 import json
-import os
-import random
-import subprocess
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from launches import isolated, launch
 from vla_core.episode import ARMED, IDLE, TELEOP
 from vla_recorder.bags.reader import open_episode
 from vla_recorder.testing import read_bag
@@ -21,19 +19,21 @@ SPAN_S = 0.2
 def recorded(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "scene.yaml").write_text("blocks: 1\n")
-    command = ["ros2", "launch", "vla_bringup", "record.launch.py", "sim:=true", "robot:=sim_ur5e_tiny"]
-    command += ["operator:=scripted", "episodes:=1", "seed:=7", f"output_dir:={folder / 'bags'}", "operator_name:=ada"]
-    command += ["include:=/tcp_pose_broadcaster/.* /clock", "exclude:=/rosout", f"attachments:={folder / 'scene.yaml'}"]
-    isolated = {"ROS_DOMAIN_ID": str(random.randint(1, 101)), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    done = subprocess.run(
-        command,
-        env={**os.environ, **isolated, "ROS_LOG_DIR": str(folder / "log")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout
+    arguments = ["sim:=true", "robot:=sim_ur5e_tiny"]
+    arguments += [
+        "operator:=scripted",
+        "episodes:=1",
+        "seed:=7",
+        f"output_dir:={folder / 'bags'}",
+        "operator_name:=ada",
+    ]
+    arguments += [
+        "include:=/tcp_pose_broadcaster/.* /clock",
+        "exclude:=/rosout",
+        f"attachments:={folder / 'scene.yaml'}",
+    ]
+    code, out = launch(isolated(folder / "log"), "record", *arguments)
+    assert code == 0, out
     (bag,) = (folder / "bags").iterdir()
     return bag
 

@@ -49,6 +49,14 @@ class Bench:
         self.options = ["--checkpoints_dir", str(folder), "--client_timeout", str(PING_S)]
         self.options += ["--heartbeat_timeout", str(HEARTBEAT_S)]
         self.processes = []
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self):
+        """Start the server and the clients."""
         self.server, self.url = self.serve()
         stdio = ["--", *SERVER, *self.options]
         self.peers = {
