@@ -28,3 +28,52 @@ def cell(tmp_path):
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Makes servers; closes them at the end."""
+    from policy_fixtures import small_profile
+    from serving_fixtures import ServerThread, run_folder
+
+    made = []
+
+    def make(*arguments, ids=("900", "10000", "20000"), **options):
+        folder = run_folder(tmp_path / f"run{len(made)}", *ids)
+        made.append(ServerThread(folder, small_profile(), *arguments, **options))
+        return made[-1]
+
+    yield make
+    for server in made:
+        for policy in server.loaded:
+            policy.go.set()
+        server.close()
+
+
+@pytest.fixture
+def server(serve):
+    """A server as it is by default."""
+    return serve()
+
+
+@pytest.fixture
+def made():
+    """Things to close at the end, last first."""
+    things = []
+    yield things
+    for thing in reversed(things):
+        thing.close()
+
+
+@pytest.fixture
+def load(made):
+    """Makes remote policies; closes them at the end."""
+    from vla_policy.policies.registry import load_policy
+    from vla_policy.policies.runner import LoadRequest
+
+    def make(port, **request):
+        loaded = load_policy("remote", LoadRequest(port=port, **request))
+        made.append(loaded.runner)
+        return loaded
+
+    return make
