@@ -21,7 +21,8 @@ def step_ns(t0_ns: int, dt_s: float, index: int) -> int:
 
 def steps_ns(t0_ns: int, dt_s: float, count: int) -> NDArray[np.int64]:
     """Return the times ``(count,)`` of the first steps, each as of `step_ns` [ns]."""
-    return t0_ns + np.rint(np.arange(count) * dt_s * NANOSECONDS).astype(np.int64)
+    times: NDArray[np.int64] = t0_ns + np.rint(np.arange(count) * dt_s * NANOSECONDS).astype(np.int64)
+    return times
 
 
 def first_step(t0_ns: int, dt_s: float, count: int, t_ns: int) -> int:

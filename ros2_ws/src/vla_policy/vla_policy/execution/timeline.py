@@ -59,4 +59,5 @@ class Timeline:
     def held(self, name: str, times_ns: NDArray[np.int64]) -> Array:
         """Targets (n, k) of a part at the times (n,): the last row not after each; before the grid, its first row."""
         index = np.searchsorted(self.times_ns(), times_ns, side="right") - 1
-        return self.rows[name][np.maximum(index, 0)]
+        rows: Array = self.rows[name][np.maximum(index, 0)]
+        return rows
