@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from policy_cell import RampRunner
 from policy_fixtures import small_profile
+from serving_fixtures import GuidedPolicy, MoodyPolicy, ServerThread, run_folder
 from tiny_policies import KINDS, make_backbone, make_checkpoint, small_pi
 from vla_core.errors import CheckpointError
 from vla_policy.policies import conformance, registry
@@ -42,8 +43,26 @@ def test_policies_conform(subject, check):
     check(subject)
 
 
+@pytest.fixture(scope="module", params=["positronic", "openpi", "guided"])
+def remote_subject(request, tmp_path_factory):
+    guided = request.param == "guided"
+    folder = run_folder(tmp_path_factory.mktemp("served"), "1")
+    server = ServerThread(folder, small_profile(), policy=GuidedPolicy if guided else MoodyPolicy)
+    protocol = "positronic" if guided else request.param
+    try:
+        with Subject("remote", LoadRequest(port=server.port, protocol=protocol, guided=guided)) as made:
+            yield made
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_remote_policies_conform(remote_subject, check):
+    check(remote_subject)
+
+
 def test_no_registered_policy_is_left_out():
-    """A policy that is added here must be added to the suite; the remote one is tried with a server in its own tests."""
+    """A policy that is added here must be added to the suite; the remote one is tried with servers of this project."""
     assert {"lerobot", "scripted", "remote"} == set(registry.installed())
 
 
