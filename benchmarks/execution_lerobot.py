@@ -15,6 +15,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import Empty
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lerobot.async_inference import policy_server, robot_client
+from lerobot.async_inference import helpers
 from lerobot.async_inference.configs import PolicyServerConfig, RobotClientConfig
 from lerobot.policies.rtc.action_queue import ActionQueue
 from lerobot.policies.rtc.configuration_rtc import RTCConfig
@@ -35,6 +36,10 @@ from vla_policy.execution.measures_motion import Motion
 from vla_policy.execution.measures_series import percentile
 from vla_policy.policies.scripted import ScriptedOptions, ScriptedRunner
 from vla_policy.tools.report_log import Exact
+
+# The classes of server and client open log files in the working folder while they are imported.
+helpers.get_logger = partial(helpers.get_logger, log_to_file=False)
+from lerobot.async_inference import policy_server, robot_client  # noqa: E402
 
 HOME = np.array([-0.302, -1.723, 1.942, -1.836, -1.558, -1.862, 0.0])
 RTC_QUEUE_THRESHOLD = 30  # default of lerobot-rollout
