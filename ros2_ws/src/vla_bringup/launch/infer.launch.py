@@ -38,6 +38,7 @@ def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bo
         "strategy": value(context, "strategy"),
         "dtype": value(context, "dtype"),
         "accelerate": flag(context, "accelerate"),
+        "compile": flag(context, "compile"),
         "rename": value(context, "rename"),
         "on_load_failure": value(context, "on_load_failure"),
         "allow_synthetic": flag(context, "allow_synthetic"),
