@@ -71,6 +71,11 @@ def test_a_released_button_stops_the_arm(cell):
     text = f"deadman switch: the button is not held; hold button {BUTTON} of the joystick on joy"
     stopped(cell, "deadman released", result, Result.NOT_ENABLED, text)
     cell.joystick.held = True
+    cell.until(
+        lambda: cell.result(cell.goal(max_duration=0.1), "deadman").error_code != Result.NOT_ENABLED,
+        20.0,
+        "the held button to be heard",
+    )
     cell.serves("deadman", LATENCY_S + 1.0)
 
 
