@@ -52,7 +52,7 @@ class Running:
 
     Attributes:
         rows: Name of each arm to the targets in force (T, k) at the times of the new chunk's steps; after the end of
-            the running chunk its last target, where the arm then rests.
+            the running chunk its last target, where the arm then rests; before the first chunk where it stands.
         covered: So many of these rows lie before or at the end of the running chunk.
     """
 
@@ -85,7 +85,7 @@ class Strategy(Protocol):
 
         Args:
             new: The new chunk; only arms.
-            running: What is in force, None at the beginning.
+            running: What is in force; None before the first chunk where the position of the arms is not measured.
             first: Index of the first step of the new chunk that can be reached in time.
 
         Returns:
