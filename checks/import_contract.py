@@ -42,6 +42,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 # folders inside a package, from the ground up: each may import those before it, and those of its own floor not
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "vla_recorder": (("bags",), ("capture", "media"), ("formats",), ("convert",), ("tools",), ("testing",)),
+    "vla_teleop": (("motion", "skills"), ("devices", "cameras"), ("node",), ("operator",)),
     "vla_policy": (("policies",), ("execution", "training", "serving"), ("node",), ("mcp_tool", "tools"), ("testing",)),
 }
 

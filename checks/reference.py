@@ -23,7 +23,7 @@ LAUNCH_FILES = {
     "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer")),
     "replay.launch.py": ("Play a recorded episode.", ("replay",)),
 }
-NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_sim")
+NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim")
 
 
 def launch_page() -> str:

@@ -86,7 +86,7 @@ def test_the_arm_goes_to_the_ready_pose_before_and_after(cell):
     assert ends_at(goals[-1], [0.3, 0.1])
     assert not any(ends_at(goal, [0.3, 0.1]) for goal in goals[1:-1])
     assert goals[1].points[0].positions[0] == pytest.approx(0.3, abs=0.05), "the policy begins there"
-    assert (c.robot.gripper_goals[0], c.robot.gripper_goals[-1]) == (0.1, 0.1)
+    wait_until(lambda: (c.robot.gripper_goals[0], c.robot.gripper_goals[-1]) == (0.1, 0.1), what="the ready positions")
     stages = list(dict.fromkeys(feedback.stage for feedback in c.feedback))
     assert stages == ["connect", "load", "ready", "run", "finish"]
     progress = [feedback.progress for feedback in c.feedback]
@@ -102,7 +102,8 @@ def test_after_an_error_of_the_policy_the_arm_goes_back_too(cell):
     _, result = c.result(c.send(ready_pose=True))
     assert result.error_code == Result.INFERENCE
     assert len(c.robot.arm_goals) == 1, "it still is there"
-    assert c.robot.gripper_goals == [0.1, 0.1]
+    # Nobody waits for a gripper, so its goal may come after the result.
+    wait_until(lambda: c.robot.gripper_goals == [0.1, 0.1], what="the gripper's two ready positions")
 
 
 def test_a_cancelled_way_to_the_ready_pose_stops_the_arm_and_the_policy_never_drives(cell):

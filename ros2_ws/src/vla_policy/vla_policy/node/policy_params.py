@@ -68,6 +68,12 @@ class PolicyParams(ModeParams):
     )
     lockstep: bool = param(False, "Take the control ticks from the simulated cell, which waits for this node.")
     rate_hz: float = param(50.0, "Control ticks per second of the node clock [Hz].", minimum=1.0, maximum=1000.0)
+    thread_priority: int = param(
+        10,
+        "Real-time priority of the control loop's thread where the system allows it; 0: none. In lockstep it has none.",
+        minimum=0,
+        maximum=99,
+    )
     inference_latency_s: float = param(
         0.1,
         "From observation to command [s]: in lockstep the simulated time an inference takes, else the first estimate.",

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from rclpy.action.server import ServerGoalHandle
+from vla_common.priority import prefer_this_thread
 from vla_common.run import ManagedNode
 from vla_core.errors import VlaError
 from vla_msgs.action import RunPolicy
@@ -246,6 +247,9 @@ class RunSequence:
     def _loop(self, handle: ServerGoalHandle, run: PolicyRun) -> Stop:
         goal, next_status_ns = handle.request, 0
         self._parts.policy.inference.on_answer = self._parts.ticker.wake
+        problem = None if self._params.lockstep else prefer_this_thread(self._params.thread_priority)
+        if problem is not None:
+            self._node.get_logger().info(problem, once=True)
         self._publish(handle, run)
         if self._requested is not None:  # while the run was being made
             run.request_stop(self._requested)

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = "vla_teleop"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Teleoperation devices, waypoint skills, the operator's day and camera calibration.",
+    packages=find_packages(exclude=["test"]),
+    package_data={NAME: ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/config/devices", glob("config/devices/*.yaml")),
+        (f"share/{NAME}/config/skills", glob("config/skills/*")),
+    ],
+    install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},
+    zip_safe=False,
+    maintainer="ROS 2 VLA maintainers",
+    maintainer_email="maintainers@ros2-vla.org",
+    license="Apache-2.0",
+    entry_points={"console_scripts": []},
+)

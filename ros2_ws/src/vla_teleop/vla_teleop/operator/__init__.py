@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The operator's day: episodes from start to home, by buttons."""
