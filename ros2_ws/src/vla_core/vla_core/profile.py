@@ -22,8 +22,10 @@ import yaml
 from vla_core import profile_robot as robot_parts
 from vla_core import profile_safety as safety_parts
 from vla_core import profile_schema as schema
+from vla_core import profile_teleop as teleop_parts
 from vla_core.actions import ActionMap
 from vla_core.errors import ProfileError, VlaError, listing, nearest_name
+from vla_core.profile_teleop import TeleopSpec
 from vla_core.profile_words import word
 from vla_core.specs import (
     ACTION_SPACES,
@@ -56,7 +58,10 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 # What a policy never sees: the same policy runs with other topics, rates, limits and drivers. Of a camera it sees the
 # size of the frame, however the images travel.
 _NOT_PART_OF_THE_MAPPING = frozenset(
-    {"topic", "rate_hz", "max_age_s", "info_topic", "command", "limits", "name", "size", "resize"}
+    {
+        *("topic", "rate_hz", "max_age_s", "info_topic", "command", "limits", "name", "size", "resize"),
+        *("node", "settings", "mount"),
+    }
 )
 
 
@@ -87,6 +92,7 @@ class Profile:
         monitors: States of the robot that must hold while a policy drives it.
         estop: Services (std_srvs/Trigger) that stop the robot beside cancelling its goals.
         kinematics: Denavit-Hartenberg table of the arm, or None.
+        teleop: How a person drives the robot, or None.
         record_topics: Topics that are recorded beside the streams.
         recording: What the recorder does with the streams.
         drivers: Launch files that bring the hardware up.
@@ -112,6 +118,7 @@ class Profile:
     monitors: tuple[MonitorSpec, ...]
     estop: tuple[str, ...]
     kinematics: Kinematics | None
+    teleop: TeleopSpec | None
     record_topics: tuple[RecordTopic, ...]
     recording: RecordingSpec
     drivers: tuple[DriverSpec, ...]
@@ -295,6 +302,7 @@ def _build(tree: Tree) -> Profile:
         monitors=safety_parts.monitors(section),
         estop=safety_parts.estop(section),
         kinematics=robot_parts.kinematics(section),
+        teleop=teleop_parts.teleop(section, action),
         record_topics=robot_parts.record_topics(section),
         recording=robot_parts.recording(section),
         drivers=robot_parts.drivers(section),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vla_core import codecs
 from vla_core.errors import CodecError, listing
 from vla_core.fields import joint_of
+from vla_core.profile_cameras import camera_driver, camera_mount
 from vla_core.profile_words import check_word, topic_name, word
 from vla_core.specs import (
     ACTION_SPACES,
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 
 TOP_KEYS = (
     "extends", "robot", "fps", "base_frame", "tool_frame", "task", "action_space", "rotation", "state_space", "cameras", "state", "action",
-    "safety", "ready", "monitors", "estop", "kinematics", "record_topics", "recording", "drivers",
+    "safety", "ready", "monitors", "estop", "kinematics", "teleop", "record_topics", "recording", "drivers",
 )  # fmt: skip
 _STREAM_KEYS = ("topic", "type", "rate_hz", "max_age_s", "strategy", "stamp")
-CAMERA_KEYS = (*_STREAM_KEYS, "size", "resize", "info_topic", "depth")
+CAMERA_KEYS = (*_STREAM_KEYS, "size", "resize", "info_topic", "depth", "node", "settings", "mount")
 STATE_KEYS = (*_STREAM_KEYS, "fields", "names", "scale", "point")
 CONSTANT_KEYS = ("constant", "names")
 RECORD_KEYS = (*_STREAM_KEYS, "fields", "point")
@@ -117,8 +118,12 @@ def _camera(name: str, tree: Tree) -> CameraSpec:
     depth = section.flag("depth", False)
     if depth and stream["type"] in codecs.VIDEO_TYPES:
         raise section.error("depth", f"encoded video holds no depth; use {codecs.IMAGE} or {codecs.COMPRESSED_IMAGE}")
+    node, settings = camera_driver(section, stream["topic"])
     return CameraSpec(
         name=name,
+        node=node,
+        settings=settings,
+        mount=camera_mount(section),
         size=_pixels(section, "size"),
         resize=_pixels(section, "resize") if "resize" in section else None,
         info_topic=topic_name(section, "info_topic") if "info_topic" in section else None,
