@@ -229,6 +229,13 @@ def test_mapping_differences(profile, changed):
     assert mapping_differences(profile, moved) == ()
     resized = parse_profile(changed("size: [24, 32]", "size: [48, 64], resize: [24, 32]"))
     assert mapping_differences(profile, resized) == ()
+    driven = parse_profile(
+        changed(
+            "size: [24, 32]",
+            "size: [24, 32], node: cam, settings: realsense, mount: {parent: a, child: b, xyz: [0, 0, 1]}",
+        )
+    )
+    assert mapping_differences(profile, driven) == ()
     smaller = parse_profile(changed("size: [24, 32]", "size: [24, 32], resize: [12, 16]"))
     assert mapping_differences(profile, smaller) == ("cameras.front.frame_size: trained with (24, 32), now (12, 16)",)
     slower = parse_profile(changed("fps: 10", "fps: 5"))

@@ -17,6 +17,8 @@ STREAM_POLICIES = ("warn", "pause", "refuse")
 # How a target reaches the robot: two action types for arms and grippers, a topic for streaming, or not at all.
 INTERFACES = ("follow_joint_trajectory", "parallel_gripper_command", "gripper_command", "joint_group_position", "none")
 GRIPPER_INTERFACES = ("parallel_gripper_command", "gripper_command")
+# Names under which a camera's driver keeps exposure, gain and white balance; none: it has no such parameters.
+CAMERA_SETTINGS = ("realsense", "depthai", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +44,24 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MountSpec:
+    """Where a camera sits: the pose of frame ``child`` in frame ``parent`` [m, rad; rpy about fixed axes].
+
+    ``child`` is the root of the frames that the camera's driver publishes, such as ``wrist_camera_link``.
+    """
+
+    parent: str
+    child: str
+    xyz: tuple[float, float, float]
+    rpy: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSpec:
     """One camera; ``name`` gives the dataset key ``observation.images.<name>``. Sizes are (height, width) in pixels.
 
-    ``depth``: its images are depth (see `vla_core.images_depth`), not colour.
+    ``depth``: its images are depth (see `vla_core.images_depth`), not colour. ``node``: the (relative) name of its
+    driver's node, empty where unknown; ``settings``: one of `CAMERA_SETTINGS`; ``mount``: where it sits, if stated.
     """
 
     name: str
@@ -59,6 +75,9 @@ class CameraSpec:
     stamp: str
     info_topic: str | None
     depth: bool
+    node: str = ""
+    settings: str = "none"
+    mount: MountSpec | None = None
 
     @property
     def frame_size(self) -> tuple[int, int]:
