@@ -88,8 +88,8 @@ def test_an_arm_without_a_velocity_limit_is_refused():
 
 def test_skill_numbers_are_the_ends_of_the_grippers_scale():
     found = load_profile(ROBOTS / "sim_ur5e.yaml").teleop
-    assert found.gripper_joint(0.0) == 0.0
-    assert found.gripper_joint(255.0) == pytest.approx(0.7929)
+    assert found.gripper_joint(3.0) == 0.0
+    assert found.gripper_joint(230.0) == pytest.approx(0.7929)
     assert found.gripper_number(found.gripper_joint(155.0)) == pytest.approx(155.0)
 
 
@@ -109,8 +109,9 @@ def test_policies_do_not_notice_it():
     assert mapping_differences(without, with_it) == ()
 
 
-def test_the_robot_differs_from_its_simulation_by_freedrive_only():
+def test_the_robot_differs_from_its_simulation_by_freedrive_and_fingers():
     simulated, real = (load_profile(ROBOTS / f"{name}.yaml").teleop for name in ("sim_ur5e", "ur5e_2f85_realsense"))
     assert simulated.freedrive_controller is None
     assert real.freedrive_controller == "freedrive_mode_controller"
+    assert (simulated.tcp_xyz[2], real.tcp_xyz[2]) == (0.148, 0.1792)
     assert real.stream_name == simulated.stream_name == "forward_position_controller/commands"
