@@ -3,7 +3,6 @@
 """Reasons to stop that do not come from the policy: their codes and texts, on a clock of the test's own."""
 
 import pytest
-from std_msgs.msg import Header
 from vla_core.specs import MonitorSpec
 from vla_msgs.action import RunPolicy
 from vla_policy.node.guards import (
@@ -13,7 +12,6 @@ from vla_policy.node.guards import (
     HeartbeatGuard,
     StateGuard,
     WhenMoving,
-    field_of,
 )
 
 Result = RunPolicy.Result
@@ -154,13 +152,3 @@ def test_a_dry_run_needs_no_permission():
     assert guard.check(0) is None
     guard.moves = True
     assert guard.check(0) is not None
-
-
-def test_fields_of_a_message_are_found_by_their_path():
-    header = Header(frame_id="tool")
-    assert field_of(header, "frame_id") == "tool"
-    assert field_of(header, "stamp.sec") == 0
-    with pytest.raises(AttributeError, match="no field 'second'; fields: sec, nanosec"):
-        field_of(header, "stamp.second")
-    with pytest.raises(AttributeError, match="no field 'x'; fields: none"):
-        field_of(header, "frame_id.x")

@@ -16,6 +16,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from vla_common.action_server import DeferredActionServer
 from vla_common.params import overrides
 from vla_common.qos import COMMAND
 from vla_core.stamps import stamp_ns
@@ -23,7 +24,6 @@ from vla_msgs.action import RecordEpisode, RunPolicy
 from vla_msgs.srv import StartEpisode, StopEpisode
 from vla_sim import constants as c
 from vla_sim.controllers.outcome import GoalStatus
-from vla_sim.facade.action_server import DeferredActionServer
 from vla_sim.operator_node import OperatorNode
 from vla_sim.scene_client import SceneClient
 from vla_sim.sim_node import CellNode

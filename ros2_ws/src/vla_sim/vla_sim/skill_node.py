@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rclpy.action.server import ServerGoalHandle
 from sensor_msgs.msg import JointState
 from vla_common.action_client import GoalClient
+from vla_common.action_server import DeferredActionServer
 from vla_common.params import declare
 from vla_common.qos import SENSOR
 from vla_common.run import ManagedNode, run_node
@@ -34,7 +35,6 @@ from vla_sim import drive
 from vla_sim.controllers.outcome import GoalStatus
 from vla_sim.errors import SimError
 from vla_sim.expert import Expert, Plan
-from vla_sim.facade.action_server import DeferredActionServer
 from vla_sim.scene_client import Scene, arm_and_gripper
 from vla_sim.skill_params import SkillParams
 from vla_sim.tasks import Pose

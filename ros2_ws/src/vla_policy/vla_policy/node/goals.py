@@ -11,12 +11,12 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
+from vla_common.action_channel import ActionChannel, time_message
 from vla_common.qos import COMMAND
 from vla_core.codecs import JOINT_STATE
 from vla_core.profile import Profile
 from vla_core.trajectory import Trajectory
 
-from vla_policy.node.action_channel import ActionChannel, time_message
 from vla_policy.node.stream_channel import STREAM, StreamChannel
 
 Array = NDArray[np.float64]

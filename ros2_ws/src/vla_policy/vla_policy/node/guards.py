@@ -6,13 +6,11 @@ Pure: what subscriptions and services hear is told by `note`, `set` and `beat`, 
 a steady clock of wall time.
 """
 
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from vla_core.specs import MonitorSpec
+from vla_common.monitors import MonitorBoard
 from vla_msgs.action import RunPolicy
 
 from vla_policy.execution.hooks import Guard, Stop
@@ -21,50 +19,16 @@ Result = RunPolicy.Result
 Clock = Callable[[], float]
 
 
-class StateGuard:
+class StateGuard(MonitorBoard):
     """The robot's state as the profile's `monitors` want it."""
-
-    def __init__(self, monitors: Sequence[MonitorSpec], clock: Clock = time.monotonic) -> None:
-        """Args: clock: steady seconds."""
-        self._monitors = tuple(monitors)
-        self._clock = clock
-        self._changed = threading.Condition()
-        self._heard: dict[str, tuple[Any, float]] = {}
-
-    def note(self, name: str, value: Any) -> None:
-        """The monitor `name` has said `value`."""
-        with self._changed:
-            self._heard[name] = (value, self._clock())
-            self._changed.notify_all()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until every required monitor was heard, up to `timeout_s` wall seconds; returns whether it was."""
-        required = {spec.name for spec in self._monitors if spec.required}
-        with self._changed:
-            return self._changed.wait_for(lambda: required <= self._heard.keys(), timeout_s)
 
     def begin(self, t_ns: int) -> None:
         """What was heard before counts."""
 
     def check(self, t_ns: int) -> Stop | None:
         """See `Guard.check`."""
-        wrong = [(spec, text) for spec in self._monitors if (text := self._wrong(spec)) is not None]
-        if not wrong:
-            return None
-        what = "; ".join(f"monitor {spec.name}: {text}" for spec, text in wrong)
-        todo = "; ".join(dict.fromkeys(spec.hint for spec, _ in wrong))
-        return _error(Result.ROBOT_FAULT, f"{what}, so the arm was stopped. What to do: {todo}")
-
-    def _wrong(self, spec: MonitorSpec) -> str | None:
-        if spec.name not in self._heard:
-            return f"nothing was received on {spec.topic}; is the robot's driver running" if spec.required else None
-        value, heard_s = self._heard[spec.name]
-        silent_s = self._clock() - heard_s
-        if spec.max_age_s is not None and silent_s > spec.max_age_s:
-            return f"no message for {silent_s:.2f} s on {spec.topic} (limit {spec.max_age_s:g} s)"
-        if value not in spec.allowed:
-            return f"{spec.topic} says {spec.field} = {_shown(value)}, allowed: {', '.join(map(_shown, spec.allowed))}"
-        return None
+        text = self.fault()
+        return None if text is None else _error(Result.ROBOT_FAULT, text)
 
 
 class EnableGuard:
@@ -234,25 +198,6 @@ def explained(stop: Stop, guards: Sequence[Guard], t_ns: int) -> Stop:
     if stop.error_code == Result.CONTROLLER:
         return replace(found, message=f"{found.message} ({stop.message})")
     return found if found.error_code == Result.ROBOT_FAULT else stop
-
-
-def field_of(message: Any, path: str) -> Any:
-    """The value at a dotted path of a message.
-
-    Raises:
-        AttributeError: there is no such field; the text names the fields that there are.
-    """
-    value = message
-    for part in path.split("."):
-        fields: Mapping[str, str] = getattr(value, "get_fields_and_field_types", dict)()
-        if part not in fields:
-            raise AttributeError(f"no field '{part}'; fields: {', '.join(fields) or 'none'}")
-        value = getattr(value, part)
-    return value
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _error(code: int, message: str) -> Stop:

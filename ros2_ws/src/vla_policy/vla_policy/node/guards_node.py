@@ -5,14 +5,12 @@
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
-from rosidl_runtime_py.utilities import get_message
 from sensor_msgs.msg import Joy
 from std_srvs.srv import SetBool
-from vla_common.qos import EVENT, LATCHED, SENSOR_BEST_EFFORT, adapt
+from vla_common.monitors import watch_monitors
+from vla_common.qos import EVENT, adapt
 from vla_common.run import ManagedNode
-from vla_core.errors import ProfileError
 from vla_core.profile import Profile
-from vla_core.specs import MonitorSpec
 from vla_msgs.action import RunPolicy
 from vla_msgs.msg import Heartbeat
 
@@ -24,7 +22,6 @@ from vla_policy.node.guards import (
     HeartbeatGuard,
     StateGuard,
     WhenMoving,
-    field_of,
 )
 from vla_policy.node.guards_urdf import DescribedLimits
 from vla_policy.node.policy_params import PolicyParams
@@ -65,8 +62,7 @@ class RunGuards:
         permissions: list[Guard] = [self._enable, *([self._deadman] if self._deadman is not None else [])]
         self._only_moving = [WhenMoving(guard) for guard in (*permissions, self._state, self._described)]
         self.guards: tuple[Guard, ...] = (self.estop, *self._only_moving, self._heartbeat)
-        for spec in profile.monitors:
-            self._watch(spec)
+        watch_monitors(node, profile, self._state, group)
         node.create_service(SetBool, "~/enable", self._on_enable, callback_group=group)
         node.create_subscription(Heartbeat, "~/heartbeat", self._on_heartbeat, EVENT, callback_group=group)
 
@@ -94,25 +90,6 @@ class RunGuards:
 
     def finish(self, stop: Stop, result: RunPolicy.Result) -> None:
         """See `Participant.finish`."""
-
-    def _watch(self, spec: MonitorSpec) -> None:
-        """Listen to one monitor."""
-        where = f"{self._profile.source}: monitors.{spec.name}"
-        try:
-            kind = get_message(spec.type)
-            field_of(kind(), spec.field)
-        except (ImportError, AttributeError, ValueError) as error:
-            package = spec.type.partition("/")[0]
-            raise ProfileError(
-                f"{where}: {spec.type} with the field '{spec.field}' cannot be used: {error}. Install the package "
-                f"(sudo apt-get install ros-jazzy-{package.replace('_', '-')}), correct the monitor or remove it"
-            ) from error
-
-        def receive(msg: Any) -> None:
-            self._state.note(spec.name, field_of(msg, spec.field))
-
-        qos = SENSOR_BEST_EFFORT if spec.qos == "sensor" else LATCHED if spec.qos == "latched" else EVENT
-        self._node.create_subscription(kind, spec.topic, receive, qos, callback_group=self._group)
 
     def _on_heartbeat(self, msg: Any) -> None:
         self._heartbeat.beat(msg.client)

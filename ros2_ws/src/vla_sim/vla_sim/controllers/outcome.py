@@ -3,7 +3,7 @@
 """How goals end, and why goals are refused."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from typing import Any
 
 from vla_core.errors import VlaError
@@ -13,12 +13,12 @@ class GoalRefusedError(VlaError):
     """A goal that the controller does not accept; the text is what a driver would log."""
 
 
-class GoalStatus(Enum):
-    """The end states of an action goal."""
+class GoalStatus(IntEnum):
+    """The end states of an action goal, with the numbers of action_msgs/GoalStatus."""
 
-    SUCCEEDED = "succeeded"
-    ABORTED = "aborted"
-    CANCELED = "canceled"
+    SUCCEEDED = 4
+    CANCELED = 5
+    ABORTED = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

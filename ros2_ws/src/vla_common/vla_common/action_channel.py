@@ -22,12 +22,13 @@ from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectoryPoint
-from vla_common.action_client import GoalClient
-from vla_common.services import CallError, wait_future
 from vla_core.errors import VlaError
 from vla_core.specs import ActionSpec
 from vla_core.stamps import split_ns, to_ns
 from vla_core.trajectory import Trajectory
+
+from vla_common.action_client import GoalClient
+from vla_common.services import CallError, wait_future
 
 Array = NDArray[np.float64]
 TRAJECTORY = "follow_joint_trajectory"
@@ -79,9 +80,9 @@ class ActionChannel:
         """Send waypoints; they replace the running goal."""
         self.send(trajectory_goal(trajectory))
 
-    def gripper(self, position: float) -> None:
-        """Send a target of a gripper [rad or m]."""
-        self.send(gripper_goal(self.spec, position))
+    def gripper(self, position: float, velocity: float | None = None) -> None:
+        """Send a target of a gripper [rad or m] and its velocity [rad/s or m/s], see `gripper_goal`."""
+        self.send(gripper_goal(self.spec, position, velocity))
 
     def in_force(self, t_ns: int, positions: Array) -> None:
         """The controller interpolates its goal by itself."""
@@ -197,14 +198,27 @@ def _point(seconds: float, positions: Array, velocities: Array) -> JointTrajecto
     return point
 
 
-def gripper_goal(spec: ActionSpec, position: float) -> Any:
-    """The goal message of a gripper, of the type that the profile names."""
+def takes_velocity(spec: ActionSpec) -> bool:
+    """Whether a goal of this gripper can say how fast it is to move."""
+    return spec.command.interface == "parallel_gripper_command"
+
+
+def gripper_goal(spec: ActionSpec, position: float, velocity: float | None = None) -> Any:
+    """The goal message of a gripper, of the type that the profile names.
+
+    Args:
+        spec: Gripper action of the profile.
+        position: Target [rad or m].
+        velocity: Of the motion [rad/s or m/s]; None: the controller's own, and all that `gripper_command` can do.
+    """
     if spec.command.interface == "gripper_command":
         goal = GripperCommand.Goal()
         goal.command.position = position
         return goal
     goal = ParallelGripperCommand.Goal()
     goal.command = JointState(name=list(spec.joints), position=[position])
+    if velocity is not None:
+        goal.command.velocity = [velocity]
     return goal
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""An action server whose goals are ended by the simulation loop instead of by a blocking execute callback.
+"""An action server whose goals are ended by a control loop instead of by a blocking execute callback.
 
 rclpy runs one execute callback per goal: a blocking one needs a thread for each goal, and a waiting coroutine makes the
 executor spin without rest. Here a goal is only marked as executing; `finish` runs the last part when the goal has
@@ -12,21 +12,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from action_msgs.msg import GoalStatus
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 
-from vla_sim.controllers.outcome import GoalStatus
-
 _END = {
-    GoalStatus.SUCCEEDED: ServerGoalHandle.succeed,
-    GoalStatus.ABORTED: ServerGoalHandle.abort,
-    GoalStatus.CANCELED: ServerGoalHandle.canceled,
+    GoalStatus.STATUS_SUCCEEDED: ServerGoalHandle.succeed,
+    GoalStatus.STATUS_ABORTED: ServerGoalHandle.abort,
+    GoalStatus.STATUS_CANCELED: ServerGoalHandle.canceled,
 }
 
 
 class DeferredActionServer(ActionServer):
-    """Goals run until `finish` is called for them; a canceled goal is finished as the controller says."""
+    """Goals run until `finish` is called for them; a canceled goal is finished as its owner says."""
 
     def __init__(
         self,
@@ -46,7 +45,7 @@ class DeferredActionServer(ActionServer):
             name: relative name.
             check: whether the goal message is accepted.
             accepted: starts the goal.
-            cancel: tells the controller to end the goal; the goal may end later, by `finish`.
+            cancel: tells the owner to end the goal; the goal may end later, by `finish`.
         """
 
         def on_cancel(handle: ServerGoalHandle) -> CancelResponse:
@@ -73,7 +72,7 @@ class DeferredActionServer(ActionServer):
         """Called by rclpy when a goal starts to execute; nothing runs until `finish`."""
 
     def serve_cancels(self) -> None:
-        """Hand cancel requests to the controller, once rclpy has marked the goals as canceling; simulation loop only."""
+        """Hand cancel requests on, once rclpy has marked the goals as canceling; from the control loop only."""
         for _ in range(len(self._canceling)):
             handle = self._canceling.popleft()
             if handle.is_cancel_requested:
@@ -81,8 +80,14 @@ class DeferredActionServer(ActionServer):
             elif handle.is_active:
                 self._canceling.append(handle)
 
-    def finish(self, handle: ServerGoalHandle, status: GoalStatus, result: Any) -> threading.Event:
-        """End a goal; the executor's thread sends the result. The event is set when the state has changed."""
+    def finish(self, handle: ServerGoalHandle, status: int, result: Any) -> threading.Event:
+        """End a goal; the executor's thread sends the result. The event is set when the state has changed.
+
+        Args:
+            handle: of the goal.
+            status: SUCCEEDED, ABORTED or CANCELED of action_msgs/GoalStatus.
+            result: message of the action.
+        """
         done = threading.Event()
 
         def end(goal: ServerGoalHandle) -> Any:
