@@ -12,6 +12,7 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from vla_common.qos import SENSOR
+from vla_common.run import ManagedNode
 from vla_core.profile import Profile
 from vla_core.specs import CameraSpec
 
@@ -19,6 +20,8 @@ from vla_sim.cell import Cell
 from vla_sim.cell_params import CellParams
 from vla_sim.disturbances import CameraDisturbance, CameraSchedule
 from vla_sim.errors import SceneError
+from vla_sim.exposure import Sensor
+from vla_sim.facade.camera_settings import SettingsNodes
 from vla_sim.facade.streams import OnPublished, Stream
 from vla_sim.rendering import Snapshot
 
@@ -45,18 +48,30 @@ class _Camera:
     """One camera: schedule, topics, and frames that wait for their publication."""
 
     def __init__(
-        self, node: Node, cell: Cell, spec: CameraSpec, disturbance: CameraDisturbance, on_published: OnPublished
+        self,
+        node: Node,
+        cell: Cell,
+        spec: CameraSpec,
+        disturbance: CameraDisturbance,
+        on_published: OnPublished,
+        sensor: Sensor,
     ) -> None:
         info = cell.camera_info(spec.name)
         height, width = spec.size
         self.name = spec.name
+        self.sensor = sensor
         self.schedule = CameraSchedule(spec.rate_hz, disturbance)
         self._full = _image(height, width, info["frame_id"])
         self._half = _image((height + 1) // 2, (width + 1) // 2, info["frame_id"])
         self.image = Stream(node, self._full, spec.topic, on_published, SENSOR)
         self.info: Stream | None = None
         if spec.info_topic is not None:
-            message = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=list(info["d"]))
+            message = CameraInfo(
+                height=height,
+                width=width,
+                distortion_model="plumb_bob",
+                d=list(info["d"]),
+            )
             message.k, message.r, message.p = info["k"], info["r"], info["p"]
             message.header.frame_id = info["frame_id"]
             self.info = Stream(node, message, spec.info_topic, on_published)
@@ -70,9 +85,12 @@ class _Camera:
     def wanted(self) -> bool:
         return self.image.wanted or (self.info is not None and self.info.wanted)
 
-    def publish(self, cell: Cell, snapshot: Snapshot, t_ns: int) -> None:
+    def publish(self, cell: Cell, snapshot: Snapshot, t_ns: int, light: float) -> None:
         if self.image.wanted:
-            message, pixels = self.image.message, cell.render(self.name, snapshot)
+            message, pixels = (
+                self.image.message,
+                self.sensor.expose(cell.render(self.name, snapshot), light),
+            )
             if message is self._half:
                 pixels = np.ascontiguousarray(pixels[::2, ::2])
             memoryview(message.data)[:] = memoryview(pixels).cast("B")
@@ -84,7 +102,14 @@ class _Camera:
 class CameraRig:
     """All cameras of the profile; rendered between two physics steps in lockstep, else by a thread of their own."""
 
-    def __init__(self, node: Node, cell: Cell, profile: Profile, params: CellParams, on_published: OnPublished) -> None:
+    def __init__(
+        self,
+        node: ManagedNode,
+        cell: Cell,
+        profile: Profile,
+        params: CellParams,
+        on_published: OnPublished,
+    ) -> None:
         if params.camera_phase_s and len(params.camera_phase_s) != len(profile.cameras):
             raise SceneError(
                 f"camera_phase_s has {len(params.camera_phase_s)} values for {len(profile.cameras)} cameras of the "
@@ -94,12 +119,27 @@ class CameraRig:
         self._node = node
         self._cell = cell
         phases = params.camera_phase_s or (0.0,) * len(profile.cameras)
+        self._settings = SettingsNodes(
+            node, {camera.name: camera for camera in profile.cameras}
+        )
+        sensors = self._settings.sensors
         self._cameras = [
-            _Camera(node, cell, spec, _disturbance(params, phase, index), on_published)
-            for index, (spec, phase) in enumerate(zip(profile.cameras, phases, strict=True))
+            _Camera(
+                node,
+                cell,
+                spec,
+                _disturbance(params, phase, index),
+                on_published,
+                sensors[spec.name],
+            )
+            for index, (spec, phase) in enumerate(
+                zip(profile.cameras, phases, strict=True)
+            )
         ]
         self._threaded = params.clock_mode == "paced"
-        self._queue: queue.Queue[tuple[_Camera, Snapshot, int] | None] = queue.Queue(maxsize=_QUEUE)
+        self._queue: queue.Queue[tuple[_Camera, Snapshot, int] | None] = queue.Queue(
+            maxsize=_QUEUE
+        )
         self._stopped = threading.Event()
         self.overruns = 0
 
@@ -111,7 +151,12 @@ class CameraRig:
     @property
     def streams(self) -> list[Stream]:
         """The stamped topics."""
-        return [stream for camera in self._cameras for stream in (camera.image, camera.info) if stream is not None]
+        return [
+            stream
+            for camera in self._cameras
+            for stream in (camera.image, camera.info)
+            if stream is not None
+        ]
 
     def silence(self, name: str, on: bool) -> None:
         """A fault: the camera sends nothing."""
@@ -122,6 +167,10 @@ class CameraRig:
     def halve(self, name: str, on: bool) -> None:
         """A fault: the camera sends images of half the size."""
         self._camera(name).halve(on)
+
+    @property
+    def _light(self) -> float:
+        return float(self._node.get_parameter("light").value)
 
     def _camera(self, name: str) -> _Camera:
         return next(camera for camera in self._cameras if camera.name == name)
@@ -139,13 +188,16 @@ class CameraRig:
             if camera.schedule.due(t_ns) and camera.wanted:
                 snapshot = snapshot or self._cell.snapshot()
                 camera.waiting.append((t_ns, snapshot))
-            while camera.waiting and camera.waiting[0][0] + camera.schedule.latency_ns <= t_ns:
+            while (
+                camera.waiting
+                and camera.waiting[0][0] + camera.schedule.latency_ns <= t_ns
+            ):
                 stamp_ns, taken = camera.waiting.popleft()
                 self._deliver(camera, taken, stamp_ns)
 
     def _deliver(self, camera: _Camera, snapshot: Snapshot, t_ns: int) -> None:
         if not self._threaded:
-            camera.publish(self._cell, snapshot, t_ns)
+            camera.publish(self._cell, snapshot, t_ns, self._light)
             return
         try:
             self._queue.put_nowait((camera, snapshot, t_ns))
@@ -164,11 +216,12 @@ class CameraRig:
             item = self._queue.get()
             if item is not None:
                 camera, snapshot, t_ns = item
-                camera.publish(self._cell, snapshot, t_ns)
+                camera.publish(self._cell, snapshot, t_ns, self._light)
         self._cell.close_renderer()
 
     def stop(self) -> None:
-        """End the render thread."""
+        """End the render thread and the nodes of the cameras' settings."""
+        self._settings.close()
         self._stopped.set()
         while not self._queue.empty():
             try:
@@ -179,9 +232,13 @@ class CameraRig:
 
 
 def _image(height: int, width: int, frame_id: str) -> Image:
-    image = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width)
+    image = Image(
+        height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width
+    )
     image.header.frame_id = frame_id
-    image.data = array.array("B", bytes(height * width * 3))  # the message keeps a copy, which `publish` overwrites
+    image.data = array.array(
+        "B", bytes(height * width * 3)
+    )  # the message keeps a copy, which `publish` overwrites
     return image
 
 
