@@ -51,9 +51,7 @@ class Cell:
     ) -> None:
         _check_cameras(cameras)
         if bin_mode not in ("fixed", "moving"):
-            raise SceneError(
-                f"bin mode '{bin_mode}' of the simulated cell is not one of: fixed, moving"
-            )
+            raise SceneError(f"bin mode '{bin_mode}' of the simulated cell is not one of: fixed, moving")
         self._sizes = {name: (int(h), int(w)) for name, (h, w) in cameras.items()}
         self._bin_mode, self._yaw_range = bin_mode, yaw_range
         offscreen = (
@@ -61,8 +59,7 @@ class Cell:
             max((w for _, w in self._sizes.values()), default=1),
         )
         self._model: Any = mujoco.MjModel.from_xml_string(
-            mjcf.build_mjcf(offscreen=offscreen, plate=plate),
-            plate.assets() if plate else None,
+            mjcf.build_mjcf(offscreen=offscreen, plate=plate), plate.assets() if plate else None
         )
         self._data: Any = mujoco.MjData(self._model)
         self._renderer = SceneRenderer(self._model, self._sizes)
@@ -108,9 +105,7 @@ class Cell:
         Raises:
             SceneError: unknown task or negative seed; the scene is left as it was.
         """
-        start = tasks.start_state(
-            seed, bin_mode=self._bin_mode, yaw_range=self._yaw_range
-        )
+        start = tasks.start_state(seed, bin_mode=self._bin_mode, yaw_range=self._yaw_range)
         self._task = tasks.check_task(self._task if task is None else task)
         self._seed = seed
         mujoco.mj_resetData(self._model, self._data)
@@ -136,9 +131,7 @@ class Cell:
             travel = self._knuckle_speed * c.STEP_NS * 1e-9
             gap = self._knuckle_goal - self._knuckle_setpoint
             self._knuckle_setpoint += min(max(gap, -travel), travel)
-            self._data.ctrl[self._grip_u] = self._knuckle_setpoint * (
-                c.FINGER_TRAVEL / c.KNUCKLE_CLOSED
-            )
+            self._data.ctrl[self._grip_u] = self._knuckle_setpoint * (c.FINGER_TRAVEL / c.KNUCKLE_CLOSED)
             mujoco.mj_step(self._model, self._data)
             self._time_ns += c.STEP_NS
             self._until_facts -= 1
@@ -154,25 +147,16 @@ class Cell:
         """
         values = np.asarray(q, dtype=np.float64)
         if values.shape != (6,) or not np.isfinite(values).all():
-            raise SceneError(
-                f"arm set-point of the simulated cell must be 6 finite numbers in rad, got {q!r}"
-            )
+            raise SceneError(f"arm set-point of the simulated cell must be 6 finite numbers in rad, got {q!r}")
         self._data.ctrl[self._arm_u] = values
 
     def arm_state(self) -> tuple[Array, Array, Array]:
         """Joint positions (rad), velocities (rad/s) and servo torques (Nm), each (6,): pan, lift, elbow, w1, w2, w3."""
         d = self._data
-        return (
-            d.qpos[self._arm_q].copy(),
-            d.qvel[self._arm_v].copy(),
-            d.actuator_force[self._arm_u].copy(),
-        )
+        return d.qpos[self._arm_q].copy(), d.qvel[self._arm_v].copy(), d.actuator_force[self._arm_u].copy()
 
     def set_gripper_target(
-        self,
-        position: float,
-        max_speed: float = c.GRIPPER_MAX_SPEED,
-        max_effort: float = c.GRIPPER_DEFAULT_EFFORT,
+        self, position: float, max_speed: float = c.GRIPPER_MAX_SPEED, max_effort: float = c.GRIPPER_DEFAULT_EFFORT
     ) -> None:
         """Move the knuckle joint to position (rad, 0 open to 0.7929 closed) at max_speed (rad/s).
 
@@ -182,10 +166,7 @@ class Cell:
         Raises:
             SceneError: position outside 0 to 0.7929, or a number that is not finite; the set-point stays as it was.
         """
-        if (
-            not np.isfinite([position, max_speed, max_effort]).all()
-            or not -1e-3 <= position <= c.KNUCKLE_CLOSED + 1e-3
-        ):
+        if not np.isfinite([position, max_speed, max_effort]).all() or not -1e-3 <= position <= c.KNUCKLE_CLOSED + 1e-3:
             raise SceneError(
                 f"gripper set-point of the simulated cell must lie in 0 to {c.KNUCKLE_CLOSED} rad with finite speed "
                 f"and effort, got position {position}, speed {max_speed}, effort {max_effort}"
@@ -195,12 +176,8 @@ class Cell:
         if (position - here) * (self._knuckle_setpoint - here) < 0.0:
             self._knuckle_setpoint = here
         self._knuckle_goal = min(max(position, 0.0), c.KNUCKLE_CLOSED)
-        self._knuckle_speed = min(
-            max(max_speed, 0.1 * c.GRIPPER_MAX_SPEED), c.GRIPPER_MAX_SPEED
-        )
-        self._set_grip_force(
-            min(max(max_effort, c.GRIPPER_MIN_EFFORT), c.GRIPPER_MAX_EFFORT)
-        )
+        self._knuckle_speed = min(max(max_speed, 0.1 * c.GRIPPER_MAX_SPEED), c.GRIPPER_MAX_SPEED)
+        self._set_grip_force(min(max(max_effort, c.GRIPPER_MIN_EFFORT), c.GRIPPER_MAX_EFFORT))
 
     def gripper_state(self) -> tuple[float, float, float]:
         """Knuckle joint position (rad), velocity (rad/s) and grip force per finger (N)."""
@@ -218,9 +195,7 @@ class Cell:
     def snapshot(self) -> Snapshot:
         """State of the scene now, for `render` in another thread."""
         d = self._data
-        return Snapshot(
-            self._time_ns, d.qpos.copy(), d.mocap_pos.copy(), d.mocap_quat.copy()
-        )
+        return Snapshot(self._time_ns, d.qpos.copy(), d.mocap_pos.copy(), d.mocap_quat.copy())
 
     def render(self, camera: str, snapshot: Snapshot | None = None) -> Image:
         """Image (H, W, 3) uint8 RGB of a camera, of the snapshot or of the present state.
@@ -231,9 +206,7 @@ class Cell:
             SceneError: no such camera.
             RenderError: OpenGL is not usable here; the message names the packages to install.
         """
-        return self._renderer.render(
-            camera, self.snapshot() if snapshot is None else snapshot
-        )
+        return self._renderer.render(camera, self.snapshot() if snapshot is None else snapshot)
 
     def close_renderer(self) -> None:
         """Release the OpenGL contexts of the calling thread."""
@@ -250,9 +223,7 @@ class Cell:
             SceneError: no such camera.
         """
         if camera not in self._sizes:
-            raise SceneError(
-                f"unknown camera '{camera}' of the simulated cell; it has: {', '.join(self._sizes)}"
-            )
+            raise SceneError(f"unknown camera '{camera}' of the simulated cell; it has: {', '.join(self._sizes)}")
         height, width = self._sizes[camera]
         spec = model.CAMERAS[camera]
         f = height / 2 / np.tan(spec.fovy / 2)
@@ -297,9 +268,7 @@ class Cell:
 
     def _facts(self) -> tasks.Facts:
         d = self._data
-        x, y, z, qw, qx, qy, qz = (
-            float(v) for v in d.qpos[self._block_q : self._block_q + 7]
-        )
+        x, y, z, qw, qx, qy, qz = (float(v) for v in d.qpos[self._block_q : self._block_q + 7])
         speed = float(np.linalg.norm(d.qvel[self._block_v : self._block_v + 3]))
         tool = self._data.site_xpos[self._tcp_site]
         return tasks.Facts(
@@ -323,10 +292,6 @@ class Cell:
 def _check_cameras(cameras: Mapping[str, tuple[int, int]]) -> None:
     for name, (height, width) in cameras.items():
         if name not in model.CAMERAS:
-            raise SceneError(
-                f"unknown camera '{name}' of the simulated cell; it has: {', '.join(model.CAMERAS)}"
-            )
+            raise SceneError(f"unknown camera '{name}' of the simulated cell; it has: {', '.join(model.CAMERAS)}")
         if height < 1 or width < 1:
-            raise SceneError(
-                f"size {width}x{height} of camera '{name}' must be at least 1x1 pixels"
-            )
+            raise SceneError(f"size {width}x{height} of camera '{name}' must be at least 1x1 pixels")

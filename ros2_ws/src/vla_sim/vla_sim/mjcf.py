@@ -62,38 +62,25 @@ def _body(link: Link, plate: Plate | None = None) -> str:
     inertial = ""
     if link.mass > 0.0:
         inertial = f'<inertial pos="{_nums(link.com)}" mass="{link.mass}" diaginertia="{_nums(link.inertia)}"/>'
-    pad = (
-        'friction="1.6 0.02 0.0005" solref="0.005 1" condim="4"'
-        if link.name in FINGERS
-        else ""
-    )
+    pad = 'friction="1.6 0.02 0.0005" solref="0.005 1" condim="4"' if link.name in FINGERS else ""
     camera = "".join(
         f'<camera name="{v.name}" {_pose((0, 0, 0), np.diag([1.0, -1.0, -1.0]))} fovy="{np.degrees(v.fovy):.9f}"/>'
         for v in CAMERAS.values()
         if v.frame_id == link.name
     )
-    site = (
-        f'<site name="{TCP_SITE}" size="0.002" rgba="0 0 0 0"/>'
-        if link.name == TCP_SITE
-        else ""
-    )
+    site = f'<site name="{TCP_SITE}" size="0.002" rgba="0 0 0 0"/>' if link.name == TCP_SITE else ""
     joint = _joint(link.joint) if link.joint else ""
     shapes = "".join(_geom(s, pad) for s in link.shapes)
-    children = "".join(
-        _body(child, plate) for child in LINKS if child.parent == link.name
-    )
+    children = "".join(_body(child, plate) for child in LINKS if child.parent == link.name)
     board = plate.geoms() if plate is not None and plate.parent == link.name else ""
     pose = _pose(link.xyz, rotation(link.rpy))
-    return f'<body name="{link.name}" {pose} gravcomp="1">{inertial}{joint}{shapes}{camera}{site}{board}{children}</body>'
+    return (
+        f'<body name="{link.name}" {pose} gravcomp="1">{inertial}{joint}{shapes}{camera}{site}{board}{children}</body>'
+    )
 
 
 def _scene() -> str:
-    inner, wall, height, floor = (
-        c.BIN_INNER_HALF,
-        c.BIN_WALL_HALF,
-        c.BIN_WALL_HEIGHT / 2,
-        c.BIN_FLOOR / 2,
-    )
+    inner, wall, height, floor = c.BIN_INNER_HALF, c.BIN_WALL_HALF, c.BIN_WALL_HEIGHT / 2, c.BIN_FLOOR / 2
     outer = inner + 2 * wall
     sides = [
         (outer, wall, 0.0, inner + wall), (outer, wall, 0.0, -inner - wall),
@@ -127,11 +114,7 @@ def _actuators() -> str:
         f'<general name="{name}" joint="{name}" gaintype="fixed" biastype="affine" gainprm="{kp}" '
         f'biasprm="0 -{kp} -{kd}" forcelimited="true" forcerange="-{effort} {effort}"/>'
         for name, kp, kd, effort in zip(
-            c.ARM_JOINTS,
-            c.SERVO_STIFFNESS,
-            c.SERVO_DAMPING,
-            c.JOINT_MAX_EFFORT,
-            strict=True,
+            c.ARM_JOINTS, c.SERVO_STIFFNESS, c.SERVO_DAMPING, c.JOINT_MAX_EFFORT, strict=True
         )
     ]
     # The tendon is the mean of both slides: half of the actuator's force acts on each finger.
@@ -143,19 +126,14 @@ def _actuators() -> str:
     return "".join(rows)
 
 
-def build_mjcf(
-    *, offscreen: tuple[int, int] = (480, 640), plate: Plate | None = None
-) -> str:
+def build_mjcf(*, offscreen: tuple[int, int] = (480, 640), plate: Plate | None = None) -> str:
     """MJCF text of the cell.
 
     Args:
         offscreen: height and width of the largest image that will be rendered.
         plate: calibration board in the scene; the model then needs its `assets`.
     """
-    left, right = (
-        next(k.joint.name for k in LINKS if k.name == finger and k.joint)
-        for finger in FINGERS
-    )
+    left, right = (next(k.joint.name for k in LINKS if k.name == finger and k.joint) for finger in FINGERS)
     bodies = "".join(_body(link, plate) for link in LINKS if link.parent == "base_link")
     board = plate.geoms() if plate is not None and plate.parent == "base_link" else ""
     return f"""<mujoco model="ur5e_cell">

@@ -58,9 +58,7 @@ class CellNode(ManagedNode):
             self.params.task,
             bin_mode=cast(BinMode, self.params.bin_mode),
             yaw_range=self.params.yaw_range,
-            plate=Plate(parse_board(self.params.board), self.params.board_on)
-            if self.params.board
-            else None,
+            plate=Plate(parse_board(self.params.board), self.params.board_on) if self.params.board else None,
         )
         stop_s = self.params.protective_stop_at_s
         self.plant = Plant(
@@ -73,28 +71,13 @@ class CellNode(ManagedNode):
         self._ticks: TickServer | None = None
         self._clock_msg = Clock()
         self._clock_pub = self.create_publisher(Clock, "/clock", DRIVER)
-        self._arm = ArmFacade(
-            self, self.plant, self.params, self._jobs, self._published
-        )
-        self._gripper = GripperFacade(
-            self, self.plant, self.params, self._jobs, self._published
-        )
+        self._arm = ArmFacade(self, self.plant, self.params, self._jobs, self._published)
+        self._gripper = GripperFacade(self, self.plant, self.params, self._jobs, self._published)
         self._control = ControlFacade(self, self.plant)
-        self._transforms = TransformFacade(
-            self, self.cell, self.plant, self.params, self._jobs
-        )
-        self._cameras = CameraRig(
-            self, self.cell, profile, self.params, self._published
-        )
-        self._faults = FaultFacade(
-            self,
-            self.plant,
-            {"arm": self._arm, "gripper": self._gripper},
-            self._cameras,
-        )
-        self._task = TaskFacade(
-            self, self.cell, self.plant, self._published, self._on_reset
-        )
+        self._transforms = TransformFacade(self, self.cell, self.plant, self.params, self._jobs)
+        self._cameras = CameraRig(self, self.cell, profile, self.params, self._published)
+        self._faults = FaultFacade(self, self.plant, {"arm": self._arm, "gripper": self._gripper}, self._cameras)
+        self._task = TaskFacade(self, self.cell, self.plant, self._published, self._on_reset)
         if self._lockstep:
             self._ticks = TickServer(
                 self,
@@ -105,23 +88,13 @@ class CellNode(ManagedNode):
         self._step = 0
         self._ending = threading.Event()
         self._cameras.restart(self.plant.time_ns, self.params.seed)
-        self._threads = [
-            self.start_thread(
-                self._run_lockstep if self._lockstep else self._run_paced, "simulation"
-            )
-        ]
+        self._threads = [self.start_thread(self._run_lockstep if self._lockstep else self._run_paced, "simulation")]
         if not self._lockstep:
-            self._threads.append(
-                self.start_thread(self._cameras.render_loop, "cameras")
-            )
+            self._threads.append(self.start_thread(self._cameras.render_loop, "cameras"))
         self.get_logger().info(
             f"cell ready: task {self.params.task}, cameras {', '.join(camera_sizes(profile)) or 'none'}, clock "
             f"{self.params.clock_mode}"
-            + (
-                f" with {', '.join(self.params.participants) or 'no participants'}"
-                if self._lockstep
-                else ""
-            )
+            + (f" with {', '.join(self.params.participants) or 'no participants'}" if self._lockstep else "")
         )
 
     def close(self) -> None:

@@ -66,12 +66,7 @@ class _Camera:
         self.image = Stream(node, self._full, spec.topic, on_published, SENSOR)
         self.info: Stream | None = None
         if spec.info_topic is not None:
-            message = CameraInfo(
-                height=height,
-                width=width,
-                distortion_model="plumb_bob",
-                d=list(info["d"]),
-            )
+            message = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=list(info["d"]))
             message.k, message.r, message.p = info["k"], info["r"], info["p"]
             message.header.frame_id = info["frame_id"]
             self.info = Stream(node, message, spec.info_topic, on_published)
@@ -87,10 +82,7 @@ class _Camera:
 
     def publish(self, cell: Cell, snapshot: Snapshot, t_ns: int, light: float) -> None:
         if self.image.wanted:
-            message, pixels = (
-                self.image.message,
-                self.sensor.expose(cell.render(self.name, snapshot), light),
-            )
+            message, pixels = self.image.message, self.sensor.expose(cell.render(self.name, snapshot), light)
             if message is self._half:
                 pixels = np.ascontiguousarray(pixels[::2, ::2])
             memoryview(message.data)[:] = memoryview(pixels).cast("B")
@@ -103,12 +95,7 @@ class CameraRig:
     """All cameras of the profile; rendered between two physics steps in lockstep, else by a thread of their own."""
 
     def __init__(
-        self,
-        node: ManagedNode,
-        cell: Cell,
-        profile: Profile,
-        params: CellParams,
-        on_published: OnPublished,
+        self, node: ManagedNode, cell: Cell, profile: Profile, params: CellParams, on_published: OnPublished
     ) -> None:
         if params.camera_phase_s and len(params.camera_phase_s) != len(profile.cameras):
             raise SceneError(
@@ -119,27 +106,14 @@ class CameraRig:
         self._node = node
         self._cell = cell
         phases = params.camera_phase_s or (0.0,) * len(profile.cameras)
-        self._settings = SettingsNodes(
-            node, {camera.name: camera for camera in profile.cameras}
-        )
+        self._settings = SettingsNodes(node, {camera.name: camera for camera in profile.cameras})
         sensors = self._settings.sensors
         self._cameras = [
-            _Camera(
-                node,
-                cell,
-                spec,
-                _disturbance(params, phase, index),
-                on_published,
-                sensors[spec.name],
-            )
-            for index, (spec, phase) in enumerate(
-                zip(profile.cameras, phases, strict=True)
-            )
+            _Camera(node, cell, spec, _disturbance(params, phase, index), on_published, sensors[spec.name])
+            for index, (spec, phase) in enumerate(zip(profile.cameras, phases, strict=True))
         ]
         self._threaded = params.clock_mode == "paced"
-        self._queue: queue.Queue[tuple[_Camera, Snapshot, int] | None] = queue.Queue(
-            maxsize=_QUEUE
-        )
+        self._queue: queue.Queue[tuple[_Camera, Snapshot, int] | None] = queue.Queue(maxsize=_QUEUE)
         self._stopped = threading.Event()
         self.overruns = 0
 
@@ -151,12 +125,7 @@ class CameraRig:
     @property
     def streams(self) -> list[Stream]:
         """The stamped topics."""
-        return [
-            stream
-            for camera in self._cameras
-            for stream in (camera.image, camera.info)
-            if stream is not None
-        ]
+        return [stream for camera in self._cameras for stream in (camera.image, camera.info) if stream is not None]
 
     def silence(self, name: str, on: bool) -> None:
         """A fault: the camera sends nothing."""
@@ -188,10 +157,7 @@ class CameraRig:
             if camera.schedule.due(t_ns) and camera.wanted:
                 snapshot = snapshot or self._cell.snapshot()
                 camera.waiting.append((t_ns, snapshot))
-            while (
-                camera.waiting
-                and camera.waiting[0][0] + camera.schedule.latency_ns <= t_ns
-            ):
+            while camera.waiting and camera.waiting[0][0] + camera.schedule.latency_ns <= t_ns:
                 stamp_ns, taken = camera.waiting.popleft()
                 self._deliver(camera, taken, stamp_ns)
 
@@ -232,13 +198,9 @@ class CameraRig:
 
 
 def _image(height: int, width: int, frame_id: str) -> Image:
-    image = Image(
-        height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width
-    )
+    image = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width)
     image.header.frame_id = frame_id
-    image.data = array.array(
-        "B", bytes(height * width * 3)
-    )  # the message keeps a copy, which `publish` overwrites
+    image.data = array.array("B", bytes(height * width * 3))  # the message keeps a copy, which `publish` overwrites
     return image
 
 
