@@ -7,7 +7,6 @@ verifies its grasp by the gripper's measured position. With `resume` it goes on 
 the block already.
 """
 
-import queue
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from rclpy.action.server import ServerGoalHandle
 from sensor_msgs.msg import JointState
 from vla_common.action_client import GoalClient
-from vla_common.action_server import DeferredActionServer
+from vla_common.one_goal import OneGoalServer
 from vla_common.params import declare
 from vla_common.qos import SENSOR
 from vla_common.run import ManagedNode, run_node
@@ -32,7 +31,6 @@ from vla_msgs.msg import TaskState
 
 from vla_sim import constants as c
 from vla_sim import drive
-from vla_sim.controllers.outcome import GoalStatus
 from vla_sim.errors import SimError
 from vla_sim.expert import Expert, Plan
 from vla_sim.scene_client import Scene, arm_and_gripper
@@ -76,34 +74,22 @@ class SkillNode(ManagedNode):
         self._topics = ("", "")
         self._grasps = 0
         self._begin_ns = self._now_ns = 0
-        self._goals: queue.Queue[ServerGoalHandle] = queue.Queue()
-        self._active: ServerGoalHandle | None = None
-        self._cancelled = False
-        self._server = DeferredActionServer(
-            self, ExecuteSkill, "~/execute", check=lambda _: True, accepted=self._accepted, cancel=self._cancel
-        )
+        self._server = OneGoalServer(self, ExecuteSkill, "~/execute", busy=self._busy)
         self.start_thread(self._work, "skills")
 
     def close(self) -> None:
         """Leave the lockstep."""
         self._ticker.close()
 
-    def _accepted(self, handle: ServerGoalHandle) -> None:
-        if self._active is None:
-            self._active, self._cancelled = handle, False
-            self._goals.put(handle)
-            return
-        self._end(handle, Result.NOT_READY, "another skill is running; cancel it or wait for its end")
-
-    def _cancel(self, handle: ServerGoalHandle) -> None:
-        self._cancelled = self._cancelled or handle is self._active
+    def _busy(self, handle: ServerGoalHandle) -> Any:
+        return self._result(handle, Result.NOT_READY, "another skill is running; cancel it or wait for its end")
 
     def _work(self) -> None:
         with self._ticker.attached():
             while True:
                 now = self._ticker.wait(timeout_s=_POLL_S)
-                if now is not None and not self._goals.empty():
-                    self._execute(self._goals.get(), now)
+                if now is not None and (handle := self._server.take()) is not None:
+                    self._execute(handle, now)
 
     def _execute(self, handle: ServerGoalHandle, now: int) -> None:
         self._begin_ns = self._now_ns = now
@@ -123,19 +109,14 @@ class SkillNode(ManagedNode):
         except (CallError, SimError) as error:
             code, text = Result.MOTION, str(error)
         finally:
-            self._end(handle, code, text)
+            result = self._result(handle, code, text)
+            result.duration = (self._now_ns - self._begin_ns) * 1e-9
+            self._server.finish(handle, result, succeeded=not code)
 
-    def _end(self, handle: ServerGoalHandle, code: int, text: str) -> None:
+    def _result(self, handle: ServerGoalHandle, code: int, text: str) -> Any:
         if code:
             self.get_logger().warning(f"skill '{handle.request.skill}' ended: {text}")
-        status = GoalStatus.ABORTED if code else GoalStatus.SUCCEEDED
-        if handle.is_cancel_requested:
-            status = GoalStatus.CANCELED
-        result = Result(error_code=code, error_msg=text)
-        if self._active is handle:
-            result.duration = (self._now_ns - self._begin_ns) * 1e-9
-            self._active = None
-        self._server.finish(handle, status, result)
+        return Result(error_code=code, error_msg=text)
 
     @contextmanager
     def _sensors(self) -> Iterator[None]:
@@ -176,8 +157,7 @@ class SkillNode(ManagedNode):
         Raises:
             SkillError: the goal was cancelled, or simulated time stands still.
         """
-        self._server.serve_cancels()
-        if self._cancelled:
+        if self._server.cancelled():
             raise SkillError(Result.INTERRUPTED, "it was cancelled")
         now = self._ticker.wait(timeout_s=120.0)
         if now is None:
