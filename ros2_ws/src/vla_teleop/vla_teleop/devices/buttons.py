@@ -14,12 +14,12 @@ class ButtonSpec:
 
     Attributes:
         event: Name of the event (`vla_teleop.devices.device.EVENTS`, or ``skill/<name>``).
-        on: Names of the buttons; any of them will do.
+        press: Names of the buttons; any of them will do.
         group: Of the events of one group only the first in order counts when several are pressed together.
     """
 
     event: str
-    on: tuple[str, ...]
+    press: tuple[str, ...]
     group: str = ""
 
 
@@ -38,7 +38,7 @@ class Buttons:
             states: Button name to whether it is down; buttons that are not named keep their state.
         """
         for spec in self._specs:
-            for name in spec.on:
+            for name in spec.press:
                 if states.get(name, False) and not self._down.get(name, True):
                     self._pending.add(spec.event)
         self._down.update(states)

@@ -13,7 +13,7 @@ import numpy as np
 from vla_teleop.devices.buttons import Buttons, ButtonSpec
 from vla_teleop.devices.calibration import Calibration, CalibrationSpec
 from vla_teleop.devices.device import NEVER, Command
-from vla_teleop.devices.mapping import Cycle, Slider, move
+from vla_teleop.devices.mapping import Cycle, move
 from vla_teleop.devices.settings import Common, Controls
 
 _NS = 1_000_000_000
@@ -117,7 +117,7 @@ class JoyCore:
         self.spec = spec
         controls = spec.controls
         self._inputs = {one.name: _Input(one, controls, spec.calibration) for one in spec.inputs}
-        step = (ButtonSpec(event=_STEP, on=(controls.gain.source,)),) if isinstance(controls.gain, Cycle) else ()
+        step = (ButtonSpec(event=_STEP, press=(controls.gain.source,)),) if isinstance(controls.gain, Cycle) else ()
         self._buttons = Buttons((*controls.buttons, *step))
         self._gain_index = 0
         self._lock = threading.Lock()

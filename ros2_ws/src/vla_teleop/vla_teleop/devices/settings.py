@@ -63,7 +63,7 @@ class Controls:
             used.append(Term(1.0, name))
         if self.deadman is not None:
             used.append(self.deadman)
-        return (*used, *(Term(1.0, name) for spec in self.buttons for name in spec.on))
+        return (*used, *(Term(1.0, name) for spec in self.buttons for name in spec.press))
 
 
 def read_tree(path: Path) -> Tree:
@@ -182,19 +182,19 @@ def _gain(tree: Tree, check: Check) -> Slider | Cycle:
 
 
 def _button(tree: Tree, check: Check) -> ButtonSpec:
-    section = Section(tree, ("event", "on", "group"))
+    section = Section(tree, ("event", "press", "group"))
     event = section.text("event")
     skill = event.removeprefix(SKILL_PREFIX) if event.startswith(SKILL_PREFIX) else None
     if event not in EVENTS and (skill is None or not _SKILL.match(skill)):
         raise section.error(
             "event", f"unknown event '{event}'; allowed: {listing(EVENTS)}, skill/<name>{nearest_name(event, EVENTS)}"
         )
-    on = section.child("on")
-    trees: Sequence[Tree] = items(on) if isinstance(on.value, list) else [on]
+    press = section.child("press")
+    trees: Sequence[Tree] = items(press) if isinstance(press.value, list) else [press]
     if not trees:
-        raise on.place.error("the list is empty; name at least one button")
+        raise press.place.error("the list is empty; name at least one button")
     group = section.text("group") if "group" in section else ""
-    return ButtonSpec(event=event, on=tuple(_held(one, check).source for one in trees), group=group)
+    return ButtonSpec(event=event, press=tuple(_held(one, check).source for one in trees), group=group)
 
 
 def _terms(tree: Tree, check: Check) -> tuple[Term, ...]:
