@@ -24,5 +24,9 @@ setup(
     maintainer="ROS 2 VLA maintainers",
     maintainer_email="maintainers@ros2-vla.org",
     license="Apache-2.0",
-    entry_points={"console_scripts": []},
+    entry_points={
+        "console_scripts": [
+            "operator_node = vla_teleop.operator.operator_node:main",
+        ]
+    },
 )

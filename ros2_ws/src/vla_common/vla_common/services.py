@@ -112,6 +112,10 @@ class GoalRun:
         assert self._outcome is not None
         return self._outcome
 
+    def request_cancel(self) -> None:
+        """Ask the server to cancel the goal, without waiting for its answer; `outcome` tells how it ends."""
+        self._handle.cancel_goal_async()
+
     def cancel(self, timeout_s: float = 10.0) -> None:
         """Ask the server to cancel the goal and wait for its answer to the request (not for the end of the goal)."""
         wait_future(self._handle.cancel_goal_async(), timeout_s, f"action {self._name}: cancel request")
