@@ -48,7 +48,7 @@ def test_success_over_seeds(task, bin_mode, yaw_range):
     assert len(failed) <= 0.05 * len(seeds), f"{task}, bin {bin_mode}, yaw {yaw_range}: failed seeds {failed}"
 
 
-@pytest.mark.parametrize("task", tasks.TASKS)
+@pytest.mark.parametrize("task", tasks.BLOCK_TASKS)
 def test_plans_are_short_smooth_and_within_the_speed_limit(task):
     longest = {"lift": 4.3, "pick_place": 7.6}[task]
     for seed in range(5):

@@ -18,6 +18,7 @@ from vla_sim import constants as c
 from vla_sim import mjcf, model, tasks, urdf
 from vla_sim.board import Plate
 from vla_sim.errors import SceneError
+from vla_sim.parts import PARTS
 
 Array = NDArray[np.float64]
 
@@ -25,12 +26,12 @@ _FACTS_EVERY = 5  # steps between looks at the success condition (10 ms)
 
 
 class Cell:
-    """UR5e with a two-finger gripper, a block and a bin on a table, and up to two cameras.
+    """UR5e with a two-finger gripper, the things of a task on a table, and up to two cameras.
 
     Args:
         cameras: image size (height, width) by camera name, of "front" and "wrist".
         seed: start state of the first episode.
-        task: "lift" or "pick_place".
+        task: one of `tasks.TASKS`. The block tasks share a scene; each extraction task has its own.
         bin_mode: "fixed", or "moving" for another bin position in each episode.
         yaw_range: largest turn of the block about z at the start, either side, in rad.
         plate: a calibration board on the table or in the gripper.
@@ -58,14 +59,15 @@ class Cell:
             max((h for h, _ in self._sizes.values()), default=1),
             max((w for _, w in self._sizes.values()), default=1),
         )
+        self._task = tasks.check_task(task)
+        self._part = PARTS.get(task)
         self._model: Any = mujoco.MjModel.from_xml_string(
-            mjcf.build_mjcf(offscreen=offscreen, plate=plate), plate.assets() if plate else None
+            mjcf.build_mjcf(task, offscreen=offscreen, plate=plate), plate.assets() if plate else None
         )
         self._data: Any = mujoco.MjData(self._model)
         self._renderer = SceneRenderer(self._model, self._sizes)
         self._index()
         self._time_ns = 0
-        self._task = tasks.check_task(task)
         self.reset(seed)
 
     def _index(self) -> None:
@@ -75,11 +77,13 @@ class Cell:
         self._arm_u = np.array([m.actuator(name).id for name in c.ARM_JOINTS])
         self._grip_u = int(m.actuator(mjcf.GRIPPER_ACTUATOR).id)
         self._grip_tendon = int(m.tendon("gripper").id)
-        self._block_q = int(m.joint(mjcf.BLOCK_BODY).qposadr[0])
-        self._block_v = int(m.joint(mjcf.BLOCK_BODY).dofadr[0])
-        self._block_geom = int(m.geom(mjcf.BLOCK_BODY).id)
+        block, target = (mjcf.BLOCK_BODY, mjcf.BIN_BODY) if self._part is None else (mjcf.PART_BODY, mjcf.PLACE_BODY)
+        self._block_q = int(m.joint(block).qposadr[0])
+        self._block_v = int(m.joint(block).dofadr[0])
+        self._block_geom = int(m.geom(block).id)
         self._finger_geoms = [int(m.body(name).geomadr[0]) for name in mjcf.FINGERS]
-        self._bin_mocap = int(m.body(mjcf.BIN_BODY).mocapid[0])
+        self._bin_mocap = int(m.body(target).mocapid[0])
+        self._socket_mocap = None if self._part is None else int(m.body(mjcf.SOCKET_BODY).mocapid[0])
         self._tcp_site = int(m.site(mjcf.TCP_SITE).id)
 
     @property
@@ -103,20 +107,31 @@ class Cell:
         Time goes on from where it is.
 
         Raises:
-            SceneError: unknown task or negative seed; the scene is left as it was.
+            SceneError: unknown task, a task of another scene, or negative seed; the scene is left as it was.
         """
-        start = tasks.start_state(seed, bin_mode=self._bin_mode, yaw_range=self._yaw_range)
-        self._task = tasks.check_task(self._task if task is None else task)
-        self._seed = seed
+        wanted = tasks.check_task(self._task if task is None else task)
+        if PARTS.get(wanted) is not self._part:
+            raise SceneError(
+                f"the simulated cell shows the scene of task '{self._task}'; for task '{wanted}' start it with "
+                f"scene:={wanted} (parameter 'task')"
+            )
+        start = self._start(wanted, seed)
+        self._task, self._seed = wanted, seed
         mujoco.mj_resetData(self._model, self._data)
         d = self._data
         d.qpos[self._arm_q] = start.q
-        x, y, z, w = start.block.xyzw
-        d.qpos[self._block_q : self._block_q + 7] = (*start.block.xyz, w, x, y, z)
+        self._put(start.block)
         d.mocap_pos[self._bin_mocap] = (start.bin.xyz[0], start.bin.xyz[1], 0.0)
+        if start.socket is not None:
+            x, y, z, w = start.socket.xyzw
+            d.mocap_pos[self._socket_mocap] = start.socket.xyz
+            d.mocap_quat[self._socket_mocap] = (w, x, y, z)
+        self._seat = start.block
         d.ctrl[self._arm_u] = start.q
         d.ctrl[self._grip_u] = 0.0
-        self._bin = start.bin
+        self._bin = self._target = start.bin
+        if self._part is not None:
+            self._target = tasks.compose(start.bin, tasks.upright(0.0, 0.0, self._part.seat_z))
         self._knuckle_goal = self._knuckle_setpoint = 0.0
         self._knuckle_speed = c.GRIPPER_MAX_SPEED
         self._set_grip_force(c.GRIPPER_DEFAULT_EFFORT)
@@ -124,6 +139,45 @@ class Cell:
         self._until_facts = _FACTS_EVERY
         mujoco.mj_forward(self._model, d)
         self._success = self._monitor.update(self._facts())
+
+    def _start(self, task: str, seed: int) -> tasks.StartState:
+        if self._part is not None:
+            return tasks.extraction_start(task, seed)
+        return tasks.start_state(seed, bin_mode=self._bin_mode, yaw_range=self._yaw_range)
+
+    def _put(self, pose: tasks.Pose) -> None:
+        """Put the block or the part at a pose, at rest."""
+        x, y, z, w = pose.xyzw
+        self._data.qpos[self._block_q : self._block_q + 7] = (*pose.xyz, w, x, y, z)
+        self._data.qvel[self._block_v : self._block_v + 6] = 0.0
+
+    @property
+    def seat(self) -> tasks.Pose:
+        """Where the block or the part was at the start of the episode, in base_link."""
+        return self._seat
+
+    def displace(self, offset: tasks.Pose) -> tasks.Pose:
+        """Put the block or the part elsewhere, at rest; from there it falls.
+
+        Args:
+            offset: as seen from where it was at the start of the episode, for example 6 cm to the side.
+
+        Returns:
+            The new pose in base_link.
+
+        Raises:
+            SceneError: numbers that are not finite or a quaternion that is not one; the scene is left as it was.
+        """
+        norm = float(np.linalg.norm(offset.xyzw))
+        if not np.isfinite([*offset.xyz, norm]).all() or abs(norm - 1.0) > 1e-3:
+            raise SceneError(
+                f"displacement {offset.xyz} with quaternion {offset.xyzw}: it must be finite, in metres, with a unit "
+                "quaternion x y z w; no turn is 0 0 0 1"
+            )
+        pose = tasks.compose(self._seat, offset)
+        self._put(pose)
+        mujoco.mj_forward(self._model, self._data)
+        return pose
 
     def step(self, n: int = 1) -> None:
         """Advance physics by n steps of 2 ms with the present set-points."""
@@ -252,7 +306,7 @@ class Cell:
             task=self._task,
             seed=self._seed,
             object_pose=facts.block,
-            target_pose=self._bin,
+            target_pose=self._target,
             tool_distance=facts.tool_distance,
             grasped=facts.grasped,
             success=self._success,

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from vla_common.params import param
 
+from vla_sim.tasks import TASKS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellParams:
     """See the descriptions; `vla_common.params.table` prints them."""
 
     profile: str = param(description="Robot profile (YAML file); its cameras are simulated.")
-    task: str = param("lift", "Task of the scene.", choices=("lift", "pick_place"))
+    task: str = param("lift", "Task of the scene.", choices=TASKS)
     seed: int = param(0, "Start state until the first reset.", minimum=0)
     bin_mode: str = param("fixed", "Whether the bin moves from episode to episode.", choices=("fixed", "moving"))
     yaw_range: float = param(

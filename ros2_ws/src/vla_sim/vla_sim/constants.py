@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Numbers of the simulated cell; the only home of each of them.
+"""Numbers of the simulated cell; the only home of each of them, with `parts.py` for what is extracted.
 
 Lengths in metres, angles in radians, masses in kilograms. The world frame is ``base_link``: x forward, y left, z up,
 with the origin on the table top. Arm numbers are the published ones of the UR5e (manufacturer's article on DH
@@ -45,6 +45,7 @@ GRIPPER_MAX_SPEED: Final = 0.150 / (2 * FINGER_TRAVEL) * KNUCKLE_CLOSED  # rad/s
 GRIPPER_MIN_EFFORT: Final = 20.0  # N
 GRIPPER_MAX_EFFORT: Final = 235.0  # N
 GRIPPER_DEFAULT_EFFORT: Final = 40.0  # N
+GRIPPER_NUMBERS: Final = (3.0, 230.0)  # what a 2F-85 reports of its 0 to 255 when it is open and closed
 TCP_OFFSET: Final = 0.148  # m along z of tool0, middle of the finger pads; tips end 15 mm further
 
 TABLE_HALF: Final = (0.50, 0.60, 0.02)
@@ -61,6 +62,11 @@ BIN_WALL_HALF: Final = 0.003
 BIN_WALL_HEIGHT: Final = 0.025
 BIN_FLOOR: Final = 0.004
 BIN_SHIFT: Final = 0.05  # either side in x and y when the bin moves per episode
+
+SOCKET_X: Final = (0.43, 0.53)
+SOCKET_Y: Final = (-0.06, 0.09)
+SOCKET_YAW: Final = 0.30  # either side
+PLACE_CENTRE: Final = (0.47, -0.26)
 
 START_NOISE: Final = 0.02  # rad either side, on each joint of the home pose
 HOME_TCP: Final = (0.44, 0.0, 0.24)  # tool centre point at home, fingers down

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from vla_sim import constants as c
 from vla_sim import kinematics
-from vla_sim.tasks import Pose, check_task
+from vla_sim.errors import SceneError
+from vla_sim.tasks import BLOCK_TASKS, Pose
 
 Array = NDArray[np.float64]
 
@@ -116,10 +117,15 @@ class Expert:
         task: "lift" or "pick_place".
         rng_seed: seed of the noise on the executed targets.
         noise: whether `Plan.executed` differs from `Plan.arm`.
+
+    Raises:
+        SceneError: another task.
     """
 
     def __init__(self, task: str, rng_seed: int, noise: bool = True) -> None:
-        self.task = check_task(task)
+        if task not in BLOCK_TASKS:
+            raise SceneError(f"the scripted expert does {' and '.join(BLOCK_TASKS)}, not '{task}'")
+        self.task = task
         self._rng = np.random.default_rng(rng_seed)
         self._with_noise = noise
 

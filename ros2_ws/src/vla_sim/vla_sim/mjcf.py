@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""MuJoCo model of the cell, written from `vla_sim.model`: arm, gripper, table, block, bin and cameras.
+"""MuJoCo model of the cell, written from `vla_sim.model`: arm, gripper, table, cameras, and the things of the task.
 
-Contact groups: the robot touches table, bin and block, the block touches table and bin, nothing else collides. The
+Those are a block and a bin, or a part with its socket and its place (`vla_sim.parts`). Contact groups: the robot touches
+all of them and the table, block and part touch table, bin, socket and place, nothing else collides. The
 parallel finger slides stand for the four-bar linkage of the real gripper, so finger tips do not move along the
 approach axis while closing.
 """
@@ -14,9 +15,13 @@ import numpy as np
 from vla_sim import constants as c
 from vla_sim.board import Plate, texture
 from vla_sim.model import CAMERAS, LINKS, Joint, Link, Shape, quaternion, rotation
+from vla_sim.parts import PARTS, Box, Part
 
 BLOCK_BODY = "block"
 BIN_BODY = "bin"
+PART_BODY = "part"
+SOCKET_BODY = "socket"
+PLACE_BODY = "place"
 TCP_SITE = "gripper_tcp"
 FINGERS = ("robotiq_85_left_finger_tip_link", "robotiq_85_right_finger_tip_link")
 GRIPPER_ACTUATOR = "gripper"
@@ -79,7 +84,29 @@ def _body(link: Link, plate: Plate | None = None) -> str:
     )
 
 
-def _scene() -> str:
+def _boxes(boxes: Iterable[Box], contact: str, friction: str = "") -> str:
+    return "".join(
+        f'<geom type="box" size="{_nums(box.half)}" pos="{_nums(box.xyz)}" rgba="{_nums(box.rgba)}" mass="0" '
+        f"{friction} {_CONTACT[contact if box.collides else 'none']}/>"
+        for box in boxes
+    )
+
+
+def _extraction(part: Part) -> str:
+    x, y, z = part.half
+    inertia = (part.mass / 3 * (y * y + z * z), part.mass / 3 * (x * x + z * z), part.mass / 3 * (x * x + y * y))
+    return f"""
+    <body name="{PLACE_BODY}" mocap="true">{_boxes(part.place, "world")}</body>
+    <body name="{SOCKET_BODY}" mocap="true">{_boxes(part.socket, "world")}</body>
+    <body name="{PART_BODY}">
+      <freejoint name="{PART_BODY}"/>
+      <inertial pos="0 0 0" mass="{part.mass}" diaginertia="{_nums(inertia)}"/>
+      <geom name="{PART_BODY}" type="box" size="{_nums(part.half)}" rgba="{_nums(part.rgba)}"
+            friction="0.6 0.01 0.0005" {_CONTACT["block"]}/>{_boxes(part.marks, "none")}
+    </body>"""
+
+
+def _block() -> str:
     inner, wall, height, floor = c.BIN_INNER_HALF, c.BIN_WALL_HALF, c.BIN_WALL_HEIGHT / 2, c.BIN_FLOOR / 2
     outer = inner + 2 * wall
     sides = [
@@ -95,8 +122,6 @@ def _scene() -> str:
     half = c.BLOCK_HALF
     inertia = 2.0 / 3.0 * c.BLOCK_MASS * half**2
     return f"""
-    <geom name="table" type="box" size="{_nums(c.TABLE_HALF)}" pos="{_nums(c.TABLE_CENTRE)}"
-          rgba="0.42 0.42 0.44 1" friction="0.8 0.01 0.0005" {world}/>
     <body name="{BIN_BODY}" mocap="true" pos="{_nums((*c.BIN_CENTRE, 0.0))}">
       <geom type="box" size="{_nums((inner, inner, floor))}" pos="{_nums((0, 0, floor))}"
             rgba="0.10 0.40 0.22 1" {world}/>{walls}
@@ -126,15 +151,22 @@ def _actuators() -> str:
     return "".join(rows)
 
 
-def build_mjcf(*, offscreen: tuple[int, int] = (480, 640), plate: Plate | None = None) -> str:
+def build_mjcf(task: str = "lift", *, offscreen: tuple[int, int] = (480, 640), plate: Plate | None = None) -> str:
     """MJCF text of the cell.
 
     Args:
+        task: one of `tasks.TASKS`; it decides which things are on the table.
         offscreen: height and width of the largest image that will be rendered.
         plate: calibration board in the scene; the model then needs its `assets`.
     """
     left, right = (next(k.joint.name for k in LINKS if k.name == finger and k.joint) for finger in FINGERS)
     bodies = "".join(_body(link, plate) for link in LINKS if link.parent == "base_link")
+    part = PARTS.get(task)
+    table = (
+        f'<geom name="table" type="box" size="{_nums(c.TABLE_HALF)}" pos="{_nums(c.TABLE_CENTRE)}" '
+        f'rgba="0.42 0.42 0.44 1" friction="0.8 0.01 0.0005" {_CONTACT["world"]}/>'
+    )
+    things = _block() if part is None else _extraction(part)
     board = plate.geoms() if plate is not None and plate.parent == "base_link" else ""
     return f"""<mujoco model="ur5e_cell">
   <compiler angle="radian" autolimits="true" inertiafromgeom="false"/>
@@ -149,7 +181,7 @@ def build_mjcf(*, offscreen: tuple[int, int] = (480, 640), plate: Plate | None =
     {texture(plate)}</asset>
   <worldbody>
     <light pos="0.3 0.6 2.0" dir="0.1 -0.3 -1" directional="true" diffuse="0.5 0.5 0.5" specular="0 0 0"/>
-    {_scene()}
+    {table}{things}
     <body name="base_link">{board}{bodies}</body>
   </worldbody>
   <tendon><fixed name="gripper"><joint joint="{left}" coef="0.5"/><joint joint="{right}" coef="0.5"/></fixed></tendon>

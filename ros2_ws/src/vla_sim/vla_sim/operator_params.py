@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vla_common.params import param
 
-from vla_sim.tasks import TASKS
+from vla_sim.tasks import BLOCK_TASKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,7 @@ class OperatorParams:
     profile: str = param(description="Robot profile (YAML file).")
     episodes: int = param(1, "Episodes to record; the node ends afterwards.", minimum=1)
     first_seed: int = param(10000, "Seed of the first episode; the following ones count up.", minimum=0)
-    task: str = param("lift", "What to demonstrate.", choices=TASKS)
+    task: str = param("lift", "What to demonstrate.", choices=BLOCK_TASKS)
     instruction: str = param("", "Text stored with the episodes; empty: the task's own.")
     noise: bool = param(True, "Disturb what is sent (never what is labelled).")
     record: bool = param(True, "Record through the services of /recorder; false only drives.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vla_common.params import param
 
-from vla_sim.tasks import TASKS
+from vla_sim.tasks import BLOCK_TASKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +14,7 @@ class SkillParams:
     """See the descriptions."""
 
     profile: str = param(description="Robot profile (YAML file).")
-    task: str = param("lift", "What follows the grasp.", choices=TASKS)
+    task: str = param("lift", "What follows the grasp.", choices=BLOCK_TASKS)
     fail_first: int = param(
         0, "Grasp beside the block this many times first, to try what happens then.", minimum=0, maximum=1000
     )

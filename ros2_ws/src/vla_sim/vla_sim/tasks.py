@@ -15,18 +15,29 @@ from numpy.typing import NDArray
 from vla_sim import constants as c
 from vla_sim import kinematics
 from vla_sim.errors import SceneError
+from vla_sim.parts import PARTS, Part
 
 Array = NDArray[np.float64]
 BinMode = Literal["fixed", "moving"]
+Quaternion = tuple[float, float, float, float]
 
-TASKS: Final = ("lift", "pick_place")
-INSTRUCTIONS: Final = {"lift": "pick up the red block", "pick_place": "put the red block into the green bin"}
+BLOCK_TASKS: Final = ("lift", "pick_place")
+EXTRACTION_TASKS: Final = ("extract_cpu", "extract_ram")
+TASKS: Final = (*BLOCK_TASKS, *EXTRACTION_TASKS)
+INSTRUCTIONS: Final = {
+    "lift": "pick up the red block",
+    "pick_place": "put the red block into the green bin",
+    "extract_cpu": "take the yellow processor out of its socket and put it into the blue tray",
+    "extract_ram": "take the green memory card out of its slot and put it into the blue slot",
+}
 
 # Steps of the additive recurrence with the plastic number, in units of 2**-64 (the "R2" low-discrepancy sequence).
 _SPREAD_X: Final = round(2**64 / 1.324717957244746)
 _SPREAD_Y: Final = round(2**64 / 1.324717957244746**2)
+_SPREAD_YAW: Final = round(2**64 / 1.618033988749895)  # golden ratio
 
 _REST_SPEED: Final = 0.02  # m/s
+_MAX_TILT: Final = 0.4  # rad; a card that leans on its slot still counts
 _OPEN_KNUCKLE: Final = 0.1  # rad; below this the gripper counts as open
 
 
@@ -46,16 +57,27 @@ class Pose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartState:
-    """Start of an episode: joint angles (6,) in rad, block pose and bin pose (centre of its floor)."""
+    """Start of an episode.
+
+    Attributes:
+        q: joint angles (6,) in rad.
+        block: the block, or the part that is to be extracted.
+        bin: centre of the bin's floor, or of the place of the part, on the table top.
+        socket: centre of the part's socket, on the table top; None in a block task.
+    """
 
     q: Array
     block: Pose
     bin: Pose
+    socket: Pose | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskState:
-    """Truth about the running episode; for the scripted expert and for scoring only."""
+    """Truth about the running episode; for the scripted expert and for scoring only.
+
+    `object_pose` is the block or the part, `target_pose` the bin's floor or, of a part, its seat in the place.
+    """
 
     task: str
     seed: int
@@ -68,7 +90,7 @@ class TaskState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the success conditions need of the physics, at one moment."""
+    """What the success conditions need of the physics, at one moment; `block` and `bin` as in `StartState`."""
 
     time_ns: int
     block: Pose
@@ -125,11 +147,29 @@ def _spread(seed: int, step: int, span: tuple[float, float]) -> float:
     return span[0] + (span[1] - span[0]) * ((2**63 + seed * step) % 2**64 / 2**64)
 
 
+def extraction_start(task: str, seed: int) -> StartState:
+    """Start state of a seed of an extraction task: the socket moves and turns, the place stays where it is.
+
+    Raises:
+        SceneError: negative seed.
+    """
+    base = start_state(seed)
+    x, y = _spread(seed, _SPREAD_X, c.SOCKET_X), _spread(seed, _SPREAD_Y, c.SOCKET_Y)
+    yaw = _spread(seed, _SPREAD_YAW, (-c.SOCKET_YAW, c.SOCKET_YAW))
+    return StartState(
+        q=base.q,
+        block=upright(x, y, PARTS[task].seat_z, yaw),
+        bin=upright(*c.PLACE_CENTRE, 0.0),
+        socket=upright(x, y, 0.0, yaw),
+    )
+
+
 class SuccessMonitor:
     """Watches the facts of one episode and says whether the success condition of the task holds now.
 
     lift: at least 5 cm of air under the block, with both fingers on it, for 0.5 s without a break.
     pick_place: the block rests inside the bin, the gripper is open and the tool has retreated.
+    extract_*: the part rests upright in its place, the gripper is open and does not touch it.
     """
 
     def __init__(self, task: str) -> None:
@@ -140,6 +180,8 @@ class SuccessMonitor:
         """Take the facts of a later moment; True while the task is done."""
         if self.task == "lift":
             return self._lifted(facts)
+        if self.task in PARTS:
+            return placed(PARTS[self.task], facts) and facts.knuckle < _OPEN_KNUCKLE and not facts.grasped
         return _in_bin(facts) and facts.knuckle < _OPEN_KNUCKLE and facts.tool_distance > c.RETREAT_DISTANCE
 
     def _lifted(self, facts: Facts) -> bool:
@@ -149,6 +191,50 @@ class SuccessMonitor:
         if self._held_since_ns is None:
             self._held_since_ns = facts.time_ns
         return facts.time_ns - self._held_since_ns >= c.LIFT_HOLD_NS
+
+
+def placed(part: Part, facts: Facts) -> bool:
+    """Whether the part lies still and upright in its place, within the part's tolerance."""
+    offset = relative(facts.bin, facts.block)
+    x, y, z = offset.xyz
+    near = all(abs(v) <= limit for v, limit in zip((x, y, z - part.seat_z), part.tolerance, strict=True))
+    return near and tilt(facts.block) < _MAX_TILT and facts.block_speed < _REST_SPEED
+
+
+def tilt(pose: Pose) -> float:
+    """Angle in rad between the z axes of the pose and of base_link."""
+    x, y, _, _ = pose.xyzw
+    return float(np.arccos(np.clip(1 - 2 * (x * x + y * y), -1.0, 1.0)))
+
+
+def relative(frame: Pose, pose: Pose) -> Pose:
+    """The pose as seen from an upright frame."""
+    dx, dy, dz = (p - f for p, f in zip(pose.xyz, frame.xyz, strict=True))
+    co, si = cos(frame.yaw), sin(frame.yaw)
+    return Pose(
+        xyz=(co * dx + si * dy, -si * dx + co * dy, dz), xyzw=_times(upright(0, 0, 0, -frame.yaw).xyzw, pose.xyzw)
+    )
+
+
+def compose(frame: Pose, pose: Pose) -> Pose:
+    """The pose, given as seen from an upright frame, in base_link; inverse of `relative`."""
+    x, y, z = pose.xyz
+    co, si = cos(frame.yaw), sin(frame.yaw)
+    return Pose(
+        xyz=(frame.xyz[0] + co * x - si * y, frame.xyz[1] + si * x + co * y, frame.xyz[2] + z),
+        xyzw=_times(frame.xyzw, pose.xyzw),
+    )
+
+
+def _times(a: Quaternion, b: Quaternion) -> Quaternion:
+    ax, ay, az, aw = a
+    bx, by, bz, bw = b
+    return (
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+        aw * bw - ax * bx - ay * by - az * bz,
+    )
 
 
 def _in_bin(facts: Facts) -> bool:
