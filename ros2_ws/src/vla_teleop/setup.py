@@ -27,6 +27,7 @@ setup(
     entry_points={
         "console_scripts": [
             "operator_node = vla_teleop.operator.operator_node:main",
+            "skill_node = vla_teleop.node.skill_node:main",
         ]
     },
 )

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""One skill from its trigger to its end: plan, gripper, segments, verification."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from vla_core.kinematics import forward, rotation_vector
+from vla_core.profile import Profile
+from vla_core.specs import ActionSpec, Limits
+from vla_core.stamps import to_s
+from vla_msgs.action import ExecuteSkill
+
+from vla_teleop.node.skill_robot import SkillRobot
+from vla_teleop.node.skill_stop import SkillStopError, motion
+from vla_teleop.skills.errors import PlanError
+from vla_teleop.skills.limits import Box
+from vla_teleop.skills.plan import Segment, SkillPlan, plan_skill
+from vla_teleop.skills.table import SkillSpec
+from vla_teleop.skills.waypoints import Waypoint
+
+Array = NDArray[np.float64]
+Result = ExecuteSkill.Result
+Feedback = Callable[[ExecuteSkill.Feedback], None]
+GRIPPER_NEAR = 5.0  # numbers; nearer than this, the first segment leaves the gripper as it is
+
+
+def limits_in_order(arm: ActionSpec, joints: Sequence[str]) -> Limits:
+    """Return the limits of an action with its joints in another order."""
+    order = [arm.joints.index(name) for name in joints]
+
+    def sorted_like(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        return None if values is None else tuple(values[i] for i in order)
+
+    limits = arm.limits
+    return replace(
+        limits,
+        lower=tuple(limits.lower[i] for i in order),
+        upper=tuple(limits.upper[i] for i in order),
+        max_velocity=sorted_like(limits.max_velocity),
+        max_step=sorted_like(limits.max_step),
+        max_acceleration=sorted_like(limits.max_acceleration),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """How far the tool centre point is from where it should be: [m] and [rad] (geodesic)."""
+
+    far: float
+    turned: float
+
+    @classmethod
+    def between(cls, wanted: Array, measured: Array) -> "Remaining":
+        """The way from a measured pose ``(4, 4)`` to the wanted one."""
+        return cls(
+            far=float(np.linalg.norm(wanted[:3, 3] - measured[:3, 3])),
+            turned=float(np.linalg.norm(rotation_vector(wanted[:3, :3] @ measured[:3, :3].T))),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.far * 1e3:.1f} mm and {self.turned:.3f} rad remain"
+
+
+class SkillRun:
+    """Runs one skill; made anew for each goal.
+
+    Attributes:
+        result: What is known so far of how it went.
+    """
+
+    def __init__(self, robot: SkillRobot, profile: Profile, spec: SkillSpec, *, feedback: Feedback) -> None:
+        """Prepare; `robot` has begun.
+
+        Args:
+            robot: to be driven.
+            profile: with limits and workspace.
+            spec: of the table.
+            feedback: takes what the client is told meanwhile.
+        """
+        self.result = Result()
+        self._robot, self._spec, self._feedback = robot, spec, feedback
+        low, high = profile.safety.workspace_min, profile.safety.workspace_max
+        self._workspace: Box | None = None if low is None or high is None else (low, high)
+        self._said: tuple[int, str] | None = None
+
+    def run(self, waypoints: Sequence[Waypoint], *, resume: bool, scale: float) -> None:
+        """Plan, then drive.
+
+        Args:
+            waypoints: of the skill's file.
+            resume: only the absolute part, from where the arm stands, holding the part.
+            scale: of all speeds, above 0 to 1.
+
+        Raises:
+            SkillStopError: it ended early; the caller halts the arm.
+        """
+        plan = self._planned(waypoints, resume=resume, scale=scale)
+        grasp = plan.grasp_commanded
+        holding = resume and grasp is not None
+        speed = self._spec.gripper_speed * scale
+        number = float(plan.segments[0].gripper or 0)
+        for segment in plan.segments:
+            first = segment is plan.segments[0]
+            number = number if segment.gripper is None else float(segment.gripper)
+            holding = holding and grasp is not None and number >= grasp
+            self._robot.holding_below = self._spec.grasp_threshold if holding and self._spec.drop_check else None
+            self._tell(plan, segment, 0, f"gripper to {number:g}")
+            if segment.gripper is not None and (not first or abs(self._robot.closing() - number) > GRIPPER_NEAR):
+                self._robot.grip(number, speed=speed, settle_s=self._spec.gripper_settle_s, holding=holding)
+            self._drive(plan, segment)
+            if segment.verification:
+                self._verify(plan)
+                holding = True
+        self._tell(plan, plan.segments[-1], -1, "done; gripper at full speed")
+        self._robot.holding_below = None
+        self._robot.grip(
+            number, speed=self._spec.gripper_speed_after, settle_s=0.0, holding=True
+        )  # the last value again, which also leaves the gripper at its full speed
+
+    def _planned(self, waypoints: Sequence[Waypoint], *, resume: bool, scale: float) -> SkillPlan:
+        robot = self._robot
+        try:
+            return plan_skill(
+                self._spec,
+                waypoints,
+                robot.kinematics,
+                robot.teleop.T_tool_tcp,
+                None,  # triggered where the arm stands
+                robot.q(),
+                limits=limits_in_order(robot.arm, robot.kinematics.joints),
+                workspace=self._workspace,
+                resume=resume,
+                speed_scale=scale,
+            )
+        except PlanError as error:
+            raise SkillStopError(Result.UNREACHABLE, f"{error}. The arm has not moved") from error
+
+    def _drive(self, plan: SkillPlan, segment: Segment) -> None:
+        """Follow one segment and wait until the tool centre point is there."""
+        robot, spec = self._robot, self._spec
+        begin = robot.now_ns
+        if len(segment.times) > 1:
+            robot.follow(segment.times, segment.positions, segment.velocities)
+        passed = segment.times[[end.sample for end in segment.ends]]
+        while True:
+            robot.tick()
+            elapsed = to_s(robot.now_ns - begin)
+            index = min(int(np.searchsorted(passed, elapsed, side="right")), len(segment.ends) - 1)
+            self._tell(plan, segment, index, "on the way")
+            left = Remaining.between(segment.T_end, self._tcp(plan))
+            if robot.resting() and left.far <= spec.arrival_m and left.turned <= spec.arrival_rad:
+                self.result.waypoints = segment.ends[-1].waypoint + 1
+                return
+            self.result.waypoints = segment.ends[0].waypoint + index
+            if elapsed > segment.duration + spec.timeout_s:
+                raise motion(
+                    f"skill '{spec.name}': waypoint {segment.ends[-1].waypoint} was not reached within {spec.timeout_s:g} s "
+                    f"of its time: {left} (limits {spec.arrival_m * 1e3:g} mm, {spec.arrival_rad:g} rad). The arm stands "
+                    "still. Is something in its way, or the speed slider at 0?"
+                )
+
+    def _tcp(self, plan: SkillPlan) -> Array:
+        """Measured pose ``(4, 4)`` of the tool centre point [m, base_frame]."""
+        T: Array = forward(self._robot.kinematics, self._robot.q()) @ plan.T_tool_tcp
+        return T
+
+    def _verify(self, plan: SkillPlan) -> None:
+        result, limit = self.result, self._spec.grasp_threshold
+        result.grasp_checked = True
+        result.grasp_commanded = float(plan.grasp_commanded or 0)
+        result.grasp_actual = self._robot.closing()
+        result.grasp_threshold = float(limit)
+        result.grasp_verified = result.grasp_actual < limit
+        if not result.grasp_verified:
+            raise SkillStopError(
+                Result.VERIFICATION_FAILED,
+                f"skill '{self._spec.name}': the gripper holds nothing: told to close to {result.grasp_commanded:g} it "
+                f"closed to {result.grasp_actual:.1f}, with a part it stays below {limit:g}. The arm stands still at "
+                f"waypoint {result.waypoints - 1}. Take the part into the gripper by hand control, then call the skill "
+                "again with resume: the absolute waypoints follow",
+            )
+
+    def _tell(self, plan: SkillPlan, segment: Segment, index: int, detail: str) -> None:
+        end = segment.ends[index]
+        if self._said == (end.waypoint, detail):
+            return
+        self._said = (end.waypoint, detail)
+        self._feedback(
+            ExecuteSkill.Feedback(
+                waypoint=end.waypoint,
+                waypoints=plan.waypoints,
+                detail=detail,
+                segment=segment.index,
+                absolute=end.absolute,
+            )
+        )
