@@ -28,6 +28,9 @@ KINDS = {"charuco": "DICT_4X4_50", "apriltag": "DICT_APRILTAG_36H11"}
 """Kinds of boards and the dictionary of each."""
 FORM = "charuco:COLUMNSxROWS:SQUARE_M:MARKER_M[:DICTIONARY] or apriltag:COLUMNSxROWS:TAG_M:GAP_M[:DICTIONARY]"
 _DICTIONARIES = {name.upper(): name for name in dir(cv2.aruco) if name.startswith("DICT_")}
+# Both detectors of OpenCV 4.13 count from the corner of the first pixel (a sharp corner between pixels 99 and 100 is
+# found at 100.0), cameras' intrinsics from its centre. Uncorrected this turns a calibrated camera by half a pixel.
+_PIXEL_CENTRE = 0.5
 _LARGEST = 100  # squares across or down
 
 
@@ -78,9 +81,10 @@ class Board:
     @cached_property
     def _detector(self) -> Any:
         parameters = cv2.aruco.DetectorParameters()
-        parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
         if self.kind == "charuco":
             return cv2.aruco.CharucoDetector(self._pattern, cv2.aruco.CharucoParameters(), parameters)
+        # The other methods put the corners of a small tag up to a pixel inside or outside of it.
+        parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_APRILTAG
         return cv2.aruco.ArucoDetector(self._pattern.getDictionary(), parameters)
 
     def image(self, pixels_per_m: float) -> Pixels:
@@ -105,14 +109,15 @@ class Board:
             if ids is None or len(ids) == 0:
                 return np.zeros((0, 3)), np.zeros((0, 2))
             known = np.asarray(self._pattern.getChessboardCorners(), dtype=np.float64)[ids.ravel()]
-            return known, np.asarray(corners, dtype=np.float64).reshape(-1, 2)
+            return known, np.asarray(corners, dtype=np.float64).reshape(-1, 2) - _PIXEL_CENTRE
         found, ids, _ = self._detector.detectMarkers(grey)
         if ids is None or len(ids) == 0:
             return np.zeros((0, 3)), np.zeros((0, 2))
         known, seen = self._pattern.matchImagePoints(found, ids)
         if known is None:
             return np.zeros((0, 3)), np.zeros((0, 2))
-        return np.asarray(known, dtype=np.float64).reshape(-1, 3), np.asarray(seen, dtype=np.float64).reshape(-1, 2)
+        pixels = np.asarray(seen, dtype=np.float64).reshape(-1, 2) - _PIXEL_CENTRE
+        return np.asarray(known, dtype=np.float64).reshape(-1, 3), pixels
 
 
 def parse_board(text: str) -> Board:
