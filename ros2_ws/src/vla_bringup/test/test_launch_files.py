@@ -16,7 +16,7 @@ ARGUMENTS = yaml.safe_load((PACKAGE / "config" / "arguments.yaml").read_text())
 SECTIONS = {
     "sim": ("robot", "sim"),
     "robot": ("robot", "sim"),
-    "record": ("robot", "sim", "record"),
+    "record": ("robot", "sim", "record", "teleop", "joystick"),
     "infer": ("robot", "sim", "infer"),
     "replay": ("replay",),
 }
@@ -48,6 +48,13 @@ def test_show_args_lists_every_argument_with_its_description(env, name):
         ("sim", ["robot:=ur99"], "launch argument robot:=ur99: no such profile. Shipped ones are "),
         ("record", ["profile:=/nowhere/my.yaml", "sim:=true"], "/nowhere/my.yaml"),
         ("record", ["operator:=scripted"], "operator:=scripted drives the simulated cell only; add sim:=true"),
+        ("record", ["joy_player:=success", "sim:=true"], "joy_player:=success plays a joystick in the simulated cell"),
+        (
+            "record",
+            ["joy_player:=abort", "sim:=true", "operator:=joystick"],
+            "joy_player:=abort knows the scenes extract_cpu and extract_ram only; add scene:=extract_cpu",
+        ),
+        ("record", ["operator:=joystick", "skill_table:=/nowhere.yaml"], "skill_table:=/nowhere.yaml: no such file"),
         ("robot", ["robot:=ur5e_2f85_realsense"], "needs the ROS 2 package ur_robot_driver, which is not installed"),
         ("infer", ["checkpoint:=/nowhere/run"], "/nowhere/run"),
         (

@@ -23,9 +23,9 @@ from vla_recorder.bags.reader import open_episode
 TRUE_WORDS, FALSE_WORDS = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
-def share() -> Path:
-    """The installed share folder of this package."""
-    return Path(get_package_share_directory("vla_bringup"))
+def share(package: str = "vla_bringup") -> Path:
+    """The installed share folder of a package."""
+    return Path(get_package_share_directory(package))
 
 
 def robots() -> list[str]:

@@ -475,6 +475,12 @@ def test_a_policy_is_taken_over_and_handed_back() -> None:
     assert bench.said[-1] == "the policy's run is over; you have the arm"
 
 
+def test_without_skills_their_buttons_say_how_to_get_them() -> None:
+    bench = in_state(S.TELEOP, skills=False)
+    assert bench.press("skill/cpu") == S.TELEOP
+    assert bench.said == ["skill 'cpu' does nothing now: no skills are loaded; launch with skill_table:=FILE"]
+
+
 def test_without_the_option_nobody_takes_over() -> None:
     bench = in_state(S.IDLE)
     bench.hear(bench.day.on_policy(running=True))

@@ -70,7 +70,10 @@ class NodeCrew:
         self._enable = node.create_client(SetBool, "teleop/enable")
         self._freedrive = node.create_client(SetBool, "teleop/freedrive")
         self._home = node.create_client(Trigger, "teleop/home")
-        self._speeds = [node.create_client(SetSpeed, f"{name}/set_speed") for name in ("teleop", "skills")]
+        self._speeds = [
+            node.create_client(SetSpeed, f"{name}/set_speed")
+            for name in ("teleop", *(["skills"] if params.skills else []))
+        ]
         self._takeover = node.create_client(SetBool, "policy/takeover")
         self._skills = GoalClient(node, ExecuteSkill, "skills/execute")
         self._still = [

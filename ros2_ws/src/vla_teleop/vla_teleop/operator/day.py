@@ -213,6 +213,8 @@ class Day(Moves):
         return (Speed(scale=1.0, soft=True), Teleop(enable=True), Start())
 
     def _skill_button(self, skill: str) -> Plan:
+        if not self.options.skills:
+            return refuse(f"skill '{skill}'", "no skills are loaded; launch with skill_table:=FILE")
         if self.state == State.TELEOP:
             return self._hand_over(skill, resume=False)
         if self.state != State.CORRECTION:

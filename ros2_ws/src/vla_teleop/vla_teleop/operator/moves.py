@@ -60,12 +60,14 @@ class DayOptions:
         correction_timeout_s: Longest correction before the episode is saved as ``correction_timeout`` [s]; 0: none.
         stop_timeout_s: How long a cancelled skill may take to end before the arm's goals are cancelled directly [s].
         takeover: The interrupt button takes over from a running policy.
+        skills: There are skills.
     """
 
     correction_speed: float = 0.5
     correction_timeout_s: float = 0.0
     stop_timeout_s: float = 2.0
     takeover: bool = False
+    skills: bool = True
 
 
 def warn(text: str) -> Tell:

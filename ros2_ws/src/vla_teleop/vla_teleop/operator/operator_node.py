@@ -210,6 +210,7 @@ def _options(params: OperatorParams) -> DayOptions:
         correction_timeout_s=params.correction_timeout_s,
         stop_timeout_s=params.stop_timeout_s,
         takeover=params.takeover,
+        skills=params.skills,
     )
 
 

@@ -22,6 +22,7 @@ class OperatorParams:
     enable_on_start: bool = param(
         False, "Give the person the arm at the start; else nothing moves before the button enable or record."
     )
+    skills: bool = param(True, "A skill node runs; false: skill buttons are refused.")
     takeover: bool = param(
         False, "The interrupt button takes the arm over from a running policy, and the enable button hands it back."
     )
