@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_teleop.devices.buttons import Buttons, ButtonSpec
 from vla_teleop.devices.calibration import Calibration, CalibrationSpec
 from vla_teleop.devices.device import NEVER, Command
-from vla_teleop.devices.mapping import Cycle, move
+from vla_teleop.devices.panel import Panel
 from vla_teleop.devices.settings import Common, Controls
 
 _NS = 1_000_000_000
-_STEP = "gain step"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +113,8 @@ class JoyCore:
 
     def __init__(self, spec: JoySpec) -> None:
         self.spec = spec
-        controls = spec.controls
-        self._inputs = {one.name: _Input(one, controls, spec.calibration) for one in spec.inputs}
-        step = (ButtonSpec(event=_STEP, press=(controls.gain.source,)),) if isinstance(controls.gain, Cycle) else ()
-        self._buttons = Buttons((*controls.buttons, *step))
-        self._gain_index = 0
+        self._inputs = {one.name: _Input(one, spec.controls, spec.calibration) for one in spec.inputs}
+        self._panel = Panel(spec.common, spec.controls)
         self._lock = threading.Lock()
 
     def feed(self, name: str, t_ns: int, axes: Sequence[float], buttons: Sequence[int]) -> None:
@@ -135,35 +130,20 @@ class JoyCore:
             source = self._inputs[name]
             held = source.held()
             if source.problem or source.age_s(t_ns) > self.spec.reconnect_s:
-                self._buttons.forget(held)
+                self._panel.forget(held)
             source.feed(t_ns, axes, buttons)
             if not source.problem:
-                self._buttons.feed(source.held())
+                self._panel.feed(source.held())
 
     def read(self, now_ns: int) -> Command | None:
         """See `Device.read`. Buttons of an input that still reports act while the other is lost."""
         with self._lock:
-            pressed = self._pressed()
+            pressed = self._panel.take()
             if any(one.t_ns is None or one.calibration.center is None for one in self._inputs.values()):
                 return None
             t_ns = max(one.t_ns or 0 for one in self._inputs.values())
-            common, controls = self.spec.common, self.spec.controls
             values = {key: value for one in self._inputs.values() for key, value in one.values.items()}
-            gain = self._gain(values)
-            if self._trouble(now_ns):
-                deadman = None if controls.deadman is None else False
-                return Command(t_ns=t_ns, frame=common.frame, gain=gain, pressed=pressed, deadman=deadman)
-            motion = move(controls.motion, values, gain)
-            return Command(
-                t_ns=t_ns,
-                twist=motion.twist,
-                frame=common.frame,
-                gripper_rate=motion.gripper_rate,
-                gain=gain,
-                pressed=pressed,
-                deadman=None if controls.deadman is None else values.get(controls.deadman.source, 0.0) > 0.5,
-                moving=motion.moving,
-            )
+            return self._panel.command(t_ns, {} if self._trouble(now_ns) else values, pressed)
 
     def age_s(self, now_ns: int) -> float:
         """See `Device.age_s`."""
@@ -198,17 +178,3 @@ class JoyCore:
                     f"{one.spec.driver}"
                 )
         return found
-
-    def _pressed(self) -> tuple[str, ...]:
-        pressed = self._buttons.take()
-        gain = self.spec.controls.gain
-        if _STEP in pressed and isinstance(gain, Cycle):
-            self._gain_index = (self._gain_index + 1) % len(gain.values)
-        return tuple(event for event in pressed if event != _STEP)
-
-    def _gain(self, values: Mapping[str, float]) -> float:
-        gain = self.spec.controls.gain
-        if isinstance(gain, Cycle):
-            return gain.values[self._gain_index]
-        # Without a value of the slider (its stick is lost) nothing moves fast.
-        return 1.0 if gain is None else gain.gain(values.get(gain.source, gain.lowest))

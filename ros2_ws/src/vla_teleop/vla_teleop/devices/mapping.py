@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+KEYS = "key"
+"""The input of a keyboard: what follows is the name of a key, also where it is a digit."""
 TWIST_AXES = ("vx", "vy", "vz", "wx", "wy", "wz")
 _TERM = re.compile(r"^([+-]?)(\w+)\.(\S+)$")
 _INDEX = re.compile(r"^(button)?(\d+)$")
@@ -37,14 +39,17 @@ class Term:
     @property
     def axis(self) -> int | None:
         """Index of the axis, or None for a button or a key."""
-        match = _INDEX.match(self.source.split(".", 1)[1])
-        return int(match[2]) if match and not match[1] else None
+        return self._index(button=False)
 
     @property
     def button(self) -> int | None:
         """Index of the button, or None for an axis or a key."""
-        match = _INDEX.match(self.source.split(".", 1)[1])
-        return int(match[2]) if match and match[1] else None
+        return self._index(button=True)
+
+    def _index(self, *, button: bool) -> int | None:
+        name, rest = self.source.split(".", 1)
+        match = None if name == KEYS else _INDEX.match(rest)
+        return int(match[2]) if match and bool(match[1]) == button else None
 
 
 def parse_term(text: str) -> Term | None:

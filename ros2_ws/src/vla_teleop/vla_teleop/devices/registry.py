@@ -21,7 +21,7 @@ from rclpy.node import Node
 from vla_core.errors import listing, nearest_name
 from vla_core.yamltree import Tree, entries, text
 
-from vla_teleop.devices import gamepad, joy_pair, spacemouse
+from vla_teleop.devices import gamepad, joy_pair, keyboard, leader_arm, spacemouse
 from vla_teleop.devices.device import Device, DeviceError
 from vla_teleop.devices.settings import read_tree
 
@@ -48,7 +48,9 @@ class DeviceFactory(Protocol):
 BUILT_IN: dict[str, DeviceFactory] = {
     "joy_pair": joy_pair.make,
     "gamepad": gamepad.make,
+    "keyboard": keyboard.make,
     "spacemouse": spacemouse.make,
+    "leader_arm": leader_arm.make,
 }
 """Kinds of this package."""
 
