@@ -64,7 +64,6 @@ class SkillSpec:
         arrival_rad: … and turned by no more than this (geodesic angle) [rad].
         timeout_s: Longest time from the planned arrival at a waypoint to the measured one [s].
         drop_check: Keep comparing the gripper with the threshold after a verified grasp, until the file opens it.
-        hand_back: Give the arm back to the person after success, where an episode would otherwise end.
         tcp_xyz: Tool centre point in the profile's tool_frame [m], in place of the profile's; None: the profile's.
         tcp_rpy: Its orientation, about fixed axes [rad].
     """
@@ -91,7 +90,6 @@ class SkillSpec:
     arrival_rad: float = 0.02
     timeout_s: float = 30.0
     drop_check: bool = False
-    hand_back: bool = False
     tcp_xyz: tuple[float, float, float] | None = None
     tcp_rpy: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -182,7 +180,6 @@ def _skill(name: str, tree: Tree, defaults: Tree | None, folders: tuple[Path, ..
         frame=section.choice("frame", FRAMES, "base"),
         path_mode=section.choice("path_mode", PATH_MODES, "blend"),
         drop_check=section.flag("drop_check", False),
-        hand_back=section.flag("hand_back", False),
         tcp_xyz=xyz,
         tcp_rpy=rpy,
         **values,  # type: ignore[arg-type]

@@ -11,12 +11,12 @@ The arm is driven by the pose; the joints are what was measured when the row was
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,19 +104,19 @@ def save_waypoints(path: str | Path, waypoints: Sequence[Waypoint]) -> None:
         SkillFileError: the folder cannot be written to.
     """
     file = Path(path)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows(_cells(waypoint) for waypoint in waypoints)
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        with NamedTemporaryFile(
-            "w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8", newline=""
-        ) as part:
-            temporary = Path(part.name)
-            writer = csv.writer(part)
-            writer.writerow(COLUMNS)
-            writer.writerows(_cells(waypoint) for waypoint in waypoints)
-            part.flush()
-            os.fsync(part.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(file)
+        with part.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(text.getvalue())
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
     except OSError as error:
+        part.unlink(missing_ok=True)
         raise SkillFileError(f"{file}: the waypoint file cannot be written: {error}") from None
 
 
@@ -128,10 +128,11 @@ def _cells(waypoint: Waypoint) -> list[str]:
 
 
 def _order(file: Path, header: list[str]) -> dict[str, int]:
+    unknown = [name for name in header if name not in COLUMNS]
     for name in COLUMNS:
         if name not in header:
             raise SkillFileError(
-                f"{file}: column '{name}' is missing{nearest_name(name, header)}; columns: {listing(COLUMNS)}"
+                f"{file}: column '{name}' is missing{nearest_name(name, unknown)}; columns: {listing(COLUMNS)}"
             )
         if header.count(name) > 1:
             raise SkillFileError(f"{file}: column '{name}' is there twice; remove one")
