@@ -78,7 +78,7 @@ skills:
 def test_defaults_are_those_that_are_documented():
     reference = (Path(__file__).parents[4] / "docs" / "reference" / "skills.md").read_text(encoding="utf-8")
     for name, field in SkillSpec.__dataclass_fields__.items():
-        key = {"tcp_xyz": "tcp", "tcp_rpy": "tcp", "name": "skills", "folders": "skills_dir"}.get(name, name)
+        key = {"tcp_xyz": "tcp", "tcp_rpy": "tcp", "name": "skills", "folders": "file"}.get(name, name)
         row = next((line for line in reference.splitlines() if line.startswith(f"| `{key}`")), "")
         assert row, f"docs/reference/skills.md has no row for {key}"
         if isinstance(field.default, bool):
