@@ -95,10 +95,15 @@ class SkillNode(ManagedNode):
             result = self._outcome(handle)
         finally:
             result.duration = (self._robot.now_ns - begin_ns) * 1e-9
-            how = f"failed: {result.error_msg}" if result.error_code else "done"
-            log = self.get_logger().warning if result.error_code else self.get_logger().info
-            log(f"skill '{goal.skill}'{' (resumed)' if goal.resume else ''} {how}, after {result.duration:.1f} s")
             self._server.finish(handle, result, succeeded=not result.error_code)
+            self._log(goal, result)
+
+    def _log(self, goal: ExecuteSkill.Goal, result: ExecuteSkill.Result) -> None:
+        what = f"skill '{goal.skill}'{' (resumed)' if goal.resume else ''}"
+        if result.error_code:
+            self.get_logger().warning(f"{what} failed after {result.duration:.1f} s: {result.error_msg}")
+        else:
+            self.get_logger().info(f"{what} done in {result.duration:.1f} s")
 
     def _outcome(self, handle: ServerGoalHandle) -> Any:
         goal, run = handle.request, None

@@ -100,7 +100,8 @@ class SkillRobot:
         self.now_ns = 0
         self.holding_below: float | None = None
         self._plan: Trajectory | None = None
-        self._target, self._grip = np.empty(0), np.empty(0)
+        self._target: Array = np.empty(0)
+        self._grip: Array = np.empty(0)
         self._timed = params.gripper_max_velocity > 0.0 and takes_velocity(self.gripper)
         if not self._timed:
             node.get_logger().warning(
@@ -122,11 +123,11 @@ class SkillRobot:
         self._arm.forget()
         self._gripper.forget()
         self._watch.start()
-        self._require_controllers()
         self._board.wait(self._params.ready_timeout_s)
         fault = self._board.fault()
         if fault is not None:
             raise not_ready(fault)
+        self._require_controllers()
         self._require_joints()
         self._require_rest()
         self._target, self._grip = self.q(), self._watch.positions(self.gripper.joints)
