@@ -5,7 +5,7 @@
     python benchmarks/execution.py --json execution.json        # 20 seeds, about 25 minutes on 2 idle cores
     python benchmarks/execution.py --quick                      # 2 seeds, crossfade, latest and sync: under 2 minutes
     python benchmarks/execution.py --only real-time             # jitter and overhead alone: under 4 minutes
-    python benchmarks/execution.py --checkpoint outputs/smolvla # rtc with a trained SmolVLA
+    python benchmarks/execution.py --checkpoint outputs/smolvla # all strategies with a trained policy
 
 The policy is the scripted one: its clean motion is known, and each chunk gets a smooth deviation of its own, as chunks of
 a stochastic policy do. Strategies run in the simulated cell through infer.launch.py in lockstep, so simulated time does
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def policy_of(strategy: str, options: argparse.Namespace, profile: Path, folder: Path) -> dict[str, Any]:
     """Launch arguments and parameters that say which policy runs under a strategy."""
-    if strategy != "rtc":
+    if strategy != "rtc" and options.checkpoint is None:
         own = f"policy_options:=noise={options.noise},chunk={CHUNK}"
         return {"arguments": ["policy:=scripted", f"profile:={profile}", own], "parameters": {}, "reference": profile}
     checkpoint = options.checkpoint
@@ -121,7 +121,7 @@ def bars(rows: list[Row]) -> list[dict[str, Any]]:
             found.append({"name": where, "value": row[key], "limit": limit, "ok": row[key] <= limit})
 
     own = [row for row in rows if not row.get("reference")]
-    latest = {row["latency_ms"]: row for row in own if row["strategy"] == "latest"}
+    latest = {row["latency_ms"]: row for row in own if row["strategy"] == "latest" and row.get("tracking_rms")}
     for row in own:
         if row["strategy"] != "sync":
             add("held ticks [%]", row, "held_pct_max", 0.0)
@@ -174,7 +174,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES, help="default: all")
     parser.add_argument("--latency-ms", nargs="+", type=float, default=[150.0, 400.0], help="default 150 400")
     parser.add_argument("--noise", type=float, default=0.01, help="of the scripted policy [rad], default 0.01")
-    parser.add_argument("--checkpoint", type=Path, help="SmolVLA for rtc; default: a small one with random weights")
+    parser.add_argument("--checkpoint", type=Path, help="policy of every row; default: scripted chunks, for rtc a small random SmolVLA")
     parser.add_argument("--clock-seconds", type=float, default=20.0, help="length of a run in real time, default 20")
     parser.add_argument(
         "--only",
