@@ -22,7 +22,13 @@ def test_every_node_has_a_parameter_class():
     assert [title for title, _ in reference.parameter_classes()] == [
         "vla_recorder: recorder",
         "vla_policy: policy",
+        "vla_teleop: camera_frames",
+        "vla_teleop: camera_settings",
+        "vla_teleop: skill",
+        "vla_teleop: teleop",
+        "vla_teleop: operator",
         "vla_sim: cell",
+        "vla_sim: joy_player",
         "vla_sim: operator",
         "vla_sim: skill",
         "vla_sim: trial",

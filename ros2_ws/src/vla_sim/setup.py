@@ -23,6 +23,7 @@ setup(
     entry_points={
         "console_scripts": [
             "cell_node = vla_sim.sim_node:main",
+            "joy_player = vla_sim.joy_player:main",
             "make_skills = vla_sim.make_skills:main",
             "operator_node = vla_sim.operator_node:main",
             "skill_node = vla_sim.skill_node:main",

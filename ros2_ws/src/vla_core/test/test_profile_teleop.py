@@ -109,9 +109,8 @@ def test_policies_do_not_notice_it():
     assert mapping_differences(without, with_it) == ()
 
 
-def test_the_robot_differs_from_its_simulation_by_freedrive_and_fingers():
+def test_the_robot_differs_from_its_simulation_by_its_fingers_only():
     simulated, real = (load_profile(ROBOTS / f"{name}.yaml").teleop for name in ("sim_ur5e", "ur5e_2f85_realsense"))
-    assert simulated.freedrive_controller is None
-    assert real.freedrive_controller == "freedrive_mode_controller"
+    assert real.freedrive_controller == simulated.freedrive_controller == "freedrive_mode_controller"
     assert (simulated.tcp_xyz[2], real.tcp_xyz[2]) == (0.148, 0.1792)
     assert real.stream_name == simulated.stream_name == "forward_position_controller/commands"

@@ -78,3 +78,6 @@ class CellParams:
         -1.0, "Disturbance: protective stop this long after each reset; negative for never [s]."
     )
     disturbance_seed: int = param(0, "Seed of the disturbances.", minimum=0)
+    log_file: str = param(
+        "", "JSON lines file of what really happens in the cell: controllers, goals, grasps, faults. Empty: none."
+    )

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_sim import constants as c
+from vla_sim import kinematics
 from vla_sim.controllers.forward import ForwardController, SpeedLimitError
+from vla_sim.controllers.freedrive import FreedriveController
 from vla_sim.controllers.gripper import GripperController
 from vla_sim.controllers.manager import Controller, ControllerManager
 from vla_sim.controllers.robot import RobotState
@@ -23,6 +25,8 @@ Array = NDArray[np.float64]
 
 TRAJECTORY_CONTROLLER = c.TRAJECTORY_CONTROLLER
 FORWARD_CONTROLLER = "forward_position_controller"
+FREEDRIVE_CONTROLLER = "freedrive_mode_controller"
+MOTION_CONTROLLERS = (TRAJECTORY_CONTROLLER, FORWARD_CONTROLLER, FREEDRIVE_CONTROLLER)
 
 _PERIOD_S = c.STEP_NS * 1e-9
 
@@ -59,6 +63,7 @@ class Plant:
     Attributes:
         q, dq, effort: state of the arm (6,) in rad, rad/s, Nm; order of `constants.ARM_JOINTS`.
         knuckle: state of the gripper: rad, rad/s, N.
+        command: set-point (6,) in rad that the arm was given in the last cycle.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Plant:
         self.robot = RobotState()
         self.trajectory = TrajectoryController(c.ARM_JOINTS)
         self.forward = ForwardController(c.ARM_JOINTS, c.JOINT_MAX_VELOCITY)
+        self.freedrive = FreedriveController(kinematics.ARM)
         self.gripper = GripperController(
             lower=0.0,
             upper=c.KNUCKLE_CLOSED,
@@ -85,7 +91,7 @@ class Plant:
             default_effort=c.GRIPPER_DEFAULT_EFFORT,
         )
         self._read()
-        self._hold = self.q
+        self._hold = self.command = self.q
         self._sent_gripper: tuple[float, float, float] | None = None
         self._stuck_at: float | None = None
         self.manager = ControllerManager(self._controllers())
@@ -121,6 +127,14 @@ class Plant:
                 start=lambda: self.forward.activate(self.q, self.time_ns),
                 stop=self._stop_forward,
             ),
+            Controller(
+                name=FREEDRIVE_CONTROLLER,
+                type="ur_controllers/FreedriveModeController",
+                interfaces=positions,
+                needs_program=True,
+                start=lambda: self.freedrive.activate(self.q),
+                stop=self._stop_freedrive,
+            ),
         ]
 
     @property
@@ -134,7 +148,8 @@ class Plant:
         if self._stop_ns is not None and now >= self._stop_ns:
             self._stop_ns = None
             self.protective_stop()
-        self.physics.set_arm_target(self._arm_command(now))
+        self.command = self._arm_command(now)
+        self.physics.set_arm_target(self.command)
         self.gripper.update(now, self.knuckle[0], self.knuckle[1])
         target = self.gripper.target if self._stuck_at is None else self._stuck_at
         wanted = (target, self.gripper.velocity, self.gripper.effort)
@@ -149,7 +164,14 @@ class Plant:
             return self.trajectory.update(now, _PERIOD_S, self.robot.speed_scaling, self.q, self.dq)
         if self.forward.active:
             return self.forward.target
+        if self.freedrive.active:
+            return self.freedrive.update(now, _PERIOD_S)
         return self._hold
+
+    @property
+    def motion_controller(self) -> str:
+        """Who has the arm; empty: nobody."""
+        return next((name for name in MOTION_CONTROLLERS if self.manager.controllers[name].active), "")
 
     def _read(self) -> None:
         self.q, self.dq, self.effort = self.physics.arm_state()
@@ -212,6 +234,10 @@ class Plant:
     def _stop_forward(self) -> None:
         self._hold = self.q
         self.forward.deactivate()
+
+    def _stop_freedrive(self) -> None:
+        self._hold = self.q
+        self.freedrive.deactivate()
 
     def _next_stop(self) -> int | None:
         return None if self._stop_after_ns is None else self.time_ns + self._stop_after_ns

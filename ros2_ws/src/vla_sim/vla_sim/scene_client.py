@@ -44,15 +44,16 @@ class Scene:
     @property
     def object_pose(self) -> Pose:
         """Block in base_link."""
-        return _pose(self.task.object_pose)
+        return pose_of(self.task.object_pose)
 
     @property
     def target_pose(self) -> Pose:
         """Centre of the bin floor in base_link."""
-        return _pose(self.task.target_pose)
+        return pose_of(self.task.target_pose)
 
 
-def _pose(pose: Any) -> Pose:
+def pose_of(pose: Any) -> Pose:
+    """A geometry_msgs/Pose as plain numbers."""
     p, o = pose.position, pose.orientation
     return Pose(xyz=(p.x, p.y, p.z), xyzw=(o.x, o.y, o.z, o.w))
 

@@ -11,6 +11,7 @@ period, so that no message is received before its own stamp.
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, cast
 
 from rclpy.node import Node
@@ -28,14 +29,15 @@ from vla_sim.cell_params import CellParams
 from vla_sim.facade.arm import ArmFacade
 from vla_sim.facade.cameras import CameraRig, camera_sizes
 from vla_sim.facade.control import ControlFacade
-from vla_sim.facade.faults import FaultFacade
+from vla_sim.facade.faults import Driver, FaultFacade
 from vla_sim.facade.gripper import GripperFacade
 from vla_sim.facade.messages import set_stamp
 from vla_sim.facade.scene import TaskFacade, TransformFacade
 from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs
 from vla_sim.lockstep import TickServer
 from vla_sim.plant import Plant
-from vla_sim.tasks import BinMode
+from vla_sim.referee import Log, Referee
+from vla_sim.tasks import BinMode, Pose
 
 _STEP_S = c.STEP_NS * 1e-9
 _PACED_TASK_HZ = 50
@@ -67,6 +69,8 @@ class CellNode(ManagedNode):
             initial_controller=self.params.initial_joint_controller,
             protective_stop_after_ns=None if stop_s < 0.0 else round(stop_s * 1e9),
         )
+        self._referee_log = Log(Path(self.params.log_file)) if self.params.log_file else None
+        self._referee = Referee(self.cell, self.plant, self._referee_log) if self._referee_log is not None else None
         self._jobs = Jobs()
         self._ticks: TickServer | None = None
         self._clock_msg = Clock()
@@ -76,8 +80,9 @@ class CellNode(ManagedNode):
         self._control = ControlFacade(self, self.plant)
         self._transforms = TransformFacade(self, self.cell, self.plant, self.params, self._jobs)
         self._cameras = CameraRig(self, self.cell, profile, self.params, self._published)
-        self._faults = FaultFacade(self, self.plant, {"arm": self._arm, "gripper": self._gripper}, self._cameras)
-        self._task = TaskFacade(self, self.cell, self.plant, self._published, self._on_reset)
+        drivers: dict[str, Driver] = {"arm": self._arm, "gripper": self._gripper}
+        self._faults = FaultFacade(self, self.plant, drivers, self._cameras, self._on_fault)
+        self._task = TaskFacade(self, self.cell, self.plant, self._published, self._on_reset, self._on_displaced)
         if self._lockstep:
             self._ticks = TickServer(
                 self,
@@ -105,6 +110,8 @@ class CellNode(ManagedNode):
         self._cameras.stop()
         for thread in self._threads:
             thread.join(timeout=5.0)
+        if self._referee_log is not None:
+            self._referee_log.close()
 
     def _published(self, publisher: Publisher, stamp_ns: int) -> None:
         if self._ticks is not None:
@@ -114,6 +121,16 @@ class CellNode(ManagedNode):
         self._cameras.restart(self.plant.time_ns, seed)
         self._faults.clear()
         self._control.publish_changes()
+        if self._referee is not None:
+            self._referee.reset(seed)
+
+    def _on_displaced(self, pose: Pose) -> None:
+        if self._referee is not None:
+            self._referee.displaced(pose)
+
+    def _on_fault(self, name: str, on: bool) -> None:
+        if self._referee is not None:
+            self._referee.fault(name, on)
 
     def _publish_clock(self, t_ns: int) -> None:
         set_stamp(self._clock_msg.clock, t_ns)
@@ -131,6 +148,8 @@ class CellNode(ManagedNode):
         self._jobs.run(self._step, t_ns)
         self._cameras.after_step(t_ns)
         self._control.publish_changes()
+        if self._referee is not None:
+            self._referee.step()
         if self.plant.trajectory.outcomes or self.plant.gripper.outcomes:
             return self._arm.finish_goals() + self._gripper.finish_goals()
         return []

@@ -26,17 +26,24 @@ class ForwardController:
         self._max_velocity = max_velocity
         self._target: Vector = np.zeros(len(self.joints))
         self._last_ns = 0
+        self._commanded = False
 
     @property
     def target(self) -> Vector:
         """The command in force (k,) [rad]."""
         return self._target
 
+    @property
+    def last_command_ns(self) -> int | None:
+        """When the last command was taken since the activation; None before the first."""
+        return self._last_ns if self._commanded else None
+
     def activate(self, position: Vector, now_ns: int) -> None:
         """Start streaming from `position` (k,)."""
         self.active = True
         self._target = np.array(position, dtype=np.float64)
         self._last_ns = now_ns
+        self._commanded = False
 
     def deactivate(self) -> None:
         """Ignore commands from now on."""
@@ -70,3 +77,4 @@ class ForwardController:
             )
         self._target = target
         self._last_ns = now_ns
+        self._commanded = True

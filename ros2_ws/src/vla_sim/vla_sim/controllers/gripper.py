@@ -43,6 +43,11 @@ class GripperController:
         self.effort = default_effort
         self.outcomes: list[GoalOutcome] = []
 
+    @property
+    def goal(self) -> Any:
+        """Token of the running goal, or None."""
+        return self._token
+
     def check(self, position: float, velocity: float | None, effort: float | None) -> None:
         """Whether a goal would be accepted.
 

@@ -178,6 +178,11 @@ class TrajectoryController:
         """Whether a goal runs."""
         return self._token is not None
 
+    @property
+    def goal(self) -> Any:
+        """Token of the running goal, or None."""
+        return self._token
+
     def activate(self, position: Vector) -> None:
         """Start controlling: hold `position` (k,)."""
         self.active = True

@@ -7,22 +7,27 @@ from typing import Any
 
 from controller_manager_msgs.msg import ControllerState
 from controller_manager_msgs.srv import ListControllers, SwitchController
+from geometry_msgs.msg import Twist
 from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 from ur_dashboard_msgs.msg import RobotMode, SafetyMode
 from ur_msgs.srv import SetSpeedSliderFraction
-from vla_common.qos import LATCHED
+from vla_common.qos import COMMAND, LATCHED
 
+from vla_sim.controllers.outcome import GoalRefusedError
 from vla_sim.controllers.robot import ROBOT_MODE_RUNNING
 from vla_sim.facade.streams import RATE_HZ
-from vla_sim.plant import Plant
+from vla_sim.plant import FREEDRIVE_CONTROLLER, Plant
 
 _IO = "io_and_status_controller"
 
 
 class ControlFacade:
-    """Dashboard, speed slider, program state, list and switch of controllers."""
+    """Dashboard, speed slider, program state, list and switch of controllers, freedrive.
+
+    Simulator only: `sim/push` (geometry_msgs/Twist of tool0 in base_link) is the hand that pushes in freedrive.
+    """
 
     def __init__(self, node: Node, plant: Plant) -> None:
         self._plant = plant
@@ -39,7 +44,24 @@ class ControlFacade:
         self._trigger(node, "dashboard_client/stop", plant.stop_program)
         self._trigger(node, "dashboard_client/pause", plant.stop_program)
         self._trigger(node, "dashboard_client/unlock_protective_stop", plant.robot.unlock)
+        node.create_subscription(Bool, f"{FREEDRIVE_CONTROLLER}/enable_freedrive_mode", self._on_freedrive, COMMAND)
+        node.create_subscription(Twist, "sim/push", self._on_push, COMMAND)
         self.publish_changes()
+
+    def _on_freedrive(self, msg: Bool) -> None:
+        with self._plant.lock:
+            try:
+                self._plant.freedrive.enable(msg.data, self._plant.time_ns)
+            except GoalRefusedError as error:
+                self._log.error(str(error), throttle_duration_sec=1.0)
+
+    def _on_push(self, msg: Twist) -> None:
+        v, w = msg.linear, msg.angular
+        with self._plant.lock:
+            try:
+                self._plant.freedrive.push((v.x, v.y, v.z, w.x, w.y, w.z), self._plant.time_ns)
+            except GoalRefusedError as error:
+                self._log.error(f"sim/push: {error}", throttle_duration_sec=1.0)
 
     def publish_changes(self) -> None:
         """Publish program, mode and safety if they have changed."""

@@ -36,9 +36,17 @@ class Driver(Protocol):
 class FaultFacade:
     """Serves the faults; see the module."""
 
-    def __init__(self, node: Node, plant: Plant, drivers: Mapping[str, Driver], cameras: CameraRig) -> None:
-        """Args: drivers: by name. cameras: all that the cell has."""
+    def __init__(
+        self,
+        node: Node,
+        plant: Plant,
+        drivers: Mapping[str, Driver],
+        cameras: CameraRig,
+        on_switched: Callable[[str, bool], None] = lambda name, on: None,
+    ) -> None:
+        """Args: drivers: by name. cameras: all that the cell has. on_switched: called with the plant locked."""
         self._node = node
+        self._on_switched = on_switched
         self._plant = plant
         self._switches: dict[str, Callable[[bool], object]] = {
             "protective_stop": self._protective_stop,
@@ -64,6 +72,7 @@ class FaultFacade:
         def switch(request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
             with self._plant.lock:
                 self._switches[fault](request.data)
+                self._on_switched(fault, request.data)
                 t_s = self._plant.time_ns * 1e-9
             (self._on.add if request.data else self._on.discard)(fault)
             response.success, response.message = True, f"{fault}: {'on' if request.data else 'off'} at {t_s:.3f} s"

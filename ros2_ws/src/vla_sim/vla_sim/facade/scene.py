@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
-from vla_common.qos import LATCHED
+from vla_common.qos import EVENT, LATCHED
 from vla_msgs.msg import TaskState
 from vla_msgs.srv import ResetCell
 
@@ -93,7 +93,10 @@ class _MovingEdge:
 
 
 class TaskFacade:
-    """`sim/task_state` and `sim/reset`; only the scripted operator and the scoring use them."""
+    """`sim/task_state`, `sim/reset` and `sim/displace`; only who plays a person and the scoring use them.
+
+    `sim/displace` (geometry_msgs/Pose) puts the block or part elsewhere, as seen from where the episode began.
+    """
 
     def __init__(
         self,
@@ -102,14 +105,16 @@ class TaskFacade:
         plant: Plant,
         on_published: OnPublished,
         on_reset: Callable[[int], None],
+        on_displaced: Callable[[tasks.Pose], None],
     ) -> None:
         self._node = node
         self._cell = cell
         self._plant = plant
         self._on_published = on_published
-        self._on_reset = on_reset
+        self._on_reset, self._on_displaced = on_reset, on_displaced
         self.publisher = node.create_publisher(TaskState, "sim/task_state", DRIVER)
         node.create_service(ResetCell, "sim/reset", self._reset)
+        node.create_subscription(Pose, "sim/displace", self._displace, EVENT)
 
     def send(self, t_ns: int) -> None:
         """Publish the truth; the plant is locked."""
@@ -132,6 +137,18 @@ class TaskFacade:
             self._on_reset(request.seed)
         response.success = True
         return response
+
+    def _displace(self, msg: Pose) -> None:
+        p, o = msg.position, msg.orientation
+        with self._plant.lock:
+            try:
+                pose = self._cell.displace(tasks.Pose(xyz=(p.x, p.y, p.z), xyzw=(o.x, o.y, o.z, o.w)))
+            except SceneError as error:
+                self._node.get_logger().error(f"sim/displace: {error}")
+                return
+            self._on_displaced(pose)
+        x, y, z = pose.xyz
+        self._node.get_logger().info(f"displaced to {x:.3f} {y:.3f} {z:.3f} m")
 
 
 def _edge(parent: str, child: str, T: Array) -> TransformStamped:
