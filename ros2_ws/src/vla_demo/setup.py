@@ -20,5 +20,5 @@ setup(
     maintainer="ROS 2 VLA maintainers",
     maintainer_email="maintainers@ros2-vla.org",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["demo = vla_demo.main:main"]},
+    entry_points={"console_scripts": ["demo = vla_demo.main:main", "plot_episode = vla_demo.episode_plot:main"]},
 )

@@ -210,6 +210,7 @@ def test_straight_success() -> None:
         Stop(outcome=1, skill_outcome="completed", soft=True),
         Speed(scale=1.0, soft=True),
         Home(),
+        Teleop(enable=False, soft=True),
     ]
     assert "skill 'cpu' completed: saved, going home" in bench.said
 
@@ -284,6 +285,7 @@ def test_home_saves_what_exists(state: State, outcome: int, skill_outcome: str) 
         Stop(outcome=outcome, skill_outcome=skill_outcome, soft=True),
         Speed(scale=1.0, soft=True),
         Home(),
+        Teleop(enable=False, soft=True),
     ]
     assert skill_outcome in SKILL_OUTCOMES
 
@@ -366,7 +368,7 @@ def test_a_recorder_that_refuses_to_stop_does_not_keep_the_arm_from_home() -> No
     bench.refuse[Stop] = "the disk is full"
     assert bench.press("home") == S.IDLE
     assert "the disk is full" in bench.said
-    assert bench.done[-1] == Home()
+    assert bench.done[-2] == Home()
 
 
 def test_a_way_home_that_fails_is_told() -> None:

@@ -123,9 +123,10 @@ class Moves:
         return (Annotate(values={"skill_name": self.skill, **end.grasp, **dropped}, soft=True),)
 
     def _save_and_home(self, outcome: int, skill_outcome: str) -> Plan:
+        """Save, go home, and leave the arm with its own controller: between episodes no stick moves it."""
         self.state = State.ENDING
         stop = Stop(outcome=outcome, skill_outcome=skill_outcome, soft=True)
-        return (stop, Speed(scale=1.0, soft=True), Home())
+        return (stop, Speed(scale=1.0, soft=True), Home(), Teleop(enable=False, soft=True))
 
     def _succeeded(self) -> Plan:
         outcome = "completed_after_correction" if self._corrected else "completed"
