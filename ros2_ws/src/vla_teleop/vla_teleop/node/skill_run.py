@@ -3,20 +3,19 @@
 """One skill from its trigger to its end: plan, gripper, segments, verification."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from vla_core.kinematics import forward, rotation_vector
 from vla_core.profile import Profile
-from vla_core.specs import ActionSpec, Limits
 from vla_core.stamps import to_s
 from vla_msgs.action import ExecuteSkill
 
 from vla_teleop.node.skill_robot import SkillRobot
 from vla_teleop.node.skill_stop import SkillStopError, motion
 from vla_teleop.skills.errors import PlanError
-from vla_teleop.skills.limits import Box
+from vla_teleop.skills.limits import Box, limits_in_order
 from vla_teleop.skills.plan import Segment, SkillPlan, plan_skill
 from vla_teleop.skills.table import SkillSpec
 from vla_teleop.skills.waypoints import Waypoint
@@ -25,24 +24,6 @@ Array = NDArray[np.float64]
 Result = ExecuteSkill.Result
 Feedback = Callable[[ExecuteSkill.Feedback], None]
 GRIPPER_NEAR = 5.0  # numbers; nearer than this, the first segment leaves the gripper as it is
-
-
-def limits_in_order(arm: ActionSpec, joints: Sequence[str]) -> Limits:
-    """Return the limits of an action with its joints in another order."""
-    order = [arm.joints.index(name) for name in joints]
-
-    def sorted_like(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        return None if values is None else tuple(values[i] for i in order)
-
-    limits = arm.limits
-    return replace(
-        limits,
-        lower=tuple(limits.lower[i] for i in order),
-        upper=tuple(limits.upper[i] for i in order),
-        max_velocity=sorted_like(limits.max_velocity),
-        max_step=sorted_like(limits.max_step),
-        max_acceleration=sorted_like(limits.max_acceleration),
-    )
 
 
 @dataclass(frozen=True, slots=True)

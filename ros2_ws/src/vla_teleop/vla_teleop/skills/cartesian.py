@@ -22,7 +22,7 @@ from vla_core.kinematics import pose_matrix, rotation_from_vector, rotation_vect
 
 Array = NDArray[np.float64]
 _NOTHING_M = 1e-9  # a stretch shorter than this is no motion
-_NOTHING_S = 1e-9
+_NOTHING_S = 1e-6  # and a piece shorter than this: trajectories count in nanoseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

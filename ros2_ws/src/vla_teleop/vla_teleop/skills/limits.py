@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from vla_core.kinematics import forward, jacobian
-from vla_core.specs import Kinematics, Limits
+from vla_core.specs import ActionSpec, Kinematics, Limits
 
 from vla_teleop.skills.errors import PlanError
 from vla_teleop.skills.ur_ik import is_ur
@@ -39,6 +39,24 @@ class Bounds:
     arm: Kinematics
     limits: Limits
     workspace: Box | None
+
+
+def limits_in_order(arm: ActionSpec, joints: Sequence[str]) -> Limits:
+    """Return the limits of an action with its joints in another order."""
+    order = [arm.joints.index(name) for name in joints]
+
+    def sorted_like(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        return None if values is None else tuple(values[i] for i in order)
+
+    limits = arm.limits
+    return replace(
+        limits,
+        lower=tuple(limits.lower[i] for i in order),
+        upper=tuple(limits.upper[i] for i in order),
+        max_velocity=sorted_like(limits.max_velocity),
+        max_step=sorted_like(limits.max_step),
+        max_acceleration=sorted_like(limits.max_acceleration),
+    )
 
 
 def joint_velocities(arm: Kinematics, q: Array, twists: Array) -> tuple[Array, Array]:
