@@ -19,8 +19,8 @@ ARGUMENTS = ROOT / "ros2_ws" / "src" / "vla_bringup" / "config" / "arguments.yam
 LAUNCH_FILES = {
     "sim.launch.py": ("The simulated cell alone.", ("robot", "sim")),
     "robot.launch.py": ("The robot's drivers, or the simulated cell.", ("robot", "sim")),
-    "record.launch.py": ("Record demonstrations.", ("robot", "sim", "record", "teleop", "joystick")),
-    "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer")),
+    "record.launch.py": ("Record demonstrations.", ("robot", "sim", "record", "teleop", "skills", "joystick")),
+    "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer", "skills")),
     "replay.launch.py": ("Play a recorded episode.", ("replay",)),
 }
 NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim")

@@ -4,6 +4,7 @@
 
 ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train sim:=true episodes:=20 task:="grasp the block and lift it"
 ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train robot:=ur5e_2f85_realsense dry_run:=false
+ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train mode:=planner skill:=cpu skill_table:=skills.yaml
 ros2 launch vla_bringup infer.launch.py policy:=scripted sim:=true
 """
 
@@ -18,6 +19,7 @@ from vla_bringup.launch_util import (
     declare,
     flag,
     forwarded,
+    given_file,
     image_transport,
     node,
     require,
@@ -68,15 +70,15 @@ def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bo
 
 def skill(context: LaunchContext) -> str:
     """Name of the skill; the simulated cell brings one along."""
-    simulated = "grasp" if flag(context, "sim") and value(context, "mode") != "e2e" else ""
-    return value(context, "skill") or simulated
+    own = flag(context, "sim") and value(context, "mode") != "e2e" and not value(context, "skill_table")
+    return value(context, "skill") or ("grasp" if own else "")
 
 
 def helpers(context: LaunchContext) -> list[str]:
     """Names of the nodes beside the policy that take part in the ticks of the simulation."""
     trial = int(value(context, "episodes")) > 0
     records = flag(context, "record_eval") or (trial and int(value(context, "record_episodes")) > 0)
-    skills = flag(context, "sim") and value(context, "mode") != "e2e"
+    skills = value(context, "mode") != "e2e" and (flag(context, "sim") or bool(value(context, "skill_table")))
     wanted = {"trial": trial, "recorder": records, "skills": skills}
     return [name for name, present in wanted.items() if present]
 
@@ -103,11 +105,12 @@ def recorder_parameters(context: LaunchContext, path: str, task: str) -> dict:
 
 
 def helper_nodes(context: LaunchContext, path: str, task: str, lockstep: bool) -> list:
-    """The node that scores the policy, the recorder, and the skills of the simulated cell, each where it is needed."""
+    """The node that scores the policy, the recorder, and the skills, each where it is needed."""
+    table = given_file(context, "skill_table")
     kinds = {
         "trial": ("vla_sim", "trial_node", trial_parameters, "all trials are done"),
         "recorder": ("vla_recorder", "recorder_node", recorder_parameters, "the recorder ended"),
-        "skills": ("vla_sim", "skill_node", skill_parameters, "the skill server ended"),
+        "skills": ("vla_teleop" if table else "vla_sim", "skill_node", skill_parameters, "the skill server ended"),
     }
     actions = []
     for name in helpers(context):
@@ -119,6 +122,8 @@ def helper_nodes(context: LaunchContext, path: str, task: str, lockstep: bool) -
 
 
 def skill_parameters(context: LaunchContext, path: str, task: str) -> dict:
+    if table := given_file(context, "skill_table"):
+        return {"profile": path, "table": str(table), "skills_dir": value(context, "skills_dir")}
     return {"profile": path, "task": value(context, "scene")}
 
 
@@ -143,6 +148,10 @@ def inference(context: LaunchContext):
         sim or episodes == 0,
         "episodes:=N scores trials in the simulated cell; add sim:=true, or leave it out and send RunPolicy goals",
     )
+    require(
+        value(context, "mode") != "e2e" or not value(context, "skill_table"),
+        "skill_table:= is for runs that hand over to a skill; add mode:=planner or mode:=correction, or leave it out",
+    )
     lockstep = sim and value(context, "clock") == "lockstep"
     task = value(context, "task") or profile.task
     policy = policy_parameters(context, str(path) if given else "", task, lockstep)
@@ -157,4 +166,4 @@ def inference(context: LaunchContext):
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription([*declare("robot", "sim", "infer"), OpaqueFunction(function=inference)])
+    return LaunchDescription([*declare("robot", "sim", "infer", "skills"), OpaqueFunction(function=inference)])

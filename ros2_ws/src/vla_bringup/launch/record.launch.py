@@ -13,7 +13,7 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.actions import IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from vla_bringup.launch_util import declare, flag, forwarded, node, require, resolve_profile, share, value
+from vla_bringup.launch_util import declare, flag, forwarded, given_file, node, require, resolve_profile, share, value
 
 PLAYED_SCENES = ("extract_cpu", "extract_ram")
 # For a played operator; a real one has the robot's instruction, or his own.
@@ -52,10 +52,8 @@ def participants(context: LaunchContext, table: Path | None) -> str:
 
 def skill_table(context: LaunchContext) -> Path | None:
     """The skill table of operator:=joystick; None: no skills."""
-    if given := value(context, "skill_table"):
-        path = Path(given).expanduser().resolve()
-        require(path.is_file(), f"skill_table:={given}: no such file")
-        return path
+    if given := given_file(context, "skill_table"):
+        return given
     return share("vla_teleop") / "config" / "skills" / "sim.yaml" if flag(context, "sim") else None
 
 
@@ -151,5 +149,5 @@ def recording(context: LaunchContext):
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
-        [*declare("robot", "sim", "record", "teleop", "joystick"), OpaqueFunction(function=recording)]
+        [*declare("robot", "sim", "record", "teleop", "skills", "joystick"), OpaqueFunction(function=recording)]
     )

@@ -63,6 +63,11 @@ def test_show_args_lists_every_argument_with_its_description(env, name):
             "policy:=lerobot needs checkpoint:=DIR; to try the robot without a trained policy use policy:=scripted",
         ),
         ("infer", ["policy:=scripted", "robot:=none"], "robot:=none needs profile:=FILE, or a checkpoint's own"),
+        (
+            "infer",
+            ["policy:=scripted", "sim:=true", "skill_table:=x.yaml"],
+            "skill_table:= is for runs that hand over to a skill; add mode:=planner or mode:=correction",
+        ),
         ("replay", ["bag:=/nowhere/bag"], "/nowhere/bag"),
         ("sim", ["clock:=sundial"], "sundial"),
         ("sim", ["params_file:=/nowhere/more.yaml"], "params_file:=/nowhere/more.yaml: no such file"),

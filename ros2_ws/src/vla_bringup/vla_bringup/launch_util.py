@@ -135,6 +135,18 @@ def require(condition: bool, message: str) -> None:
         raise RuntimeError(message)
 
 
+def given_file(context: LaunchContext, name: str) -> Path | None:
+    """The file that a launch argument names; None where it is empty.
+
+    Raises:
+        RuntimeError: there is no such file.
+    """
+    given = value(context, name)
+    path = Path(given).expanduser().resolve()
+    require(not given or path.is_file(), f"{name}:={given}: no such file")
+    return path if given else None
+
+
 def forwarded(context: LaunchContext, **replaced: str) -> list[tuple[str, str]]:
     """Arguments for an included robot.launch.py: this launch's own values, some of them replaced."""
     names = [argument.name for argument in declare("robot", "sim")]
