@@ -24,7 +24,7 @@ from vla_common.qos import COMMAND, SENSOR
 from vla_common.services import call_checked, call_service, send_goal
 from vla_core.kinematics import forward, pose_matrix, rotation_from_vector
 from vla_core.profile import load_profile
-from vla_core.stamps import stamp_ns
+from vla_core.stamps import stamp_ns, time_ns
 from vla_msgs.action import ExecuteSkill
 from vla_msgs.msg import TaskState
 from vla_msgs.srv import ResetCell, SetSpeed
@@ -76,8 +76,10 @@ class SkillBench:
     def reset(self, seed=3):
         client = self.helper.create_client(ResetCell, "sim/reset")
         call_checked(client, ResetCell.Request(seed=seed, task="lift"), timeout_s=30.0)
-        self.task, self.measured = None, {}
+        self.measured = {}
         self.wait(lambda: self.task is not None and len(self.measured) == 7)
+        settled_ns = time_ns(self.task.stamp) + 200_000_000  # messages from before the reset are still on their way
+        self.wait(lambda: time_ns(self.task.stamp) > settled_ns)
         for seen in (self.visited, self.feedback, *self.targets.values()):
             seen.clear()
 

@@ -110,7 +110,8 @@ class SkillNode(ManagedNode):
         code, text = Result.NONE, ""
         try:
             spec, waypoints = self._skill(goal.skill)
-            run = SkillRun(self._robot, self._profile, spec, feedback=handle.publish_feedback)
+            log = self.get_logger().info
+            run = SkillRun(self._robot, self._profile, spec, feedback=handle.publish_feedback, log=log)
             self._robot.begin()
             run.run(waypoints, resume=goal.resume, scale=self._scale)
         except SkillStopError as stop:

@@ -52,7 +52,9 @@ class SkillRun:
         result: What is known so far of how it went.
     """
 
-    def __init__(self, robot: SkillRobot, profile: Profile, spec: SkillSpec, *, feedback: Feedback) -> None:
+    def __init__(
+        self, robot: SkillRobot, profile: Profile, spec: SkillSpec, *, feedback: Feedback, log: Callable[[str], None]
+    ) -> None:
         """Prepare; `robot` has begun.
 
         Args:
@@ -60,9 +62,10 @@ class SkillRun:
             profile: with limits and workspace.
             spec: of the table.
             feedback: takes what the client is told meanwhile.
+            log: takes lines for people.
         """
         self.result = Result()
-        self._robot, self._spec, self._feedback = robot, spec, feedback
+        self._robot, self._spec, self._feedback, self._log = robot, spec, feedback, log
         low, high = profile.safety.workspace_min, profile.safety.workspace_max
         self._workspace: Box | None = None if low is None or high is None else (low, high)
         self._said: tuple[int, str] | None = None
@@ -79,6 +82,11 @@ class SkillRun:
             SkillStopError: it ended early; the caller halts the arm.
         """
         plan = self._planned(waypoints, resume=resume, scale=scale)
+        x, y, z = plan.T_base_trigger[:3, 3]
+        self._log(
+            f"skill '{self._spec.name}': {'resumed' if resume else 'triggered'} at x y z = {x:.4f} {y:.4f} {z:.4f} m; "
+            f"{plan.duration:.1f} s of motion lie ahead"
+        )
         grasp = plan.grasp_commanded
         holding = resume and grasp is not None
         speed = self._spec.gripper_speed * scale
