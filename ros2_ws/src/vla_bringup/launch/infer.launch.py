@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import IncludeLaunchDescription, OpaqueFunction, Shutdown
+from launch.actions import ExecuteProcess, IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from vla_bringup.launch_util import (
     checkpoint_profile,
@@ -97,27 +97,49 @@ def trial_parameters(context: LaunchContext, path: str, task: str) -> dict:
 
 
 def recorder_parameters(context: LaunchContext, path: str, task: str) -> dict:
+    return {"profile": path, "output_dir": str(bags_folder(context)), "task": task}
+
+
+def bags_folder(context: LaunchContext) -> Path:
+    """Where the recorder puts its bags; evaluation runs get a folder per launch."""
     folder = Path(value(context, "output_dir"))
-    if flag(context, "record_eval"):
-        scene = value(context, "scene") if flag(context, "sim") else value(context, "robot") or "robot"
-        folder /= f"vla-eval-{scene}-{int(time.time())}"
-    return {"profile": path, "output_dir": str(folder), "task": task}
+    if not flag(context, "record_eval"):
+        return folder
+    scene = value(context, "scene") if flag(context, "sim") else value(context, "robot") or "robot"
+    context.launch_configurations.setdefault("eval_started", str(int(time.time())))
+    return folder / f"vla-eval-{scene}-{context.launch_configurations['eval_started']}"
+
+
+def after_the_trials(context: LaunchContext) -> list:
+    """What follows the last trial: the dataset of the recorded runs, where one is wanted, and the end."""
+    end = Shutdown(reason="all trials are done")
+    if not (flag(context, "record_eval") and flag(context, "eval_dataset")):
+        return [end]
+    bags = bags_folder(context)
+    command = ["ros2", "run", "vla_recorder", "convert", "--include-failures"]
+    paths = ["--bags", str(bags), "--output", str(bags / "dataset")]
+    return [ExecuteProcess(cmd=[*command, *paths], name="eval_dataset", output="screen", on_exit=end)]
 
 
 def helper_nodes(context: LaunchContext, path: str, task: str, lockstep: bool) -> list:
     """The node that scores the policy, the recorder, and the skills, each where it is needed."""
     table = given_file(context, "skill_table")
     kinds = {
-        "trial": ("vla_sim", "trial_node", trial_parameters, "all trials are done"),
-        "recorder": ("vla_recorder", "recorder_node", recorder_parameters, "the recorder ended"),
-        "skills": ("vla_teleop" if table else "vla_sim", "skill_node", skill_parameters, "the skill server ended"),
+        "trial": ("vla_sim", "trial_node", trial_parameters, after_the_trials(context)),
+        "recorder": ("vla_recorder", "recorder_node", recorder_parameters, [Shutdown(reason="the recorder ended")]),
+        "skills": (
+            "vla_teleop" if table else "vla_sim",
+            "skill_node",
+            skill_parameters,
+            [Shutdown(reason="the skill server ended")],
+        ),
     }
     actions = []
     for name in helpers(context):
         package, executable, parameters, ended = kinds[name]
         common = {"lockstep": lockstep, "use_sim_time": flag(context, "sim")}
         values = {**parameters(context, path, task), **common}
-        actions.append(node(context, package, executable, name, values, on_exit=Shutdown(reason=ended)))
+        actions.append(node(context, package, executable, name, values, on_exit=ended))
     return actions
 
 

@@ -43,8 +43,10 @@ def test_a_planner_s_run_is_finished_by_the_skill_recorded_labelled_and_summed_u
 
     (folder,) = rollouts.iterdir()
     assert folder.name.startswith("vla-eval-lift-")
-    (bag,) = folder.iterdir()
+    (bag,) = folder.glob("episode_*")
     assert trial["bag"] == str(bag)
+    dataset = json.loads((folder / "dataset" / "meta" / "info.json").read_text())
+    assert (dataset["total_episodes"], dataset["fps"]) == (1, 10), "the run is a dataset when the launch ends"
     about = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]["custom_data"]
     expected = {
         "x_checkpoint": "scripted",
