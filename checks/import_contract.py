@@ -30,7 +30,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "rosbags": ("vla_recorder",),
     "ray": ("vla_recorder",),
     "fsspec": ("vla_recorder",),
-    "matplotlib": ("vla_demo", "vla_policy.tools.report_plots"),
+    "matplotlib": ("vla_demo", "vla_policy.tools.report_plots", "vla_teleop.node.check_plot"),
     "websockets": ("vla_policy",),
     "msgpack": ("vla_policy",),
     "prometheus_client": ("vla_policy",),

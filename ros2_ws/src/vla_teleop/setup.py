@@ -26,6 +26,7 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
+            "check_skill = vla_teleop.node.check_skill:main",
             "monitor_inputs = vla_teleop.devices.monitor_inputs:main",
             "operator_node = vla_teleop.operator.operator_node:main",
             "skill_node = vla_teleop.node.skill_node:main",
