@@ -15,7 +15,7 @@ from vla_teleop.devices.settings import read_tree
 TEXT = """
 kind: leader_arm
 topic: leader/joint_states
-driver: start it
+driver: {package: so101, executable: leader, parameters: {port: /dev/ttyACM0}}
 unit: deg
 joints:
   wrist: {from: b, sign: -1, offset: 10.0}
@@ -76,7 +76,10 @@ def test_motion_is_a_distance_within_a_window():
 
 def test_silence_gives_no_joints():
     core = leader()
-    assert core.lost(NS) == "leader arm: no message on leader/joint_states yet. Is its driver running? start it"
+    assert core.lost(NS) == (
+        "leader arm: no message on leader/joint_states yet. Is its driver running? ros2 run so101 leader "
+        "--ros-args -p port:=/dev/ttyACM0"
+    )
     assert core.age_s(NS) == math.inf
     core.feed(NS, ["a", "b", "g"], [0.0, 0.0, 80.0])
     assert core.lost(NS) is None
@@ -96,7 +99,11 @@ def test_silence_gives_no_joints():
     [
         (["a", "b"], [0.0, 0.0], "have no joint 'g', only a, b; correct 'from' in the mapping"),
         (["a", "b", "g"], [0.0, 0.0], "3 names but 2 positions on leader/joint_states"),
-        (["a", "b", "g"], [0.0, math.nan, 0.0], "joint 'b' on leader/joint_states is not finite; restart its driver"),
+        (
+            ["a", "b", "g"],
+            [0.0, math.nan, 0.0],
+            "joint 'b' on leader/joint_states is not finite; restart its driver ros2 run so101",
+        ),
     ],
 )
 def test_messages_that_cannot_be_used(names, positions, message):
@@ -138,6 +145,7 @@ def test_so101_in_degrees():
         ("sign: -1", "sign: 0.5", "joints.wrist.sign: must be 1 or -1, got 0.5"),
         ("unit: deg", "unit: degrees", "unit: 'degrees' is not one of rad, deg; did you mean 'deg'?"),
         ("closed: 20.0", "closed: 80.0", r"gripper.closed: equals 'open' \(80\), so the gripper has no travel"),
+        ("driver: {package", "driver: {pakage", "driver.pakage: unknown key 'pakage'.*did you mean 'package'"),
         ("{from: g,", "{", "gripper: give either 'from' .* or 'topic'"),
         ("window_s: 0.2", "window_s: 0.0", "moving.window_s: must be larger than 0"),
         ("from: a", "fom: a", "unknown key 'fom'.*did you mean 'from'"),

@@ -17,7 +17,14 @@ from vla_core.yamltree import Section, Tree
 from vla_teleop.devices.device import Command
 from vla_teleop.devices.joy_input import InputSpec, JoyCore, JoySpec
 from vla_teleop.devices.mapping import Term
-from vla_teleop.devices.settings import COMMON_KEYS, MOTION_KEYS, read_calibration, read_common, read_controls
+from vla_teleop.devices.settings import (
+    COMMON_KEYS,
+    MOTION_KEYS,
+    read_calibration,
+    read_common,
+    read_controls,
+    read_driver,
+)
 
 TIMEOUT_S = 0.1
 RECONNECT_S = 0.5
@@ -115,4 +122,4 @@ def _input(name: str, tree: Tree) -> InputSpec:
     sign = section.number("sign")
     if abs(sign) != 1.0:
         raise section.error("sign", f"must be 1 or -1, got {sign:g}")
-    return InputSpec(name=name, topic=section.text("topic"), sign=sign, driver=section.text("driver"))
+    return InputSpec(name=name, topic=section.text("topic"), sign=sign, driver=read_driver(section.child("driver")))

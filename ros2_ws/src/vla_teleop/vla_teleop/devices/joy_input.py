@@ -159,8 +159,8 @@ class JoyCore:
         """See `Device.lost`."""
         with self._lock:
             trouble = self._trouble(now_ns)
-            waiting = [one.calibration.status for one in self._inputs.values() if one.calibration.status]
-            return "; ".join([*trouble, *waiting]) or None
+            waiting = [one.calibration.status for one in self._inputs.values() if one.t_ns is not None]
+            return "; ".join([*trouble, *filter(None, waiting)]) or None
 
     def _trouble(self, now_ns: int) -> list[str]:
         found = []

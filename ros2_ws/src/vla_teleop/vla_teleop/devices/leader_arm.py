@@ -17,7 +17,7 @@ from vla_core.yamltree import Section, Tree, entries
 
 from vla_teleop.devices.device import Command
 from vla_teleop.devices.leader_mapping import RADIANS, UNITS, GripperSpec, JointSpec, LeaderCore, LeaderSpec
-from vla_teleop.devices.settings import COMMON_KEYS, read_common
+from vla_teleop.devices.settings import COMMON_KEYS, read_common, read_driver
 
 TIMEOUT_S = 0.2
 _KEYS = (*COMMON_KEYS, "topic", "driver", "unit", "joints", "gripper", "moving")
@@ -105,7 +105,7 @@ def read_leader_spec(tree: Tree) -> LeaderSpec:
     return LeaderSpec(
         common=read_common(section, TIMEOUT_S),
         topic=section.text("topic"),
-        driver=section.text("driver"),
+        driver=read_driver(section.child("driver")) if "driver" in section else "",
         unit=section.choice("unit", UNITS, RADIANS),
         joints=tuple(named.values()),
         gripper=_gripper(section.child("gripper")) if "gripper" in section else None,

@@ -65,7 +65,7 @@ class LeaderSpec:
     Attributes:
         common: Name, frame (unused), time-out.
         topic: Topic of `sensor_msgs/JointState`.
-        driver: Command that starts its driver, for messages.
+        driver: Command that starts its driver, for messages; empty when unknown.
         unit: Of the joints in the messages, one of `UNITS`.
         joints: Which joint drives which.
         gripper: The gripper, or None.
@@ -165,14 +165,14 @@ class LeaderCore:
     def _trouble(self, now_ns: int) -> str:
         spec = self.spec
         if self._t_ns is None:
-            return f"leader arm: no message on {spec.topic} yet. Is its driver running? {spec.driver}"
+            return f"leader arm: no message on {spec.topic} yet. Is its driver running? {spec.driver}".rstrip()
         if self._problem:
             return self._problem
         if self._age_s(now_ns) > spec.common.timeout_s:
             return (
                 f"leader arm: silent for {self._age_s(now_ns):.2f} s on {spec.topic} (limit {spec.common.timeout_s:g} s). "
                 f"Is it plugged in, is its driver running? {spec.driver}"
-            )
+            ).rstrip()
         return ""
 
     def _fault(self, names: Sequence[str], positions: Sequence[float]) -> str:
@@ -189,7 +189,7 @@ class LeaderCore:
                     f"{nearest_name(name, names)}; correct 'from' in the mapping"
                 )
             if not math.isfinite(positions[list(names).index(name)]):
-                return f"leader arm: joint '{name}' on {topic} is not finite; restart its driver: {self.spec.driver}"
+                return f"leader arm: joint '{name}' on {topic} is not finite; restart its driver {self.spec.driver}".rstrip()
         return ""
 
     def _remember(self, t_ns: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vla_core.errors import listing, nearest_name
-from vla_core.yamltree import Section, Tree, items, parse, text
+from vla_core.yamltree import Section, Tree, entries, items, parse, text
 
 from vla_teleop.devices.buttons import ButtonSpec
 from vla_teleop.devices.calibration import CalibrationSpec
@@ -25,6 +25,8 @@ _SLIDER_KEYS = ("slider", "full", "lowest", "smallest", "largest")
 _CYCLE_KEYS = ("cycle", "values")
 _SKILL = re.compile(r"^[A-Za-z0-9_]+$")
 _DEADZONE, _MOVING = 0.05, 0.001
+
+_DRIVER_KEYS = ("package", "executable", "namespace", "parameters")
 
 Check = Callable[[Term], str]
 """Says what is wrong with a source for this device; empty when it exists."""
@@ -90,6 +92,21 @@ def read_common(section: Section, timeout_s: float) -> Common:
         frame=section.choice("frame", FRAMES, BASE),
         timeout_s=section.number("timeout_s", timeout_s, above=0.0),
     )
+
+
+def read_driver(tree: Tree) -> str:
+    """Return the command that starts the driver of an input, for messages.
+
+    The section says how a launch file starts it: ``package``, ``executable``, ``namespace`` (below that of the launch, may be
+    left out) and ``parameters``.
+    """
+    section = Section(tree, _DRIVER_KEYS)
+    namespace = section.text("namespace") if "namespace" in section else ""
+    parts = [f"ros2 run {section.text('package')} {section.text('executable')} --ros-args"]
+    parts += [f"-r __ns:=/{namespace}"] if namespace else []
+    given = entries(section.child("parameters")) if "parameters" in section else {}
+    parts += [f"-p {name}:={value.raw}" for name, value in given.items()]
+    return " ".join(parts)
 
 
 def read_controls(section: Section, check: Check) -> Controls:
