@@ -251,8 +251,11 @@ class JoyEpisode:
         """Press the skill's button and see that the skill begins."""
         self._let_go()
         self._think()
+        heard = len(self._hands.phases)
         self._press(self._skill)
-        self._hands.wait_until("the skill to begin", lambda: self._hands.phase in _SKILLS)
+        self._hands.wait_until(
+            "the skill to begin", lambda: any(phase in _SKILLS for _, phase, _ in self._hands.phases[heard:])
+        )
 
     def _think(self) -> None:
         self._hands.wait(float(self._rng.uniform(0.25, 0.6)))

@@ -26,7 +26,7 @@ _TURN: Final = 0.5  # rad/s
 _SHORTEST_S: Final = 0.2
 _PLAN_STEPS: Final = 10  # control cycles between two solutions of the inverse kinematics
 _SETTLE_STEPS: Final = 50
-_GRIPPER_STEPS: Final = 500
+_GRIPPER_STEPS: Final = 650
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +78,10 @@ class Rehearsal:
         return skills.grip_number(self.cell.gripper_state()[0])
 
     def run(self, skill: skills.Skill, T_trigger: Array, *, resume: bool = False) -> Outcome:
-        """Run a skill from a trigger pose (4, 4), or only its absolute part; it goes on whatever the gripper reports."""
+        """Run a skill from a trigger pose (4, 4), or only its absolute part; it ends where the gripper holds nothing."""
         poses = skills.targets(skill, T_trigger)
         first = skill.relative_count if resume else 0
-        reading = self.reading()
-        number = float("nan")
+        reading, number = self.reading(), float("nan")
         for waypoint, T in list(zip(skill.waypoints, poses, strict=True))[first:]:
             if waypoint.gripper != number:
                 number = waypoint.gripper
@@ -90,9 +89,10 @@ class Rehearsal:
             self.go(T)
             if waypoint.verify:
                 reading = self.reading()
+                if reading >= skills.THRESHOLD[skill.name]:
+                    return Outcome(reading=reading, held=False, placed=False)
         self.cell.step(_SETTLE_STEPS)
-        held = reading < skills.THRESHOLD[skill.name]
-        return Outcome(reading=reading, held=held, placed=self.cell.task_state().success)
+        return Outcome(reading=reading, held=True, placed=self.cell.task_state().success)
 
 
 AXES: Final = ("x", "y", "z", "roll", "pitch", "yaw")
