@@ -67,7 +67,7 @@ def test_displaced_part_is_not_held_and_a_corrected_grasp_is(name):
 
 
 def test_gripper_reads_three_when_open_and_230_when_closed_on_nothing(name):
-    cell, rehearsal, _ = start(name)
+    _cell, rehearsal, _ = start(name)
     assert rehearsal.reading() == pytest.approx(3.0, abs=0.5)
     rehearsal.grip(230)
     assert rehearsal.reading() == pytest.approx(230.0, abs=1.0)
@@ -105,7 +105,8 @@ def test_sockets_cover_their_range_and_seeds_are_repeatable(name):
     starts = [tasks.extraction_start(task, seed) for seed in range(64)]
     xy = np.array([s.socket.xyz[:2] for s in starts])
     low, high = np.array([c.SOCKET_X, c.SOCKET_Y]).T
-    assert (xy >= low).all() and (xy <= high).all()
+    assert (xy >= low).all()
+    assert (xy <= high).all()
     cells = np.floor((xy - low) / (high - low) * 4)
     assert len({tuple(cell) for cell in cells[:32]}) == 16
     yaws = np.array([s.socket.yaw for s in starts])

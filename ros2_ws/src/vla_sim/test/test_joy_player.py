@@ -191,7 +191,8 @@ def test_success_is_approach_skill_and_nothing_else():
     assert phases == [E.ARMED, E.TELEOP, E.SKILL, E.IDLE]
     assert deeds(diary) == ["press record", "press skill/cpu"]
     motion = [deed["what"] for deed in diary.deeds if deed["what"].startswith("sticks")]
-    assert motion[0] == "sticks begin" and motion[-1] == "sticks end"
+    assert motion[0] == "sticks begin"
+    assert motion[-1] == "sticks end"
     assert motion == ["sticks begin", "sticks end"] * (len(motion) // 2)
 
 
