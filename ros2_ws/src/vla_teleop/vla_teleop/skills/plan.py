@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -139,42 +139,21 @@ def plan_skill(
             above the closing, or there is nothing to resume.
     """
     commanded = _grasp(spec, waypoints)
-    rows = gripper_rows(spec, waypoints)
-    tcp = spec.tool_tcp(np.asarray(T_tool_tcp, dtype=np.float64))
-    q = np.asarray(q0, dtype=np.float64)
-    start = forward(kinematics, q) @ tcp
-    trigger = start if T_base_trigger is None else np.asarray(T_base_trigger, dtype=np.float64)
-    targets = target_poses(spec, waypoints, kinematics, trigger)
     if resume and spec.relative_count >= len(waypoints):
         raise PlanError(
             f"skill '{spec.name}' has no absolute waypoints to resume with; all {len(waypoints)} rows are relative. "
             "Trigger it anew"
         )
+    tcp = spec.tool_tcp(np.asarray(T_tool_tcp, dtype=np.float64))
+    q = np.asarray(q0, dtype=np.float64)
+    start = forward(kinematics, q) @ tcp
+    trigger = start if T_base_trigger is None else np.asarray(T_base_trigger, dtype=np.float64)
     bounds = Bounds(arm=kinematics, limits=limits, workspace=workspace)
-    planner = _Planner(spec, bounds, tcp, _speeds(spec, speed_scale), dt_s)
-    segments: list[Segment] = []
-    closing: int | None = None
-    for index, (begin, last) in enumerate(segment_rows(waypoints)):
-        first = max(begin, spec.relative_count) if resume else begin
-        if first > last:
-            continue
-        ends, trajectory = planner.drive(range(first, last + 1), targets, (start, q))
-        segments.append(
-            Segment(
-                index=index,
-                gripper=None if rows[first] == closing else rows[first],
-                times=trajectory[0],
-                positions=trajectory[1],
-                velocities=trajectory[2],
-                ends=ends,
-                T_end=targets[last],
-                verification=waypoints[last].verification,
-            )
-        )
-        closing, start, q = rows[first], targets[last], trajectory[1][-1]
+    planner = _Planner(spec, waypoints, bounds, tcp, _speeds(spec, speed_scale), dt_s)
+    targets = target_poses(spec, waypoints, kinematics, trigger)
     return SkillPlan(
         spec=spec,
-        segments=tuple(segments),
+        segments=tuple(planner.segments(targets, start, q, spec.relative_count if resume else 0)),
         T_tool_tcp=tcp,
         T_base_trigger=trigger,
         grasp_commanded=commanded,
@@ -249,19 +228,34 @@ def _speeds(spec: SkillSpec, scale: float) -> Speeds:
 class _Planner:
     """Plans one segment after the other."""
 
-    def __init__(self, spec: SkillSpec, bounds: Bounds, tcp: Array, speeds: Speeds, dt_s: float) -> None:
-        self._spec, self._bounds, self._speeds, self._dt_s = spec, bounds, speeds, dt_s
-        self._tool = np.linalg.inv(tcp)
+    def __init__(
+        self, spec: SkillSpec, waypoints: Sequence[Waypoint], bounds: Bounds, tcp: Array, speeds: Speeds, dt_s: float
+    ) -> None:
+        self._spec, self._waypoints, self._bounds = spec, waypoints, bounds
+        self._speeds, self._dt_s, self._tool = speeds, dt_s, np.linalg.inv(tcp)
 
-    def drive(
-        self, rows: range, targets: Sequence[Array], now: tuple[Array, Array]
-    ) -> tuple[tuple[WaypointEnd, ...], tuple[Array, Array, Array]]:
-        """Return the ends of these rows, and times, positions and velocities from pose and joints at rest to the last."""
+    def segments(self, targets: Sequence[Array], start: Array, q: Array, from_row: int) -> Iterator[Segment]:
+        """Yield the segments from a row on, each from where the one before ended; the first from pose and joints at rest."""
+        closings = gripper_rows(self._spec, self._waypoints)
+        closing: int | None = None
+        for index, (begin, last) in enumerate(segment_rows(self._waypoints)):
+            first = max(begin, from_row)
+            if first > last:
+                continue
+            gripper = None if closings[first] == closing else closings[first]
+            segment = self._segment(index, range(first, last + 1), targets, (start, q, gripper))
+            yield segment
+            closing, start, q = closings[first], targets[last], segment.positions[-1]
+
+    def _segment(
+        self, index: int, rows: range, targets: Sequence[Array], now: tuple[Array, Array, int | None]
+    ) -> Segment:
+        start, q, gripper = now
         radii = [self._radius(row) if row not in (rows[0], rows[-1]) and rows[0] == 0 else 0.0 for row in rows]
-        path = CartesianPath([now[0], *(targets[row] for row in rows)], [0.0, *radii], self._speeds)
+        path = CartesianPath([start, *(targets[row] for row in rows)], [0.0, *radii], self._speeds)
         times = path.times(self._dt_s)
         samples = [int(np.argmin(np.abs(times - passed))) for passed in path.passed[1:]]
-        positions, velocities = self._joints(path, times, now[1], _Way(self._spec.name, rows[0], samples))
+        positions, velocities = self._joints(path, times, q, _Way(self._spec.name, rows[0], samples))
         ends = tuple(
             WaypointEnd(
                 waypoint=row,
@@ -272,7 +266,16 @@ class _Planner:
             )
             for row, sample, radius in zip(rows, samples, radii, strict=True)
         )
-        return ends, (times, positions, velocities)
+        return Segment(
+            index=index,
+            gripper=gripper,
+            times=times,
+            positions=positions,
+            velocities=velocities,
+            ends=ends,
+            T_end=targets[rows[-1]],
+            verification=self._waypoints[rows[-1]].verification,
+        )
 
     def _radius(self, row: int) -> float:
         if self._spec.path_mode == "points":
