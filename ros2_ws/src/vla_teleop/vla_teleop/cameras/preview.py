@@ -7,14 +7,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-import select
-import sys
-import termios
-import threading
-import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +18,7 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
+from vla_common.terminal_keys import terminal_keys
 from vla_core.images import resize
 
 from vla_teleop.cameras.errors import CameraError
@@ -40,7 +35,7 @@ _KEYS = {" ": SAVE, "\r": SAVE, "\n": SAVE, "\x1b": LEAVE, "q": LEAVE}
 def tile(image: NDArray[Any] | None, label: str) -> Pixels:
     """Return one image as a tile of the mosaic; depth becomes grey from near (white) to far, None a dark tile."""
     if image is None:
-        shown = np.full((*_TILE, 3), 40, np.uint8)
+        shown: Pixels = np.full((*_TILE, 3), 40, np.uint8)
     elif image.dtype == np.uint8:
         shown = resize(image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2), _TILE)
     else:
@@ -59,34 +54,6 @@ def mosaic(tiles: Sequence[Pixels]) -> Pixels:
     padded = [*tiles, *([np.zeros_like(tiles[0])] if len(tiles) % 2 else [])]
     rows = [np.concatenate(padded[i : i + 2], axis=1) for i in range(0, len(padded), 2)]
     return np.concatenate(rows, axis=0)
-
-
-@contextlib.contextmanager
-def _keys(found: queue.Queue[str]) -> Iterator[bool]:
-    """Put what the keys mean into a queue while the block runs; yields whether there is a terminal."""
-    if not sys.stdin.isatty():
-        yield False
-        return
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-    ended = threading.Event()
-
-    def read() -> None:
-        while not ended.is_set():
-            if select.select([descriptor], [], [], 0.2)[0]:
-                meaning = _KEYS.get(os.read(descriptor, 1).decode(errors="ignore"))
-                if meaning:
-                    found.put(meaning)
-
-    reader = threading.Thread(target=read, name="keys", daemon=True)
-    try:
-        tty.setcbreak(descriptor)
-        reader.start()
-        yield True
-    finally:
-        ended.set()
-        reader.join(timeout=1.0)
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def run_preview(node: Node, taps: Sequence[CameraTap], path: Path) -> bool:
@@ -108,7 +75,7 @@ def run_preview(node: Node, taps: Sequence[CameraTap], path: Path) -> bool:
     publisher = node.create_publisher(CompressedImage, "~/preview", 1)
     service = node.create_service(Trigger, "~/snapshot", snapshot)
     try:
-        with _keys(wishes) as terminal:
+        with terminal_keys(wishes, _KEYS) as terminal:
             keys = "SPACE saves, ESC leaves; " if terminal else ""
             print(
                 f"{keys}preview in {path} and on {node.get_name()}/preview; change settings with rqt or ros2 param set; "
