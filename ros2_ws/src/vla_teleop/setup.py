@@ -30,6 +30,7 @@ setup(
             "monitor_inputs = vla_teleop.devices.monitor_inputs:main",
             "operator_node = vla_teleop.operator.operator_node:main",
             "skill_node = vla_teleop.node.skill_node:main",
+            "teleop_node = vla_teleop.node.teleop_node:main",
         ]
     },
 )

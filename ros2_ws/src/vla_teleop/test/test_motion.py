@@ -110,7 +110,7 @@ def test_moving_into_a_singularity_is_slowed_and_said_and_the_way_back_is_free()
     shares = [moved.step(twist, DT) for _ in range(1500)]
     slowest = min(shares, key=lambda step: step.share)
     assert slowest.share < 0.5
-    assert slowest.reason.startswith("near a singular pose (smallest singular value 0.0")
+    assert slowest.reason.startswith("near a singular pose, so the arm is slow")
     at_border = moved.q.copy()
     back = [moved.step(-twist, DT) for _ in range(400)]
     assert np.linalg.norm(tcp(moved.q)[:3, 3] - tcp(at_border)[:3, 3]) > 0.05

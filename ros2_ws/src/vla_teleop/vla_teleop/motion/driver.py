@@ -127,6 +127,12 @@ class ArmDriver:
         if self._rate is not None:
             self._rate.start(self._q)
 
+    def rebase(self, q: Array) -> None:
+        """Go on from measured joint positions `q` (n,) [rad], where somebody else turns twists into joints."""
+        self._q = np.array(q, dtype=np.float64)
+        if self._rate is not None:
+            self._rate.start(self._q)
+
     def cancel(self) -> None:
         """Forget prepared motions; the arm slows down as the person's own command says."""
         self._rotation.cancel()

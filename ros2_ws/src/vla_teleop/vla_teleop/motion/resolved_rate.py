@@ -159,7 +159,7 @@ class ResolvedRate:
             bound = bound.tightest(self._workspace.bound(T_base_tool[:3, 3], tool, dt))
         if smallest < SLOW_BELOW and self._approaches(dq, smallest):
             share = max(SLOWEST, smallest / SLOW_BELOW)
-            reason = f"near a singular pose (smallest singular value {smallest:.3f}); turn or move the tool another way"
+            reason = "near a singular pose, so the arm is slow; turn or move the tool another way"
             bound = bound.tightest(Bound(share=share, reason=reason))
         return bound
 

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The robot as the teleop node sees it: joints, streaming controller, gripper, controllers, monitors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from geometry_msgs.msg import TwistStamped
+from numpy.typing import NDArray
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Float64MultiArray
+from vla_common.action_channel import ActionChannel, time_message
+from vla_common.controllers import ControllerSwitch
+from vla_common.monitors import MonitorBoard, watch_monitors
+from vla_common.qos import COMMAND
+from vla_common.stillness import Stillness
+from vla_common.targets import TargetPublisher
+from vla_common.ticks import Ticker
+from vla_core.errors import ProfileError, VlaError
+from vla_core.profile import Profile
+from vla_core.profile_teleop import TeleopSpec
+from vla_core.specs import ActionSpec
+
+from vla_teleop.node.joint_watch import JointWatch
+
+Array = NDArray[np.float64]
+SETTLE_S = 2.0
+OPEN_SHARE = 0.05  # of the travel; a gripper that is less closed is open
+FREEDRIVE_TOPIC = "enable_freedrive_mode"
+
+
+class RobotError(VlaError):
+    """The robot is not in a state to be driven; says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RobotOptions:
+    """Time limits; see the node's parameters of the same names."""
+
+    lockstep: bool
+    divergence: float
+    joint_timeout_s: float
+    switch_timeout_s: float
+    answer_timeout_s: float
+
+
+def teleop_spec(profile: Profile) -> TeleopSpec:
+    """Return the section teleop of a profile.
+
+    Raises:
+        ProfileError: it has none.
+    """
+    if profile.teleop is None:
+        raise ProfileError(
+            f"{profile.source}: no section 'teleop', so nobody can drive this robot by hand. Name its controllers: "
+            "teleop: {arm: arm, stream: {name: forward_position_controller/commands}, trajectory_controller: "
+            "scaled_joint_trajectory_controller}"
+        )
+    return profile.teleop
+
+
+class Robot:
+    """One arm with its gripper. Messages come in the executor's thread, everything else is for the control thread."""
+
+    def __init__(
+        self, node: Node, profile: Profile, ticker: Ticker, options: RobotOptions, group: CallbackGroup | None = None
+    ) -> None:
+        """Make clients, publishers and subscriptions; nothing is sent.
+
+        Raises:
+            ProfileError: the profile cannot be used for teleoperation.
+        """
+        self.spec = teleop_spec(profile)
+        self.arm = _action(profile, self.spec.arm)
+        self.gripper = _action(profile, self.spec.gripper) if self.spec.gripper else None
+        self._base_frame = profile.base_frame
+        self._options = options
+        joints = (*self.arm.joints, *(self.gripper.joints if self.gripper else ()))
+        self._joints = JointWatch(node, profile, ticker, joints)
+        self.targets = TargetPublisher(node, profile, [spec.name for spec in (self.arm, self.gripper) if spec])
+        self._switch = ControllerSwitch(node, manager=self.spec.manager, group=group)
+        self._stream = node.create_publisher(Float64MultiArray, self.spec.stream_name, COMMAND)
+        self._servo = (
+            node.create_publisher(TwistStamped, self.spec.servo_topic, COMMAND) if self.spec.servo_topic else None
+        )
+        self._servoed: Array | None = None
+        if self._servo is not None:
+            node.create_subscription(Float64MultiArray, self.spec.stream_name, self._on_servoed, COMMAND)
+        self._freedrive = (
+            node.create_publisher(Bool, f"{self.spec.freedrive_controller}/{FREEDRIVE_TOPIC}", COMMAND)
+            if self.spec.freedrive_controller
+            else None
+        )
+        self._channel = ActionChannel(node, self.gripper, group) if self.gripper else None
+        self._held: float | None = None
+        if self.gripper is not None:
+            node.create_subscription(JointState, self.gripper.record.topic, self._on_gripper_target, COMMAND)
+        self._board = MonitorBoard(profile.monitors)
+        watch_monitors(node, profile, self._board, group)
+        self._still = Stillness(self.arm.joints)
+
+    @property
+    def servo(self) -> bool:
+        """Whether twists go to MoveIt Servo."""
+        return self._servo is not None
+
+    def listen(self) -> None:
+        """Begin to listen to the joints; once, in the control thread."""
+        self._joints.start()
+
+    def look(self, t_ns: int) -> None:
+        """Look at the joints; to be called at every tick."""
+        if self._joints.complete():
+            self._still.note(t_ns, self.measured)
+
+    @property
+    def measured(self) -> Array:
+        """Newest joint positions (n,) of the arm [rad]; NaN where nothing was heard."""
+        return self._joints.positions(self.arm.joints)
+
+    @property
+    def gripper_in_force(self) -> float | None:
+        """The gripper's target in force [rad or m]; None: unknown.
+
+        A gripper that holds an object stands short of its target, so the target that was published last counts while it is
+        more closed than the gripper; an open gripper holds nothing.
+        """
+        if self.gripper is None:
+            return None
+        position = float(self._joints.positions(self.gripper.joints)[0])
+        if np.isnan(position) or self._held is None:
+            return None if np.isnan(position) else position
+        (opened, closed), held = self.spec.gripper_travel, self._held
+        share, target = (position - opened) / (closed - opened), (held - opened) / (closed - opened)
+        return held if OPEN_SHARE < share < target else position
+
+    def why_not_still(self, t_ns: int) -> str | None:
+        """What speaks against rest, or None; what was seen before `forget_rest` does not count."""
+        return self._still.why_not(t_ns)
+
+    def forget_rest(self) -> None:
+        """The arm may have been moved since; rest has to be seen again."""
+        self._still.restart()
+
+    def fault(self, t_ns: int, target: Array | None) -> str | None:
+        """Why the arm must not be driven now, and what to do; None: it may.
+
+        Args:
+            t_ns: Time of the tick.
+            target: Joint targets (n,) in force that the arm must be near [rad], or None.
+        """
+        robot = self._board.fault()
+        if robot is not None:
+            return robot
+        age_s = self._joints.age_s(t_ns, self.arm.joints)
+        if age_s > self._options.joint_timeout_s:
+            return (
+                f"no joint states for {age_s:.2f} s on {self._joints.topics} (limit {self._options.joint_timeout_s:g} s); is "
+                f"the robot's driver running? Try: ros2 topic hz {self._joints.topics.split(',')[0]}"
+            )
+        return None if target is None else self._diverged(target)
+
+    def _diverged(self, target: Array) -> str | None:
+        away = np.abs(self.measured - target)
+        worst = int(np.argmax(away))
+        if away[worst] <= self._options.divergence:
+            return None
+        return (
+            f"{self.arm.joints[worst]} is {away[worst]:.3f} rad away from its target (limit {self._options.divergence:g}): "
+            f"the arm does not follow. Is it held, or is {self.spec.stream_controller} not active?"
+        )
+
+    def require(self, timeout_s: float) -> None:
+        """Wait until the monitors were heard.
+
+        Raises:
+            RobotError: the robot's state forbids motion.
+        """
+        self._board.wait(timeout_s)
+        fault = self._board.fault()
+        if fault is not None:
+            raise RobotError(fault)
+
+    def give(self, controller: str) -> None:
+        """Let a controller have the arm, instead of whichever of the others has it now.
+
+        Raises:
+            ControllerError: it could not be switched.
+        """
+        spec, options = self.spec, self._options
+        names = (spec.trajectory_controller, spec.stream_controller, spec.freedrive_controller)
+        self._switch.give(
+            controller,
+            [name for name in names if name],
+            answer_s=options.answer_timeout_s,
+            timeout_s=options.switch_timeout_s,
+        )
+
+    def stream(self, t_ns: int, positions: Array) -> None:
+        """Command joint positions (n,) [rad] and say that they are in force."""
+        self._stream.publish(Float64MultiArray(data=positions.tolist()))
+        self.targets.publish(self.arm.name, t_ns, positions)
+
+    def twist(self, t_ns: int, twist: Array) -> None:
+        """Command MoveIt Servo; `twist` (6,) of the tool in the base frame [m/s, rad/s]."""
+        assert self._servo is not None
+        msg = TwistStamped()
+        msg.header.stamp = time_message(t_ns)
+        msg.header.frame_id = self._base_frame
+        msg.twist.linear.x, msg.twist.linear.y, msg.twist.linear.z = (float(v) for v in twist[:3])
+        msg.twist.angular.x, msg.twist.angular.y, msg.twist.angular.z = (float(v) for v in twist[3:])
+        self._servo.publish(msg)
+        servoed = self._servoed
+        self.targets.publish(self.arm.name, t_ns, self.measured if servoed is None else servoed)
+
+    def listened_to(self) -> bool:
+        """Whether the streaming controller (or Servo) still listens."""
+        publisher = self._stream if self._servo is None else self._servo
+        return bool(publisher.get_subscription_count() > 0)
+
+    def grip(self, position: float) -> None:
+        """Send the gripper a target [rad or m]."""
+        if self._channel is not None:
+            self._channel.gripper(position)
+            if self._options.lockstep:
+                self._channel.settle(SETTLE_S)
+
+    def gripper_failures(self) -> list[str]:
+        """What became of the goals, since the last call."""
+        return [] if self._channel is None else self._channel.take_failures()
+
+    def freedrive(self, on: bool) -> None:
+        """Say whether the arm may be pushed; the controller forgets it within a second."""
+        if self._freedrive is not None:
+            self._freedrive.publish(Bool(data=on))
+
+    def close(self) -> None:
+        """Destroy the clients."""
+        if self._channel is not None:
+            self._channel.close()
+
+    def _on_gripper_target(self, msg: JointState) -> None:
+        assert self.gripper is not None
+        names = dict(zip(msg.name, msg.position, strict=False))
+        self._held = names.get(self.gripper.joints[0], self._held)
+
+    def _on_servoed(self, msg: Float64MultiArray) -> None:
+        if len(msg.data) == len(self.arm.joints):
+            self._servoed = np.array(msg.data)
+
+
+def _action(profile: Profile, name: str) -> ActionSpec:
+    return next(spec for spec in profile.action if spec.name == name)
