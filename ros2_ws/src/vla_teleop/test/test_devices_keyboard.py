@@ -220,5 +220,7 @@ def test_a_terminal_that_closes_is_a_loss():
 
 
 def test_no_terminal_says_what_to_do():
-    with pytest.raises(DeviceError, match=r"keyboard: no terminal.*/no/tty: No such file.*Start the node .*ssh -t"):
+    with pytest.raises(
+        DeviceError, match=r"keyboard: no terminal.*/no/tty: No such file.*Start the program in a terminal.*ssh -t"
+    ):
         Keyboard(NODE, SPEC, "/no/tty")

@@ -188,7 +188,7 @@ class Keyboard:
 
     def _write(self, text: str) -> None:
         try:
-            os.write(self._fd, text.replace("\n", "\r\n").encode())
+            os.write(self._fd, text.encode())
         except OSError as error:
             self._lose(str(error))
 
@@ -241,8 +241,8 @@ def legend(spec: KeyboardSpec) -> str:
 def _open_terminal(path: str) -> int:
     wanted = path or (os.ttyname(sys.stdin.fileno()) if sys.stdin is not None and sys.stdin.isatty() else "/dev/tty")
     remedy = (
-        "Start the node that uses the keyboard in a terminal of its own (not from a launch file, without &, and with `ssh -t`): "
-        "ros2 run vla_teleop monitor_inputs --device keyboard shows whether keys arrive."
+        "Start the program in a terminal (a launch file that was started in one will do; not in the background with &, over "
+        "ssh with `ssh -t`). `ros2 run vla_teleop monitor_inputs --device keyboard` shows whether keys arrive."
     )
     try:
         fd = os.open(wanted, os.O_RDWR | os.O_NOCTTY)
