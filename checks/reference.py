@@ -20,6 +20,7 @@ LAUNCH_FILES = {
     "sim.launch.py": ("The simulated cell alone.", ("robot", "sim")),
     "robot.launch.py": ("The robot's drivers, or the simulated cell.", ("robot", "sim")),
     "record.launch.py": ("Record demonstrations.", ("robot", "sim", "record", "teleop", "skills", "joystick")),
+    "teleop.launch.py": ("Drive by hand, without a recorder.", ("robot", "sim", "teleop", "teleop_only")),
     "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer", "skills")),
     "replay.launch.py": ("Play a recorded episode.", ("replay",)),
 }

@@ -14,6 +14,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from vla_bringup.launch_util import declare, flag, forwarded, given_file, node, require, resolve_profile, share, value
+from vla_bringup.teleop_launch import device_drivers, teleop_node
 
 PLAYED_SCENES = ("extract_cpu", "extract_ram")
 # For a played operator; a real one has the robot's instruction, or his own.
@@ -103,7 +104,6 @@ def joystick(context: LaunchContext, path: Path, table: Path | None, lockstep: b
         "correction_timeout_s": float(value(context, "correction_timeout_s")),
     }
     nodes = [
-        ("vla_teleop", "teleop_node", "teleop", {**common, "device": value(context, "device")}),
         ("vla_teleop", "operator_node", "operator", {**common, **day}),
     ]
     if table is not None:
@@ -121,9 +121,14 @@ def joystick(context: LaunchContext, path: Path, table: Path | None, lockstep: b
         }
         nodes.append(("vla_sim", "joy_player", "joy_player", player))
     # Whatever ends, all end: the operator node then saves what there is and brings the arm to rest.
+    ended = Shutdown(reason="the node teleop ended")
     return [
-        node(context, package, executable, name, parameters, on_exit=Shutdown(reason=f"the node {name} ended"))
-        for package, executable, name, parameters in nodes
+        *device_drivers(context),
+        teleop_node(context, path, lockstep=lockstep, on_exit=ended),
+        *(
+            node(context, package, executable, name, parameters, on_exit=Shutdown(reason=f"the node {name} ended"))
+            for package, executable, name, parameters in nodes
+        ),
     ]
 
 

@@ -17,6 +17,7 @@ SECTIONS = {
     "sim": ("robot", "sim"),
     "robot": ("robot", "sim"),
     "record": ("robot", "sim", "record", "teleop", "joystick"),
+    "teleop": ("robot", "sim", "teleop", "teleop_only"),
     "infer": ("robot", "sim", "infer"),
     "replay": ("replay",),
 }
@@ -55,6 +56,11 @@ def test_show_args_lists_every_argument_with_its_description(env, name):
             "joy_player:=abort knows the scenes extract_cpu and extract_ram only; add scene:=extract_cpu",
         ),
         ("record", ["operator:=joystick", "skill_table:=/nowhere.yaml"], "skill_table:=/nowhere.yaml: no such file"),
+        (
+            "teleop",
+            ["sim:=true", "device:=sol_r3"],
+            "device 'sol_r3': there is no such mapping; did you mean 'sol_r2'?",
+        ),
         ("robot", ["robot:=ur5e_2f85_realsense"], "needs the ROS 2 package ur_robot_driver, which is not installed"),
         ("infer", ["checkpoint:=/nowhere/run"], "/nowhere/run"),
         (

@@ -126,7 +126,8 @@ class Hands:
 
     @property
     def _held(self) -> bool:
-        return not self._options.require_deadman or (self._command is not None and self._command.deadman is True)
+        deadman = None if self._command is None else self._command.deadman
+        return not self._options.require_deadman if deadman is None else deadman
 
     def _arm(self, t_ns: int, dt: float, command: Command | None) -> None:
         if self._robot.servo:

@@ -25,7 +25,10 @@ class TeleopParams:
         maximum=99,
     )
     enable_on_start: bool = param(False, "Take the arm as soon as it stands still, without a button or a service call.")
-    require_deadman: bool = param(False, "Move only while the device's enabling button (deadman) is held.")
+    require_deadman: bool = param(
+        False,
+        "Refuse a device without an enabling button; one that has it moves the arm only while it is held, in any case.",
+    )
     own_buttons: bool = param(
         False, "Obey the buttons enable, home and freedrive; otherwise they are for the operator node."
     )

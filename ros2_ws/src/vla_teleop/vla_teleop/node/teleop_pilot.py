@@ -100,9 +100,11 @@ class Pilot:
         """Serve until `stop`."""
         with self._ticker.attached():
             self._robot.listen()
-            if self._options.enable_on_start:
-                self._requests.put(Request(kind=ENABLE, value=True, done=self._told))
+            asked = not self._options.enable_on_start
             while not self._closing.is_set():
+                if not asked and self._robot.heard():
+                    asked = True
+                    self._requests.put(Request(kind=ENABLE, value=True, done=self._told))
                 try:
                     request = self._requests.get_nowait()
                 except queue.Empty:

@@ -110,6 +110,10 @@ class Robot:
         """Begin to listen to the joints; once, in the control thread."""
         self._joints.start()
 
+    def heard(self) -> bool:
+        """Whether the joints and the robot's state were heard, so that it can be said whether the arm may be taken."""
+        return self._joints.complete() and self._board.wait(0.0)
+
     def look(self, t_ns: int) -> None:
         """Look at the joints; to be called at every tick."""
         if self._joints.complete():

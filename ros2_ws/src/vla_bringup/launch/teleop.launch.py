@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Drive the robot by hand, without a recorder. Nothing moves before the button or the service `teleop/enable`.
+
+ros2 launch vla_bringup teleop.launch.py sim:=true clock:=paced device:=gamepad device_drivers:=true
+ros2 launch vla_bringup teleop.launch.py robot_ip:=192.168.56.101 device:=sol_r2
+ros2 launch vla_bringup teleop.launch.py robot_ip:=192.168.56.101 device:=spacemouse frame:=tool
+"""
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import IncludeLaunchDescription, OpaqueFunction, Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from vla_bringup.launch_util import declare, flag, forwarded, resolve_profile, share, value
+from vla_bringup.teleop_launch import device_drivers, teleop_node
+
+
+def teleoperation(context: LaunchContext):
+    path, _ = resolve_profile(context)
+    lockstep = flag(context, "sim") and value(context, "clock") == "lockstep"
+    names = ",".join(name for name in ("teleop", value(context, "participants")) if name)
+    robot = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(share() / "launch" / "robot.launch.py")),
+        launch_arguments=forwarded(context, participants=names, profile=str(path)),
+    )
+    person = teleop_node(
+        context,
+        path,
+        lockstep=lockstep,
+        parameters={"own_buttons": True, "enable_on_start": flag(context, "enable_on_start")},
+        on_exit=Shutdown(reason="the teleop node ended"),
+    )
+    return [robot, *device_drivers(context), person]
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription(
+        [*declare("robot", "sim", "teleop", "teleop_only"), OpaqueFunction(function=teleoperation)]
+    )
