@@ -68,6 +68,11 @@ def test_jacobian_is_the_derivative(arm):
         assert J[3:, i] == pytest.approx(rotation_vector(plus[:3, :3] @ minus[:3, :3].T) / (2 * h), abs=1e-6)
 
 
+def test_jacobians_of_many_poses_are_those_of_each(arm):
+    q = np.random.default_rng(3).uniform(-2.0, 2.0, (5, 6))
+    assert np.array_equal(jacobian(arm, q), np.stack([jacobian(arm, row) for row in q]))
+
+
 def test_inverse_finds_the_pose_on_the_same_branch(arm):
     home = np.array([0.0, -1.6, 1.8, -1.8, -1.57, 0.3])
     for _ in range(30):

@@ -103,14 +103,21 @@ def _turn_z(angle: Array) -> Array:
 
 
 def jacobian(arm: Kinematics, q: ArrayLike) -> Array:
-    """Return the ``(6, n)`` geometric Jacobian of the tool: linear [m/rad] over angular [1], in the base frame."""
-    frames = _frames(arm, np.asarray(q, dtype=np.float64)[None])
-    end = frames[-1][0, :3, 3]
-    columns = [
-        np.concatenate([np.cross(T[0, :3, 2], end - T[0, :3, 3]), T[0, :3, 2]])  # joints turn about their own z
-        for T in frames[:-1]
-    ]
-    return np.stack(columns, axis=1)
+    """Return the geometric Jacobian of the tool: linear [m/rad] over angular [1], in the base frame.
+
+    Args:
+        arm: Denavit-Hartenberg table.
+        q: Joint positions ``(n,)`` or ``(T, n)`` [rad].
+
+    Returns:
+        ``(6, n)`` or ``(T, 6, n)``.
+    """
+    joints = np.asarray(q, dtype=np.float64)
+    frames = np.stack(_frames(arm, np.atleast_2d(joints)))
+    axes, origins = frames[:-1, :, :3, 2], frames[:-1, :, :3, 3]  # joints turn about their own z
+    columns = np.concatenate([np.cross(axes, frames[-1, :, :3, 3] - origins), axes], axis=2)
+    J: Array = columns.transpose(1, 2, 0)
+    return J[0] if joints.ndim == 1 else J
 
 
 def inverse(

@@ -249,3 +249,34 @@ def test_a_skill_with_its_own_tool_is_planned_for_that():
     reached = forward(ARM, end.positions[-1])
     reached = reached[:3, 3] + 0.2292 * reached[:3, 2]
     assert np.abs(reached - end.T_end[:3, 3]).max() < 1e-9
+
+
+def between(times, positions, velocities, at):
+    """What a trajectory controller does between two points with velocities: a cubic."""
+    k = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 2)
+    h = (times[k + 1] - times[k])[:, None]
+    s = ((at - times[k]) / (times[k + 1] - times[k]))[:, None]
+    a, b, va, vb = positions[k], positions[k + 1], velocities[k] * h, velocities[k + 1] * h
+    return (2 * s**3 - 3 * s**2 + 1) * a + (s**3 - 2 * s**2 + s) * va + (3 * s**2 - 2 * s**3) * b + (s**3 - s**2) * vb
+
+
+def test_what_the_controller_does_between_the_samples_is_still_the_path():
+    coarse, fine = plan().segments[0], plan(dt_s=0.004).segments[0]
+    q = between(coarse.times, coarse.positions, coarse.velocities, fine.times)
+    apart = (tcp_at(q) - tcp_at(fine.positions))[:, :3, 3]
+    assert np.linalg.norm(apart, axis=1).max() < 2e-6
+
+
+def test_an_arm_with_factory_calibration_is_planned_too():
+    arm = replace(
+        ARM,
+        a=(0.0001, -0.4249, -0.3921, 0.00002, 0.0, 0.0),
+        d=(0.1624, 3.2, -3.2, 0.1334, 0.0998, 0.0995),
+        alpha=(np.pi / 2 + 2e-4, 3e-4, -2e-4, np.pi / 2 - 3e-4, -np.pi / 2 + 1e-4, 0.0),
+    )
+    start = forward(arm, READY) @ TCP
+    result = plan_skill(spec(), pick(start), arm, TCP, None, READY, limits=LIMITS, dt_s=0.05)
+    for segment in result.segments:
+        for end in segment.ends:
+            if not end.rounded:
+                assert np.abs(forward(arm, segment.positions[end.sample]) @ TCP - end.T_base_tcp).max() < 1e-5

@@ -70,7 +70,7 @@ def joint_velocities(arm: Kinematics, q: Array, twists: Array) -> tuple[Array, A
     Returns:
         ``(K, n)`` joint velocities [rad/s] and ``(K,)`` smallest singular values of the Jacobian.
     """
-    jacobians = np.stack([jacobian(arm, row) for row in q])
+    jacobians = jacobian(arm, q)
     smallest: Array = np.linalg.svd(jacobians, compute_uv=False)[:, -1].astype(np.float64)
     velocities: Array = (np.linalg.pinv(jacobians) @ twists[:, :, None])[:, :, 0]
     return velocities, smallest
