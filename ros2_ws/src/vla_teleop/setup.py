@@ -29,6 +29,7 @@ setup(
             "check_skill = vla_teleop.node.check_skill:main",
             "monitor_inputs = vla_teleop.devices.monitor_inputs:main",
             "operator_node = vla_teleop.operator.operator_node:main",
+            "record_skill = vla_teleop.node.record_skill:main",
             "skill_node = vla_teleop.node.skill_node:main",
             "teleop_node = vla_teleop.node.teleop_node:main",
         ]
