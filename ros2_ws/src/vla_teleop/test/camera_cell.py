@@ -51,6 +51,16 @@ class CameraCell:
         (result,) = self.node.set_parameters([Parameter("light", value=brightness)])
         assert result.successful, result.reason
 
+    def place(self, q):
+        """Put the arm at joint positions, at rest, as a person would have moved it there before."""
+        plant = self.node.plant
+        with plant.lock:
+            simulated = self.node.cell
+            simulated._data.qpos[simulated._arm_q] = q
+            simulated._data.qvel[:] = 0.0
+            plant._read()
+            plant.trajectory.activate(plant.q)
+
     @property
     def sensors(self):
         """The simulated sensors by camera."""

@@ -94,7 +94,9 @@ class Calibrated:
         Raises:
             CameraError: the driver refuses.
         """
-        modes = {name: value is automatic for name, value in self.names.automatic.items() if self.has(name)}
+        modes: dict[str, Value] = {
+            name: value is automatic for name, value in self.names.automatic.items() if self.has(name)
+        }
         self.put(modes)
 
     def put(self, values: dict[str, Value]) -> None:
@@ -205,10 +207,10 @@ def _calibrate(arguments: argparse.Namespace, ros: Sequence[str], domain_id: int
     profile = load_profile(arguments.profile)
     wanted = colour_cameras(profile, arguments.camera)
     skipped = [camera for camera in wanted if camera.settings == "none"]
-    for camera in skipped:
-        print(f"{camera.name}: the profile names no driver with settings (cameras.{camera.name}.settings); left out")
+    for spec in skipped:
+        print(f"{spec.name}: the profile names no driver with settings (cameras.{spec.name}.settings); left out")
     with session("calibrate_cameras", ros, domain_id=domain_id) as node:
-        cameras = [Calibrated(node, camera, arguments.wait) for camera in wanted if camera not in skipped]
+        cameras = [Calibrated(node, spec, arguments.wait) for spec in wanted if spec not in skipped]
         if not cameras:
             raise CameraError(f"{arguments.profile}: no camera has settings; add cameras.<name>.settings and node")
         if arguments.auto:

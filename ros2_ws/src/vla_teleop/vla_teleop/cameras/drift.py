@@ -137,10 +137,10 @@ def shift(before: Pixels, now: Pixels) -> float:
     """Return the displacement between two views of one size as a share of the width, by phase correlation."""
     height, width = before.shape[:2]
     size = (_SMALL_WIDTH, max(1, round(height * _SMALL_WIDTH / width)))
-    small = [
+    first, second = (
         cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA).astype(np.float32)
         for image in (before, now)
-    ]
+    )
     window = cv2.createHanningWindow(size, cv2.CV_32F)
-    (x, y), response = cv2.phaseCorrelate(*small, window)
+    (x, y), response = cv2.phaseCorrelate(first, second, window)
     return float(np.hypot(x, y)) / _SMALL_WIDTH if response > 0.1 else 0.0

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ from scipy.optimize import least_squares
 from vla_core.kinematics import pose_matrix, rotation_from_vector, rotation_vector
 
 from vla_teleop.cameras.errors import CalibrationError
+from vla_teleop.cameras.loop import Lens, Loop, View, arm_of, inverse_pose
 
 Array = NDArray[np.float64]
 SETUPS = ("eye_in_hand", "eye_to_hand")
@@ -39,31 +41,6 @@ MIN_SECOND_RAD = np.radians(8.0)
 _OUTLIER_FACTOR, _OUTLIER_PIXELS = 4.0, 1.0
 _ROBUST_PIXELS = 0.5
 _CLOSED_FORMS = (cv2.CALIB_HAND_EYE_PARK, cv2.CALIB_HAND_EYE_DANIILIDIS, cv2.CALIB_HAND_EYE_TSAI)
-
-
-@dataclass(frozen=True)
-class View:
-    """A picture of the board from one standstill of the arm.
-
-    Attributes:
-        name: For messages.
-        T_base_tool: Pose of the tool ``(4, 4)``.
-        points: Points of the board ``(n, 3)`` that are seen [m].
-        pixels: Where they are seen ``(n, 2)``.
-    """
-
-    name: str
-    T_base_tool: Array
-    points: Array
-    pixels: Array
-
-
-@dataclass(frozen=True)
-class Lens:
-    """Intrinsics as in sensor_msgs/CameraInfo: ``K`` (3, 3) and ``D`` (k,) of plumb_bob or rational_polynomial."""
-
-    K: Array
-    D: Array
 
 
 @dataclass(frozen=True)
@@ -167,10 +144,6 @@ def check_motion(views: Sequence[View]) -> None:
         )
 
 
-def _arm(view: View, setup: str) -> Array:
-    return np.linalg.inv(view.T_base_tool) if setup == "eye_in_hand" else view.T_base_tool
-
-
 def _board_in_camera(view: View, lens: Lens) -> Array:
     """Pose of the board in one picture: the one of the two planar solutions that fits better, refined."""
     found, turns, shifts, _ = cv2.solvePnPGeneric(view.points, view.pixels, lens.K, lens.D, flags=cv2.SOLVEPNP_IPPE)
@@ -182,32 +155,34 @@ def _board_in_camera(view: View, lens: Lens) -> Array:
 
 def _start(views: Sequence[View], lens: Lens, setup: str) -> tuple[Array, Array]:
     """The closed form that fits best."""
-    boards = [_board_in_camera(view, lens) for view in views]
-    # calibrateHandEye wants the moving side's frame in the fixed one; beside the arm the roles change.
-    hands = [np.linalg.inv(_arm(view, setup)) for view in views]
-    sides = [
-        [T[:3, :3] for T in hands],
-        [T[:3, 3] for T in hands],
-        [T[:3, :3] for T in boards],
-        [T[:3, 3] for T in boards],
-    ]
-    candidates = []
+    arms, boards = [arm_of(view, setup) for view in views], [_board_in_camera(view, lens) for view in views]
+    # calibrateHandEye wants the frame on the moving side in the fixed one: T_fixed_moving · X · T_camera_board = Z.
+    hands = [inverse_pose(T) for T in arms]
+    turns, shifts = [T[:3, :3] for T in boards], [T[:3, 3] for T in boards]
+    candidates: list[tuple[Array, Array]] = []
     for method in _CLOSED_FORMS:
-        R, t = cv2.calibrateHandEye(*sides, method=method)
-        if np.isfinite(R).all() and np.isfinite(t).all():
-            X = pose_matrix(t.ravel(), R)
-            candidates.append((X, _mean_pose([hand @ X @ board for hand, board in zip(hands, boards, strict=True)])))
-    arms = [_arm(view, setup) for view in views]
-    Rz, tz, Rx, tx = cv2.calibrateRobotWorldHandEye(
-        sides[2], sides[3], [T[:3, :3] for T in arms], [T[:3, 3] for T in arms]
+        found = cv2.calibrateHandEye(
+            [T[:3, :3] for T in hands], [T[:3, 3] for T in hands], turns, shifts, method=method
+        )
+        X = _finite_pose(*found)
+        if X is not None:
+            Z = _mean_pose([hand @ X @ board for hand, board in zip(hands, boards, strict=True)])
+            candidates.append((X, Z))
+    # calibrateRobotWorldHandEye solves T_camera_board · (base in board) = (gripper in camera) · T_gripper_base.
+    R_board, t_board, R_tool, t_tool = cv2.calibrateRobotWorldHandEye(
+        turns, shifts, [T[:3, :3] for T in arms], [T[:3, 3] for T in arms]
     )
-    if all(np.isfinite(part).all() for part in (Rz, tz, Rx, tx)):
-        # camera_board = (camera in gripper)^-1 form: its "base to world" is our board, its "gripper to camera" inv(X)
-        X, Z = np.linalg.inv(pose_matrix(tx.ravel(), Rx)), np.linalg.inv(pose_matrix(tz.ravel(), Rz))
-        candidates.append((X, Z))
+    tool_in_camera, fixed_in_board = _finite_pose(R_tool, t_tool), _finite_pose(R_board, t_board)
+    if tool_in_camera is not None and fixed_in_board is not None:
+        candidates.append((inverse_pose(tool_in_camera), inverse_pose(fixed_in_board)))
     if not candidates:
         raise CalibrationError("no closed form finds a start; add views with the tool tilted about x and about y")
     return min(candidates, key=lambda pair: float(np.median(np.concatenate(_errors(views, lens, setup, *pair)))))
+
+
+def _finite_pose(rotation: Any, translation: Any) -> Array | None:
+    R, t = np.asarray(rotation, dtype=np.float64), np.asarray(translation, dtype=np.float64).ravel()
+    return pose_matrix(t, R) if np.isfinite(R).all() and np.isfinite(t).all() else None
 
 
 def _mean_pose(poses: Sequence[Array]) -> Array:
@@ -216,35 +191,24 @@ def _mean_pose(poses: Sequence[Array]) -> Array:
     return pose_matrix(np.median([T[:3, 3] for T in poses], axis=0), R)
 
 
-def _seen(view: View, lens: Lens, setup: str, X: Array, Z: Array) -> Array:
-    T = np.linalg.inv(X) @ _arm(view, setup) @ Z
-    pixels, _ = cv2.projectPoints(view.points, rotation_vector(T[:3, :3]), T[:3, 3], lens.K, lens.D)
-    return np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
-
-
 def _errors(views: Sequence[View], lens: Lens, setup: str, X: Array, Z: Array) -> list[Array]:
     """Distance of each point (n,) from where it should be, per view [pixels]."""
-    return [np.linalg.norm(_seen(view, lens, setup, X, Z) - view.pixels, axis=1) for view in views]
+    problem = Loop(views, lens, setup, X, Z)
+    far = np.linalg.norm(problem.residuals(np.zeros(12)).reshape(-1, 2), axis=1)
+    return np.split(far, np.cumsum([len(view.points) for view in views])[:-1])
 
 
 def _rms(errors: Array) -> float:
     return float(np.sqrt(np.mean(errors**2)))
 
 
-def _moved(T: Array, step: Array) -> Array:
-    return pose_matrix(T[:3, 3] + step[3:], T[:3, :3] @ rotation_from_vector(step[:3]))
-
-
 def _refine(views: Sequence[View], lens: Lens, setup: str, X: Array, Z: Array) -> tuple[Array, Array]:
     """Both poses by least squares over all points, with a loss that grows linearly for bad ones."""
-
-    def residuals(step: Array) -> Array:
-        poses = _moved(X, step[:6]), _moved(Z, step[6:])
-        parts = [(_seen(view, lens, setup, *poses) - view.pixels).ravel() for view in views]
-        return np.concatenate(parts)
-
-    found = least_squares(residuals, np.zeros(12), loss="soft_l1", f_scale=_ROBUST_PIXELS, x_scale="jac", max_nfev=60)
-    return _moved(X, found.x[:6]), _moved(Z, found.x[6:])
+    loop = Loop(views, lens, setup, X, Z)
+    found = least_squares(
+        loop.residuals, np.zeros(12), loop.jacobian, loss="soft_l1", f_scale=_ROBUST_PIXELS, x_scale="jac", max_nfev=60
+    )
+    return loop.poses(found.x)
 
 
 def _worst(views: Sequence[View], lens: Lens, setup: str, X: Array, Z: Array) -> int | None:
