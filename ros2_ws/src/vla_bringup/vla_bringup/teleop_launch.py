@@ -11,7 +11,7 @@ from launch.actions import LogInfo
 from launch_ros.actions import Node
 from vla_core.errors import VlaError
 from vla_core.yamltree import Tree
-from vla_teleop.devices.registry import find_config
+from vla_teleop.devices.registry import find_config, mapping_parts
 from vla_teleop.devices.settings import read_tree
 
 from vla_bringup.launch_util import flag, node, value
@@ -61,10 +61,10 @@ def device_drivers(context: LaunchContext) -> list[Node | LogInfo]:
     if wanted == "false" or (not wanted and flag(context, "sim")):
         return []
     try:
-        tree = read_tree(device_config(context))
+        trees = [read_tree(part) for part in mapping_parts(device_config(context))]
     except VlaError as error:
         raise RuntimeError(str(error)) from error
-    return [_driver(context, driver.plain()) for driver in _drivers(tree)]
+    return [_driver(context, driver.plain()) for tree in trees for driver in _drivers(tree)]
 
 
 def _drivers(tree: Tree) -> list[Tree]:

@@ -10,6 +10,7 @@ from device_fixtures import CONFIGS, INPUTS, Sticks
 from vla_core.yamltree import parse
 from vla_teleop.devices import keyboard, leader_arm, settings
 from vla_teleop.devices.device import EVENTS, Device
+from vla_teleop.devices.joined import KIND as JOINED
 from vla_teleop.devices.joy_device import read_joy_spec
 from vla_teleop.devices.monitor_inputs import DESCRIPTION
 from vla_teleop.devices.registry import BUILT_IN
@@ -81,7 +82,7 @@ def test_every_key_is_described():
     }
     for key in keys - {"common", "controls"}:
         assert re.search(rf"[`.]{key}[`.]", PAGE), key
-    for word in (*EVENTS, *BUILT_IN, *(path.stem for path in CONFIGS.glob("*.yaml"))):
+    for word in (*EVENTS, *BUILT_IN, JOINED, *(path.stem for path in CONFIGS.glob("*.yaml"))):
         assert f"`{word}`" in PAGE, word
 
 

@@ -19,8 +19,9 @@ from sensor_msgs.msg import JointState, Joy
 from vla_core.errors import ProfileError
 from vla_teleop.devices import keyboard, monitor_inputs, registry
 from vla_teleop.devices.device import Command, Device, DeviceError
+from vla_teleop.devices.joined import Joined
 from vla_teleop.devices.monitor_inputs import MonitorNode, Options, View, main, raw_lines
-from vla_teleop.devices.registry import find_config, kinds, make_device, shipped
+from vla_teleop.devices.registry import find_config, kinds, make_device, mapping_parts, shipped
 
 PERIOD_S = 0.01
 
@@ -152,8 +153,8 @@ def test_leader_arm_over_a_topic(spin):
 def test_every_shipped_mapping_loads(spin, monkeypatch):
     node = spin("reader")
     leader, follower = pty.openpty()
-    monkeypatch.setattr(keyboard, "_open_terminal", lambda path: follower)
-    assert set(shipped()) == {"gamepad", "gello", "keyboard", "so101_leader", "sol_r2", "spacemouse"}
+    monkeypatch.setattr(keyboard, "_open_terminal", lambda path: os.dup(follower))
+    assert set(shipped()) == {"gamepad", "gello", "gello_keyboard", "keyboard", "so101_leader", "sol_r2", "spacemouse"}
     for name in shipped():
         device = make_device(node, find_config(name))
         assert isinstance(device, Device)
@@ -161,6 +162,7 @@ def test_every_shipped_mapping_loads(spin, monkeypatch):
         assert bool(device.lost) == (name != "keyboard")  # the terminal is there, the others have no driver yet
         device.close()
     os.close(leader)
+    os.close(follower)
 
 
 def test_unknown_names_are_told_the_nearest():
@@ -181,7 +183,9 @@ def test_files_that_are_no_mapping(tmp_path):
         return str(caught.value)
 
     assert "my.yaml' is empty; it starts with 'kind: <kind of device>'" in refused("\n")
-    assert "missing key 'kind'; one of joy_pair, gamepad, keyboard, spacemouse, leader_arm" in refused("name: x")
+    assert "missing key 'kind'; one of joy_pair, gamepad, keyboard, spacemouse, leader_arm, joined" in refused(
+        "name: x"
+    )
     text = refused("kind: gampad")
     assert "my.yaml:1: kind: unknown kind 'gampad'; installed are joy_pair" in text
     assert "did you mean 'gamepad'?" in text
@@ -209,6 +213,86 @@ def test_other_packages_add_kinds(monkeypatch, tmp_path):
     path.write_text("kind: pedal\nx: 1")
     make_device(None, path)
     assert made == [{"kind": "pedal", "x": 1}]
+
+
+class Part:
+    """A device that says what it is told to say."""
+
+    def __init__(self, name, command):
+        self.name, self.command, self.lost, self.timeout_s, self.closed = name, command, None, 0.1, False
+
+    def read(self, now_ns):
+        return self.command
+
+    def age_s(self, now_ns):
+        return 0.25 if self.name == "b" else 0.01
+
+    def raw(self):
+        return {f"{self.name}.0": 1.0}
+
+    def close(self):
+        self.closed = True
+
+
+def test_joined_devices_share_events_and_deadman():
+    arm = Part("a", Command(t_ns=5, joints={"elbow": 1.0}, gripper=0.5, moving=True, pressed=("home",)))
+    keys = Part("b", Command(t_ns=9, twist=np.ones(6), pressed=("interrupt", "home")))
+    pedal = Part("c", Command(t_ns=9, deadman=True))
+    device = Joined("both", arm, [keys, pedal])
+    assert isinstance(device, Device)
+    command = device.read(10)
+    assert (command.joints, command.gripper, command.moving) == ({"elbow": 1.0}, 0.5, True)
+    assert not command.twist.any()
+    assert command.pressed == ("home", "interrupt")
+    assert command.deadman is True
+    assert device.age_s(10) == 0.25
+    assert device.raw() == {"a.0": 1.0, "b.0": 1.0, "c.0": 1.0}
+    keys.lost = "b: gone"
+    command = device.read(10)
+    assert device.lost == "b: gone"
+    assert (command.joints, command.gripper, command.moving, command.deadman) == (None, None, False, False)
+    assert command.pressed == ("home", "interrupt")
+    pedal.command = None
+    assert device.read(10) is None
+    device.close()
+    assert arm.closed
+    assert keys.closed
+
+
+def test_joined_mappings_lie_beside_each_other(spin, tmp_path):
+    (tmp_path / "arm.yaml").write_text((CONFIGS / "gello.yaml").read_text())
+    path = tmp_path / "mine.yaml"
+    path.write_text("kind: joined\nmotion: arm.yaml\nevents: [gamepad]\n")
+    assert mapping_parts(path) == (tmp_path / "arm.yaml", find_config("gamepad"))
+    assert mapping_parts(tmp_path / "arm.yaml") == (tmp_path / "arm.yaml",)
+    device = make_device(spin("reader"), path)
+    assert device.name == "mine"
+    assert "leader arm: no message on gello/joint_states yet" in device.lost
+    assert "pad: no message on joy yet" in device.lost
+    device.close()
+    outer = tmp_path / "outer.yaml"
+    outer.write_text("kind: joined\nmotion: mine.yaml\nevents: [gamepad]\n")
+    with pytest.raises(ProfileError, match=r"mine.yaml:1: kind: a mapping that .*outer.yaml joins joins others itself"):
+        mapping_parts(outer)
+    path.write_text("kind: joined\nmotion: arm.yaml\nevents: []\n")
+    with pytest.raises(ProfileError, match="events: the list is empty"):
+        mapping_parts(path)
+
+
+def test_joined_devices_are_closed_when_one_fails(monkeypatch, tmp_path):
+    made = []
+
+    def make(node, tree, callback_group=None):
+        if made:
+            raise DeviceError("no terminal")
+        made.append(Part("a", None))
+        return made[0]
+
+    monkeypatch.setitem(registry.BUILT_IN, "leader_arm", make)
+    monkeypatch.setitem(registry.BUILT_IN, "keyboard", make)
+    with pytest.raises(DeviceError, match="no terminal"):
+        make_device(None, find_config("gello_keyboard"))
+    assert made[0].closed
 
 
 def watch(ros, spin, options):
@@ -297,7 +381,7 @@ def test_on_a_terminal_the_view_is_overwritten(ros):
 
 def test_command_line(capsys, monkeypatch):
     assert main(["--list"]) == 0
-    assert "kinds: joy_pair, gamepad, keyboard, spacemouse, leader_arm" in capsys.readouterr().out
+    assert "kinds: joy_pair, gamepad, keyboard, spacemouse, leader_arm, joined" in capsys.readouterr().out
     assert main(["--device", "sol_r3", "--ros-args", "-r", "__ns:=/cell"]) == 2
     assert "did you mean 'sol_r2'" in capsys.readouterr().err
     with pytest.raises(SystemExit):

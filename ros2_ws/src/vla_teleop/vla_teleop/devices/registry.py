@@ -18,11 +18,13 @@ from typing import Protocol, cast
 from ament_index_python.packages import get_package_share_directory
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from vla_core.errors import listing, nearest_name
+from vla_core.errors import VlaError, listing, nearest_name
 from vla_core.yamltree import Tree, entries, text
 
 from vla_teleop.devices import gamepad, joy_pair, keyboard, leader_arm, spacemouse
 from vla_teleop.devices.device import Device, DeviceError
+from vla_teleop.devices.joined import KIND as JOINED
+from vla_teleop.devices.joined import Joined, read_joined_spec
 from vla_teleop.devices.settings import read_tree
 
 GROUP = "vla_teleop.devices"
@@ -52,17 +54,17 @@ BUILT_IN: dict[str, DeviceFactory] = {
     "spacemouse": spacemouse.make,
     "leader_arm": leader_arm.make,
 }
-"""Kinds of this package."""
+"""Kinds of this package, beside `joined`, which is made of several of them."""
 
 
 def installed() -> dict[str, EntryPoint]:
     """Kinds that other installed packages offer, by name."""
-    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN}
+    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in (*BUILT_IN, JOINED)}
 
 
 def kinds() -> tuple[str, ...]:
     """Names of all kinds."""
-    return (*BUILT_IN, *sorted(installed()))
+    return (*BUILT_IN, JOINED, *sorted(installed()))
 
 
 def config_folder() -> Path:
@@ -113,7 +115,47 @@ def make_device(node: Node, config: Path, *, callback_group: CallbackGroup | Non
     children = entries(tree)
     if "kind" not in children:
         raise tree.place.error(f"missing key 'kind'; one of {listing(kinds())}")
-    return _factory(text(children["kind"]), children["kind"])(node, tree, callback_group)
+    kind = text(children["kind"])
+    if kind == JOINED:
+        return _join(node, tree, config, callback_group)
+    return _factory(kind, children["kind"])(node, tree, callback_group)
+
+
+def mapping_parts(config: Path) -> tuple[Path, ...]:
+    """Return the files of the mappings that a mapping is made of: itself, or those that it joins.
+
+    Raises:
+        DeviceError: a file cannot be found or read.
+        ProfileError: it is no mapping that joins others properly.
+    """
+    tree = read_tree(config)
+    children = entries(tree)
+    if "kind" not in children or children["kind"].value != JOINED:
+        return (config,)
+    spec = read_joined_spec(tree, config.stem)
+    return tuple(_part(one, config) for one in (spec.motion, *spec.events))
+
+
+def _part(name_or_path: str, config: Path) -> Path:
+    """The file of a joined mapping; a relative path is relative to the file that joins it."""
+    beside = config.parent / name_or_path
+    path = beside if beside.suffix in (".yaml", ".yml") and beside.is_file() else find_config(name_or_path)
+    kind = entries(read_tree(path)).get("kind")
+    if kind is not None and kind.value == JOINED:
+        raise kind.place.error(f"a mapping that {config} joins joins others itself; name those in {config}")
+    return path
+
+
+def _join(node: Node, tree: Tree, config: Path, callback_group: CallbackGroup | None) -> Device:
+    made: list[Device] = []
+    try:
+        for path in mapping_parts(config):
+            made.append(make_device(node, path, callback_group=callback_group))  # noqa: PERF401 - closed on an error
+    except VlaError:
+        for device in made:
+            device.close()
+        raise
+    return Joined(read_joined_spec(tree, config.stem).name, made[0], made[1:])
 
 
 def _factory(kind: str, tree: Tree) -> DeviceFactory:
