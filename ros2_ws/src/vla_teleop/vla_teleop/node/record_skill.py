@@ -62,7 +62,7 @@ def ending(lesson: Lesson, skill: str, profile: Path) -> str:
     return "\n".join(
         [
             f"{path}: {len(lesson.waypoints)} waypoints. Next:",
-            f"1. add the skill to a table, e.g. {table}; relative_count: how many waypoints follow the part that is grasped:",
+            f"1. add the skill to a table, e.g. {table}; relative_count: how many of the first waypoints follow the trigger:",
             "skills:",
             f"  {name}: {{file: {path.name}, relative_count: {len(lesson.waypoints)}{grasps}}}",
             "2. check it:",

@@ -174,8 +174,7 @@ class TeacherNode(ManagedNode):
     def _to_table(self) -> Array:
         """Pose ``(4, 4)`` of the profile's base_frame in the base of the kinematics table, the frame of waypoint files."""
         arm = self._kinematics
-        T: Array = np.linalg.inv(pose_matrix(arm.base_xyz, rotation_from_rpy(arm.base_rpy)))
-        return T
+        return np.array(np.linalg.inv(pose_matrix(arm.base_xyz, rotation_from_rpy(arm.base_rpy))), dtype=np.float64)
 
     def _closing(self) -> int:
         """What the gripper is to be told: its target in force where one was heard, for holding needs force; else measured."""
