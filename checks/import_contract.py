@@ -13,7 +13,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "vla_core": frozenset(),
     "vla_common": frozenset({"vla_core", "vla_msgs"}),
     **{room: frozenset({"vla_common", "vla_core", "vla_msgs"}) for room in ROOMS},
-    "vla_bringup": frozenset({"vla_core", "vla_policy", "vla_recorder"}),
+    "vla_bringup": frozenset({"vla_core", "vla_policy", "vla_recorder", "vla_teleop"}),
     "vla_demo": frozenset({"vla_core", "vla_recorder"}),
 }
 # library -> the only packages, or single modules with their dotted name, that may import it
