@@ -134,7 +134,7 @@ def teleop(section: Section, actions: tuple[ActionSpec, ...]) -> TeleopSpec | No
         max_angular=_positive(inner, "max_angular", _MAX_ANGULAR),
         linear_acceleration=inner.number("linear_acceleration", 0.5, above=0.0),
         angular_acceleration=inner.number("angular_acceleration", 2.5, above=0.0),
-        stop_s=inner.number("stop_s", 0.05, above=0.0),
+        stop_s=inner.number("stop_s", 0.03, above=0.0),
         gripper_units=_units(inner),
         gripper_travel=_travel(gripper) if gripper else (0.0, 1.0),
     )

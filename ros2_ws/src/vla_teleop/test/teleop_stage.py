@@ -20,12 +20,12 @@ from vla_common.params import overrides
 from vla_common.qos import SENSOR
 from vla_core.kinematics import forward
 from vla_core.profile import load_profile, parse_profile
-from vla_core.stamps import stamp_ns, time_ns, to_ns
+from vla_core.stamps import stamp_ns, time_ns
 from vla_msgs.msg import TeleopEvent, TeleopState
+from vla_sim.sim_node import CellNode
 from vla_teleop.devices.device import NEVER, Command
 from vla_teleop.node.teleop_node import TeleopNode
 from vla_teleop.node.teleop_report import EVENTS, STATES
-from vla_sim.sim_node import CellNode
 
 PROFILE = Path(__file__).parents[2] / "vla_bringup" / "robots" / "sim_ur5e_tiny.yaml"
 MOVING = 0.005  # [rad/s]
@@ -185,10 +185,23 @@ class TeleopStage:
         return future.result()
 
     def enable(self, wanted=True):
-        return self.call(SetBool, "teleop/enable", data=wanted)
+        answer = self.call(SetBool, "teleop/enable", data=wanted)
+        self.shown()
+        return answer
+
+    def shown(self):
+        """Wait for a state message that was published after now; answers and topics do not wait for each other."""
+        self.pass_s(0.07)
+
+    def call_freedrive(self, wanted):
+        answer = self.call(SetBool, "teleop/freedrive", data=wanted)
+        self.shown()
+        return answer
 
     def trigger(self, name):
-        return self.call(Trigger, name)
+        answer = self.call(Trigger, name)
+        self.shown()
+        return answer
 
     def fault(self, name, on=True):
         return self.call(SetBool, f"sim/fault/{name}", data=on)
@@ -212,6 +225,3 @@ class TeleopStage:
         for node, _, _ in self.running:
             node.destroy_node()
         rclpy.try_shutdown(context=self.context)
-
-
-PERIOD_NS = to_ns(0.01)

@@ -302,6 +302,7 @@ class Pilot:
         self._state, self._text = state, text
         if state != State.ACTIVE and state != State.RETURNING:
             self._hands.let_go()
+        self._show()
 
     # -- one tick -------------------------------------------------------------------------------------------------------
 
@@ -324,10 +325,13 @@ class Pilot:
             self._hands.drive(t_ns, dt, halt=halt or self._state == State.RETURNING)
         elif self._state == State.FREEDRIVE:
             self._robot.freedrive(True)
-        active = self._state == State.ACTIVE
-        self._report.now(
-            t_ns, self._hands.now(self._state, active=active, controller=self._controller, text=self._text)
-        )
+        self._show()
+
+    def _show(self) -> None:
+        if self._t_ns is not None:
+            active = self._state == State.ACTIVE
+            now = self._hands.now(self._state, active=active, controller=self._controller, text=self._text)
+            self._report.now(self._t_ns, now)
 
     def _pressed(self, t_ns: int, name: str) -> None:
         self._report.event(t_ns, name)
