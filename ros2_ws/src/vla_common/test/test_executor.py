@@ -6,9 +6,12 @@ import threading
 
 import pytest
 import rclpy
+from rclpy._rclpy_pybind11 import InvalidHandle
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.waitable import NumberOfEntities, Waitable
 from std_msgs.msg import Bool, Int32
 from vla_common.executor import BatchExecutor
 
@@ -86,4 +89,46 @@ def test_an_error_in_a_callback_reaches_the_caller(node):
 
     with pytest.raises(ZeroDivisionError):
         spin()
+    executor.shutdown()
+
+
+class Destroyed(Waitable):
+    """Something that is destroyed by another thread after the executor has looked at it."""
+
+    def __init__(self):
+        super().__init__(MutuallyExclusiveCallbackGroup())
+        self.looked = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def get_num_entities(self):
+        return NumberOfEntities()
+
+    def add_to_wait_set(self, wait_set):
+        self.looked += 1
+        if self.looked == 1:
+            raise InvalidHandle("cannot use Destroyable because destruction was requested")
+
+    def is_ready(self, wait_set):
+        return False
+
+
+def test_what_another_thread_destroys_does_not_end_it(node):
+    executor, seen, gone = BatchExecutor(context=node.context), [], Destroyed()
+    executor.add_node(node)
+    node.create_subscription(Int32, "fast", lambda msg: seen.append(msg.data), 10)
+    publisher = node.create_publisher(Int32, "fast", 10)
+    node.add_waitable(gone)
+    publisher.publish(Int32(data=7))
+    for _ in range(50):
+        executor.spin_once(timeout_sec=0.5)
+        if seen:
+            break
+    assert seen == [7]
+    assert gone.looked > 1
+    node.remove_waitable(gone)
     executor.shutdown()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
+from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.subscription import Subscription
@@ -18,7 +19,8 @@ class BatchExecutor(SingleThreadedExecutor):
 
     rclpy's executor builds a new wait set after each message of a topic, which costs more than a small message: ten
     joint states that arrived together are served ten times as dear as one. Order within a topic is kept; after `_BATCH`
-    messages the other topics, services and timers come first.
+    messages the other topics, services and timers come first. Other threads may destroy subscriptions while it spins, which
+    now and then ends rclpy's own.
 
     Attributes:
         gather_s: How long messages may gather before they are served together [s]. What a wait set costs is then paid
@@ -33,7 +35,12 @@ class BatchExecutor(SingleThreadedExecutor):
     def _wait_for_ready_callbacks(self, *args: Any, **kwargs: Any) -> Generator[Any, None, None]:
         if self.gather_s > 0:
             time.sleep(self.gather_s)
-        yield from super()._wait_for_ready_callbacks(*args, **kwargs)
+        while True:
+            try:
+                yield from super()._wait_for_ready_callbacks(*args, **kwargs)
+            except InvalidHandle:
+                continue  # another thread destroyed something between the look at it and the wait: look again
+            return
 
     def _take_subscription(self, sub: Subscription) -> Callable[[], Coroutine[Any, Any, None]] | None:
         take = super()._take_subscription
