@@ -26,7 +26,13 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
+            "apply_camera_settings = vla_teleop.cameras.camera_settings_node:main",
+            "calibrate_cameras = vla_teleop.cameras.calibrate_cameras:main",
+            "calibrate_hand_eye = vla_teleop.cameras.calibrate_hand_eye:main",
+            "camera_frames = vla_teleop.cameras.camera_frames_node:main",
+            "check_drift = vla_teleop.cameras.check_drift:main",
             "check_skill = vla_teleop.node.check_skill:main",
+            "make_board = vla_teleop.cameras.make_board:main",
             "monitor_inputs = vla_teleop.devices.monitor_inputs:main",
             "operator_node = vla_teleop.operator.operator_node:main",
             "record_skill = vla_teleop.node.record_skill:main",

@@ -8,6 +8,7 @@ ros2 launch vla_bringup robot.launch.py robot:=ur5e_2f85_realsense robot_ip:=192
 from launch import LaunchContext, LaunchDescription
 from launch.actions import GroupAction, IncludeLaunchDescription, LogInfo, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from vla_bringup.camera_launch import camera_nodes
 from vla_bringup.launch_util import declare, driver_launch_files, flag, image_transport, resolve_profile, share, value
 
 SIM_ARGUMENTS = (
@@ -17,6 +18,10 @@ SIM_ARGUMENTS = (
     "real_time_factor",
     "seed",
     "participants",
+    "board",
+    "board_on",
+    "camera_settings",
+    "camera_transforms",
     "namespace",
     "log_level",
     "params_file",
@@ -32,8 +37,9 @@ def drivers(context: LaunchContext):
     included = driver_launch_files(
         profile, robot_ip=value(context, "robot_ip"), use_mock_hardware=flag(context, "use_mock_hardware")
     )
+    cameras = camera_nodes(context, path, profile)
     if not included:
-        return [LogInfo(msg=f"profile {path.name} names no drivers; something else must publish its topics")]
+        return [*cameras, LogInfo(msg=f"profile {path.name} names no drivers; something else must publish its topics")]
     # each driver in a scope of its own: launch arguments would otherwise leak from one into the next
     scoped = [
         GroupAction(
@@ -43,7 +49,7 @@ def drivers(context: LaunchContext):
         )
         for file, arguments in included
     ]
-    return [*image_transport(), *scoped]
+    return [*image_transport(), *scoped, *cameras]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -7,6 +7,7 @@ ros2 launch vla_bringup sim.launch.py scene:=lift clock:=paced
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import OpaqueFunction, Shutdown
+from vla_bringup.camera_launch import camera_nodes
 from vla_bringup.launch_util import declare, image_transport, node, resolve_profile, value
 
 
@@ -20,6 +21,8 @@ def cell(context: LaunchContext):
         "clock_mode": value(context, "clock"),
         "real_time_factor": float(value(context, "real_time_factor")),
         "seed": int(value(context, "seed")),
+        "board": value(context, "board"),
+        "board_on": value(context, "board_on"),
     }
     streamed = [action.command for action in profile.action if action.command.interface == "joint_group_position"]
     if streamed:  # only one controller may have the arm
@@ -29,6 +32,7 @@ def cell(context: LaunchContext):
     return [
         *image_transport(),
         node(context, "vla_sim", "cell_node", "cell", parameters, on_exit=Shutdown(reason="the simulated cell ended")),
+        *camera_nodes(context, path, profile),
     ]
 
 
