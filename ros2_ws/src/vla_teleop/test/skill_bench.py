@@ -13,6 +13,7 @@ import numpy as np
 import rclpy
 import yaml
 from controller_manager_msgs.srv import SwitchController
+from geometry_msgs.msg import Pose
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -20,7 +21,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 from vla_common.action_client import GoalClient
 from vla_common.params import overrides
-from vla_common.qos import COMMAND, SENSOR
+from vla_common.qos import COMMAND, EVENT, SENSOR
 from vla_common.services import call_checked, call_service, send_goal
 from vla_core.kinematics import forward, pose_matrix, rotation_from_vector
 from vla_core.profile import load_profile
@@ -58,10 +59,18 @@ class SkillBench:
         self.helper.create_subscription(JointState, "joint_states", self._on_joints, SENSOR)
         for topic, seen in self.targets.items():
             self.helper.create_subscription(JointState, topic, seen.append, COMMAND)
+        self.hand = self.helper.create_publisher(Pose, "sim/displace", EVENT)
         self.client = GoalClient(self.helper, ExecuteSkill, "skills/execute")
         values = {"profile": str(profile), "clock_mode": "lockstep", "participants": ("skills",), **(cell or {})}
         self.cell = self.add(CellNode(context=self.context, parameter_overrides=overrides(values)))
-        values = {"profile": str(profile), "table": str(self.table), "lockstep": True, **params}
+        lockstep = values["clock_mode"] == "lockstep"
+        values = {
+            "profile": str(profile),
+            "table": str(self.table),
+            "lockstep": lockstep,
+            "use_sim_time": True,
+            **params,
+        }
         self.skills = self.add(SkillNode(context=self.context, parameter_overrides=overrides(values)))
 
     def write_table(self, skills):
@@ -85,6 +94,12 @@ class SkillBench:
 
     def fault(self, name, on=True):
         return self.call(SetBool, f"sim/fault/{name}", data=on)
+
+    def displace(self, y):
+        """Take the block from where it is and put it beside [m]."""
+        offset = Pose()
+        offset.position.y, offset.orientation.w = y, 1.0
+        self.hand.publish(offset)
 
     def speed(self, scale):
         return self.call(SetSpeed, "skills/set_speed", scale=scale)

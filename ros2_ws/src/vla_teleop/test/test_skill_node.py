@@ -27,9 +27,10 @@ def bench(shared):
     return shared
 
 
-def nearest(bench, T):
+def nearest(bench, T, T_tool_tcp=None):
     """Smallest distance [m] at which the tool centre point passed a pose, among those turned by no more than 0.02 rad."""
-    poses = forward(bench.arm, np.array([q for _, q, _ in bench.visited])) @ bench.teleop.T_tool_tcp
+    poses = forward(bench.arm, np.array([q for _, q, _ in bench.visited]))
+    poses = poses @ (bench.teleop.T_tool_tcp if T_tool_tcp is None else T_tool_tcp)
     turned = np.array([np.linalg.norm(rotation_vector(T[:3, :3] @ R.T)) for R in poses[::5, :3, :3]])
     far = np.linalg.norm(poses[::5, :3, 3] - T[:3, 3], axis=1)
     return far[turned <= 0.02].min()
@@ -94,14 +95,20 @@ def test_a_grasp_of_nothing_stops_the_skill_and_the_absolute_part_follows_on_res
 
 
 def test_what_is_dropped_stops_the_skill(bench):
-    bench.take(drop_check=True)
+    poses = bench.take(drop_check=True)
     assert bench.run("take").succeeded  # opening at the end is no drop
     bench.reset()
-    bench.take(beside=0.06, drop_check=True)
-    assert bench.run("take").result.error_code == Result.VERIFICATION_FAILED
-    dropped = bench.run("take", resume=True)
-    assert dropped.result.error_code == Result.DROPPED
-    assert "(holds something below 200), so the part was dropped. The arm stands still" in dropped.result.error_msg
+    bench.take(drop_check=True)
+    run = bench.start("take")
+    bench.wait(lambda: any(f.absolute for f in bench.feedback))
+    bench.displace(y=0.15)
+    dropped = run.wait(30.0).result
+    assert dropped.error_code == Result.DROPPED
+    assert dropped.grasp_verified
+    assert "(holds something below 200), so the part was dropped. The arm stands still" in dropped.error_msg
+    assert dropped.waypoints < len(poses)
+    again = bench.run("take", resume=True).result  # a correction that has nothing in the gripper
+    assert again.error_code == Result.DROPPED
 
 
 def test_an_interrupt_brings_the_arm_to_rest(bench, monkeypatch):
