@@ -103,6 +103,17 @@ def test_without_a_radius_the_tool_stops_at_each_waypoint_exactly():
     assert np.abs(twist).max() < 1e-9
 
 
+def test_a_radius_longer_than_the_way_takes_half_of_it():
+    poses = [pose((0.001 * i, 0.001 * (i % 2), 0.0)) for i in range(6)]
+    path = CartesianPath(poses, [0.0] + [0.005] * 4 + [0.0], SPEEDS)
+    T, _ = path.sample(np.linspace(0.0, path.duration, 3000))
+    steps = np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=1)
+    assert steps.max() <= 0.1 * path.duration / 2999, "the path has no gaps"
+    assert np.abs(path.sample(np.array([path.duration]))[0][0] - poses[-1]).max() < 1e-12
+    for p in poses[1:-1]:
+        assert np.linalg.norm(T[:, :3, 3] - p[:3, 3], axis=1).min() <= 0.001 * np.sqrt(2.0) / 2.0
+
+
 def test_waypoints_in_line_are_passed_at_full_speed():
     path = CartesianPath([pose(), pose((0.5, 0, 0)), pose((1.0, 0, 0))], [0.0, 0.002, 0.0], SPEEDS)
     assert path.duration == pytest.approx(1.0 / 0.1 + 0.1 / 0.04)

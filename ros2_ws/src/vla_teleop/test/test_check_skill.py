@@ -86,6 +86,7 @@ def test_rows_whose_joints_belong_to_another_pose_are_named(table, tmp_path):
     assert "joints and pose disagree by more than 2 mm in row 2 (" in result.warnings[0]
     assert "The arm is driven by the pose" in result.warnings[0]
     assert check(measured(offset=0.003), tmp_path).warnings == (), "about 1.5 mm"
+    assert len(check(measured(offset=0.006), tmp_path).warnings) == 1, "about 3 mm"
 
 
 def test_what_is_odd_about_a_file_is_warned_of(table, tmp_path):

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from skill_examples import ARM, BASE, LIMITS, READY, TCP, WORKSPACE, at_ready, moved, pick, spec, waypoint
-from vla_core.kinematics import forward, rotation_vector
+from vla_core.kinematics import forward, pose_matrix, rotation_from_rpy, rotation_vector
 from vla_teleop.skills.errors import PlanError
+from vla_teleop.skills.limits import Bounds, check_path
 from vla_teleop.skills.plan import gripper_rows, plan_skill, segment_rows, target_poses
 
 
@@ -50,10 +51,12 @@ def test_each_segment_starts_where_the_last_one_ended_and_arrives_exactly():
 
 
 def test_velocities_are_the_rates_of_the_positions():
-    segment = plan(dt_s=0.005).segments[0]
+    tilted = at_ready() @ pose_matrix([0.0, 0.0, 0.0], rotation_from_rpy([0.4, -0.3, 0.2]))
+    segment = plan(spec(relative_count=0), (waypoint(at_ready()), waypoint(moved(tilted, y=0.05)))).segments[0]
     middle = (segment.velocities[1:] + segment.velocities[:-1]) / 2.0
     rates = np.diff(segment.positions, axis=0) / np.diff(segment.times)[:, None]
     assert np.abs(rates - middle).max() < 1e-3
+    assert np.abs(rates).max() > 0.1
 
 
 def test_the_tool_keeps_to_the_speed_and_the_corner_of_the_table():
@@ -127,6 +130,19 @@ def test_half_the_speed_is_the_same_motion_in_twice_the_time():
     )
     with pytest.raises(PlanError, match="speed_scale must be larger than 0, got 0"):
         plan(speed_scale=0.0)
+
+
+def test_a_jump_to_another_configuration_is_refused():
+    # Solutions meet at singular poses only, which are refused before; a jump would come from an inverse that strays.
+    times, q = np.linspace(0.0, 0.1, 6), np.tile(READY, (6, 1))
+    q[3:, 2] += 0.05
+    bounds = Bounds(arm=ARM, limits=LIMITS, workspace=None)
+    with pytest.raises(PlanError) as error:
+        check_path(bounds, times, q, np.zeros((6, 6)), np.ones(6), lambda k: f"sample {k}")
+    assert str(error.value).startswith(
+        "sample 3: elbow_joint would jump by 0.050 rad in 0.020 s, because the arm would have"
+    )
+    check_path(bounds, times, np.tile(READY, (6, 1)), np.zeros((6, 6)), np.ones(6), str)
 
 
 def test_whole_turns_of_a_joint_are_kept():
@@ -207,6 +223,12 @@ def test_a_speed_limit_is_refused_with_value_and_limit():
     slow = replace(LIMITS, max_velocity=(0.05,) * 6)
     with pytest.raises(PlanError, match=r"_joint would turn at 0\.\d+ rad/s, the limit is 0\.050 rad/s\. .* lower it"):
         plan(limits=slow)
+    for aside in (0.05, -0.05):
+        sideways = (waypoint(at_ready()), waypoint(moved(at_ready(), y=aside)))
+        with pytest.raises(
+            PlanError, match=r"shoulder_pan_joint would turn at 0\.\d+ rad/s, the limit is 0\.050 rad/s"
+        ):
+            plan(waypoints=sideways, limits=replace(LIMITS, max_velocity=(0.05, *[9.0] * 5)))
     lazy = replace(LIMITS, max_acceleration=(0.01,) * 6)
     with pytest.raises(PlanError, match=r"would accelerate by 0\.\d+ rad/s\^2, the limit is 0\.010 rad/s\^2\. Lower"):
         plan(limits=lazy)
