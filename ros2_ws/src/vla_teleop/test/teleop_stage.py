@@ -101,7 +101,7 @@ class TeleopStage:
         self.joints, self.states, self.events, self.commands = [], [], [], []
         self.targets = {"command/arm": [], "command/gripper": []}
         self.stick = Stick()
-        self.helper = self._add(Node("helper", context=self.context))
+        self.helper = self.add(Node("helper", context=self.context))
         self.helper.create_subscription(JointState, "joint_states", self._on_joints, SENSOR)
         self.helper.create_subscription(TeleopState, "teleop/state", self._on_state, STATES)
         self.helper.create_subscription(TeleopEvent, "teleop/event", self.events.append, EVENTS)
@@ -117,15 +117,15 @@ class TeleopStage:
             "tick_rate_hz": 100.0,
             "gripper_state_rate_hz": 100.0,
         }
-        self.cell = self._add(self._make(CellNode, {**shared, **ticks, **(cell or {})}))
+        self.cell = self.add(self._make(CellNode, {**shared, **ticks, **(cell or {})}))
         node = {"lockstep": True, "use_sim_time": True, "switch_timeout_s": 10.0, "answer_timeout_s": 10.0}
-        self.node = self._add(self._make(TeleopNode, {**shared, **node, **params}, device=lambda _: self.stick))
+        self.node = self.add(self._make(TeleopNode, {**shared, **node, **params}, device=lambda _: self.stick))
         self.until(lambda: self.states and self.joints, what="the first state")
 
     def _make(self, cls, values, **options):
         return cls(context=self.context, parameter_overrides=overrides(values), **options)
 
-    def _add(self, node):
+    def add(self, node):
         executor = SingleThreadedExecutor(context=self.context)
         executor.add_node(node)
         thread = threading.Thread(target=self._spin, args=(executor,), daemon=True)
