@@ -223,6 +223,10 @@ def environment() -> dict[str, str]:
 
 def play(args: argparse.Namespace, scenario: str, folder: Path) -> None:
     """Record the episodes of one scenario into `folder`: bags/, log.jsonl, played.json, launch.log."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SystemExit(
+            f"{folder}: not empty; what an earlier run left is judged with --judge-only, or choose another --keep"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     parameters = folder / "cell.yaml"
     parameters.write_text(f"/**/cell:\n  ros__parameters:\n    log_file: {folder / 'log.jsonl'}\n", encoding="utf-8")

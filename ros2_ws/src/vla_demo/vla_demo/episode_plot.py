@@ -35,7 +35,8 @@ from vla_recorder.bags.reader import EpisodeBag, open_episode
 # Okabe-Ito palette: told apart with any colour vision
 COLOURS = {TELEOP: "#56B4E9", SKILL: "#009E73", CORRECTION: "#E69F00", SKILL_RESUME: "#CC79A7", POLICY: "#999999"}
 CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_WIDTH, _STRIP, _GAP = 656, 200, 4  # px
+_WIDTH, _STRIP, _GAP = 656, 330, 4  # px
+_NAMED = 0.03  # a shorter part of an episode gets no name over its band
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ def draw(story: Story, width_in: float = 11.0, height_in: float = 6.0) -> Any:
     grippers = _gripper_columns(story.profile)
     arm = [i for i in range(story.action.shape[1]) if i not in grippers]
     for colour, index in zip(CURVES * (1 + len(arm) // len(CURVES)), arm, strict=False):
-        _curve(upper, story, index, colour, story.profile.action_names[index].removeprefix("position."))
+        _curve(upper, story, index, colour, _label(story.profile.action_names[index]))
     for index in grippers:
         _curve(lower, story, index, CURVES[0], "gripper")
     for axis in (upper, lower):
@@ -140,6 +141,8 @@ def draw(story: Story, width_in: float = 11.0, height_in: float = 6.0) -> Any:
             axis.axvspan(a_s, b_s, facecolor="white", hatch="///", edgecolor="#999999", linewidth=0)
         axis.grid(alpha=0.3)
     for phase, a, b in bands(story.phase):
+        if b - a < _NAMED * len(story.phase):
+            continue
         middle = (story.t_s[a] + story.t_s[b - 1]) / 2
         upper.text(
             middle, 1.01, PHASES[phase].lower().replace("_", " "), transform=upper.get_xaxis_transform(),
@@ -152,6 +155,10 @@ def draw(story: Story, width_in: float = 11.0, height_in: float = 6.0) -> Any:
     upper.set_xlim(0.0, float(story.t_s[-1]))
     figure.suptitle(f"{story.name}: {story.notes}", fontsize=11)
     return figure
+
+
+def _label(name: str) -> str:
+    return name.removesuffix(".pos").removesuffix("_joint").replace("_", " ")
 
 
 def _gripper_columns(profile: Profile) -> list[int]:
@@ -193,34 +200,39 @@ def write_gif(story: Story, path: Path, *, fps: float, speed: float) -> int:
     Returns:
         The number of its pictures.
     """
-    strip, left, right = _strip(story)
+    strip, box = _strip(story)
     step = speed / fps
     times = np.arange(0.0, story.t_s[-1] + step, step)
     frames = []
     for t in times:
         index = min(int(np.searchsorted(story.t_s, t)), len(story.t_s) - 1)
-        frames.append(_canvas(story, strip, index, left + (right - left) * min(t / story.t_s[-1], 1.0)))
+        x = box[0] + (box[2] - box[0]) * min(t / story.t_s[-1], 1.0)
+        frames.append(_canvas(story, strip, index, (x, box[1], x, box[3])))
     path.parent.mkdir(parents=True, exist_ok=True)
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
     return len(frames)
 
 
-def _strip(story: Story) -> tuple[Image.Image, float, float]:
-    """The curves as a picture, and where its time axis begins and ends [px]."""
-    dpi = 80
-    figure = draw(story, _WIDTH / dpi, 1.7 * _STRIP / dpi)
+def _strip(story: Story) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """The curves as a picture, and the box of its axes: left, top, right, bottom [px]."""
+    dpi = 72
+    figure = draw(story, _WIDTH / dpi, _STRIP / dpi)
+    figure.set_dpi(dpi)
+    figure.suptitle(story.notes, fontsize=10)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    box = figure.axes[0].get_window_extent()
+    upper, lower = (axis.get_position() for axis in figure.axes)  # fractions, from the lower left
     plt.close(figure)
-    return picture, box.x0, box.x1
+    wide, tall = picture.size
+    return picture, (upper.x0 * wide, (1.0 - upper.y1) * tall, upper.x1 * wide, (1.0 - lower.y0) * tall)
 
 
-def _canvas(story: Story, strip: Image.Image, index: int, cursor: float) -> Image.Image:
+def _canvas(story: Story, strip: Image.Image, index: int, cursor: tuple[float, float, float, float]) -> Image.Image:
     names = list(story.images)
     width = (_WIDTH - _GAP * (len(names) - 1)) // len(names)
-    height = round(width * 3 / 4)
+    tall, wide = story.images[names[0]][0].shape[:2]
+    height = round(width * tall / wide)
     canvas = Image.new("RGB", (_WIDTH, height + _GAP + strip.height), "white")
     draw_on = ImageDraw.Draw(canvas)
     phase = int(story.phase[index])
@@ -230,8 +242,9 @@ def _canvas(story: Story, strip: Image.Image, index: int, cursor: float) -> Imag
     label = f"{PHASES[phase].lower().replace('_', ' ')}  {story.t_s[index]:.1f} s"
     draw_on.rectangle((0, 0, 130, 18), fill=COLOURS.get(phase, "#dddddd"))
     draw_on.text((6, 3), label, fill="black")
-    canvas.paste(strip, (0, height + _GAP))
-    draw_on.line((cursor, height + _GAP + 34, cursor, canvas.height - 40), fill="black", width=2)
+    top = height + _GAP
+    canvas.paste(strip, (0, top))
+    draw_on.line((cursor[0], top + cursor[1], cursor[2], top + cursor[3]), fill="black", width=2)
     return canvas.quantize(96, method=Image.Quantize.FASTOCTREE)
 
 
