@@ -18,6 +18,7 @@ SIM_ARGUMENTS = (
     "real_time_factor",
     "seed",
     "participants",
+    "cell_log",
     "board",
     "board_on",
     "camera_settings",

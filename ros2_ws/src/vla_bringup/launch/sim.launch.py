@@ -24,6 +24,8 @@ def cell(context: LaunchContext):
         "board": value(context, "board"),
         "board_on": value(context, "board_on"),
     }
+    if log := value(context, "cell_log"):
+        parameters["log_file"] = log
     streamed = [action.command for action in profile.action if action.command.interface == "joint_group_position"]
     if streamed:  # only one controller may have the arm
         parameters["initial_joint_controller"] = streamed[0].controller

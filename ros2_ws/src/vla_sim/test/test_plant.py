@@ -5,9 +5,10 @@ from types import SimpleNamespace as Ns
 import numpy as np
 import pytest
 from vla_sim import constants as c
+from vla_sim import kinematics
 from vla_sim.controllers.forward import SpeedLimitError
 from vla_sim.controllers.outcome import GoalRefusedError
-from vla_sim.plant import FORWARD_CONTROLLER, TRAJECTORY_CONTROLLER, Plant
+from vla_sim.plant import FORWARD_CONTROLLER, FREEDRIVE_CONTROLLER, TRAJECTORY_CONTROLLER, Plant
 
 
 class FakePhysics:
@@ -140,3 +141,43 @@ def test_protective_stop_as_a_disturbance():
     assert plant.robot.program_running
     run(plant, 12)
     assert not plant.robot.program_running
+
+
+def test_freedrive_follows_pushes_while_it_is_told_to():
+    plant = Plant(FakePhysics())
+    with pytest.raises(GoalRefusedError, match="freedrive_mode_controller is not active"):
+        plant.freedrive.enable(True, plant.time_ns)
+    plant.freedrive.enable(False, plant.time_ns)  # what is off may be switched off
+    run(plant, 1)
+    plant.physics.q = kinematics.home()
+    plant.step()
+    ok, text = plant.manager.switch([FREEDRIVE_CONTROLLER], [], 2)
+    assert not ok
+    assert "is claimed by 'scaled_joint_trajectory_controller'" in text
+    assert plant.manager.switch([FREEDRIVE_CONTROLLER], [TRAJECTORY_CONTROLLER], 2)[0]
+    assert plant.motion_controller == FREEDRIVE_CONTROLLER
+    begin = kinematics.forward(plant.q)
+
+    def push(seconds, told=True):
+        for _ in range(round(seconds / 0.02)):
+            if told:
+                plant.freedrive.enable(True, plant.time_ns)
+            plant.freedrive.push((0.0, 0.05, 0.0, 0.0, 0.0, 0.0), plant.time_ns)
+            run(plant, 10)
+        return kinematics.forward(plant.q)
+
+    assert np.allclose(push(0.2, told=False), begin, atol=1e-3)  # active, but not enabled
+    moved = push(1.0)
+    np.testing.assert_allclose(moved[:3, 3] - begin[:3, 3], (0.0, 0.05, 0.0), atol=3e-3)
+    np.testing.assert_allclose(moved[:3, :3], begin[:3, :3], atol=2e-2)
+    here = plant.q.copy()
+    run(plant, 200)
+    assert np.abs(plant.q - here).max() < 0.05 * 0.2 * 3  # the last push counts for 0.2 s
+    here = plant.q.copy()
+    run(plant, 600)  # nobody says any more that it is enabled
+    np.testing.assert_allclose(push(0.4, told=False), kinematics.forward(here), atol=1e-9)
+    with pytest.raises(GoalRefusedError, match="a push is 6 finite numbers"):
+        plant.freedrive.push((0.0, 0.1), plant.time_ns)
+    assert plant.manager.switch([TRAJECTORY_CONTROLLER], [FREEDRIVE_CONTROLLER], 2)[0]
+    run(plant, 5)
+    np.testing.assert_allclose(plant.q, here, atol=1e-9)

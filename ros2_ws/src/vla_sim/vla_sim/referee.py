@@ -25,10 +25,13 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_sim import skills, tasks
 from vla_sim.cell import Cell
 from vla_sim.plant import FORWARD_CONTROLLER, TRAJECTORY_CONTROLLER, Plant
+
+Array = NDArray[np.float64]
 
 _PAUSE_NS: Final = 100_000_000
 _TOUCH_NS: Final = 50_000_000
@@ -85,18 +88,21 @@ class _Goals:
         self._count = 0
         self._running: Any = None
 
-    def news(self, goal: Any, outcomes: list[Any]) -> tuple[list[tuple[int, Any]], int | None]:
-        """Goals that have ended, with their outcome, and the number of one that has begun."""
-        ended = []
+    def news(self, goal: Any, outcomes: list[Any]) -> list[tuple[int, Any]]:
+        """What has happened since the last look, in order: number of the goal, and its outcome or None for its begin."""
+        news: list[tuple[int, Any]] = []
         for outcome in outcomes:
-            if outcome.token is not self._running:
-                self._count += 1  # accepted and ended between two looks
-            ended.append((self._count, outcome))
+            if outcome.token is not self._running:  # accepted and ended between two looks
+                news.append(self._begin(outcome.token))
+            news.append((self._count, outcome))
             self._running = None
-        if goal is None or goal is self._running:
-            return ended, None
+        if goal is not None and goal is not self._running:
+            news.append(self._begin(goal))
+        return news
+
+    def _begin(self, goal: Any) -> tuple[int, None]:
         self._count, self._running = self._count + 1, goal
-        return ended, self._count
+        return self._count, None
 
 
 class Referee:
@@ -110,7 +116,7 @@ class Referee:
         self._forget()
 
     def _forget(self) -> None:
-        self._command = self._plant.command
+        self._command: Array | None = None  # None: the next one is no motion, wherever it is
         self._moved_ns: int | None = None
         self._streams = False
         self._touched = _Settled(_TOUCH_NS)
@@ -142,29 +148,28 @@ class Referee:
 
     def _goals(self, t_ns: int) -> None:
         plant = self._plant
-        ended, begun = self._arm.news(plant.trajectory.goal, plant.trajectory.outcomes)
-        for number, outcome in ended:
-            self._log.write(
-                t_ns, "goal_ended", controller=TRAJECTORY_CONTROLLER, goal=number, status=outcome.status.value,
-                code=outcome.code, text=outcome.text,
-            )  # fmt: skip
-        if begun is not None:
-            self._log.write(t_ns, "goal_started", controller=TRAJECTORY_CONTROLLER, goal=begun)
-        ended, begun = self._gripper.news(plant.gripper.goal, plant.gripper.outcomes)
-        for number, outcome in ended:
-            self._log.write(
-                t_ns, "gripper_ended", goal=number, status=outcome.status.value, reached=outcome.reached,
-                stalled=outcome.stalled, reading=self._reading(),
-            )  # fmt: skip
-        if begun is not None:
-            target = round(skills.grip_number(plant.gripper.target), 1)
-            self._log.write(t_ns, "gripper_goal", goal=begun, target=target)
+        for number, outcome in self._arm.news(plant.trajectory.goal, plant.trajectory.outcomes):
+            goal = {"controller": TRAJECTORY_CONTROLLER, "goal": number}
+            if outcome is None:
+                self._log.write(t_ns, "goal_started", **goal)
+            else:
+                status = outcome.status.name.lower()
+                self._log.write(t_ns, "goal_ended", **goal, status=status, code=outcome.code, text=outcome.text)
+        for number, outcome in self._gripper.news(plant.gripper.goal, plant.gripper.outcomes):
+            if outcome is None:
+                target = round(skills.grip_number(plant.gripper.target), 1)
+                self._log.write(t_ns, "gripper_goal", goal=number, target=target)
+            else:
+                self._log.write(
+                    t_ns, "gripper_ended", goal=number, status=outcome.status.name.lower(), reached=outcome.reached,
+                    stalled=outcome.stalled, reading=self._reading(),
+                )  # fmt: skip
 
     def _control(self, t_ns: int) -> None:
         plant = self._plant
         owner = plant.motion_controller
         if owner != self._owner:
-            self._owner = owner
+            self._owner, self._command = owner, None
             self._log.write(t_ns, "controller", active=owner)
         robot = (plant.robot.program_running, plant.robot.safety_mode)
         if robot[0] != self._robot[0]:
@@ -181,7 +186,7 @@ class Referee:
             self._streams = streams
             name = "streaming_begins" if streams else "streaming_ends"
             self._log.write(t_ns, name, controller=FORWARD_CONTROLLER)
-        if np.abs(plant.command - self._command).max() > _STEP_RAD:
+        if self._command is not None and np.abs(plant.command - self._command).max() > _STEP_RAD:
             if self._moved_ns is None:
                 self._log.write(t_ns, "arm_moves", controller=plant.motion_controller)
             self._moved_ns = t_ns

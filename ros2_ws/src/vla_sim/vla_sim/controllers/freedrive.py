@@ -48,9 +48,9 @@ class FreedriveController:
         """Let the arm be pushed for the next `TIMEOUT_S`, or no more.
 
         Raises:
-            GoalRefusedError: the controller is not active.
+            GoalRefusedError: on, and the controller is not active.
         """
-        if not self.active:
+        if on and not self.active:
             raise GoalRefusedError("freedrive_mode_controller is not active; switch to it with the controller manager")
         self._told_ns = now_ns if on else None
 
