@@ -21,7 +21,7 @@ from vla_core.specs import CameraSpec
 
 from vla_teleop.cameras.errors import CameraError
 from vla_teleop.cameras.matching import Knob, Means, brightness, match
-from vla_teleop.cameras.preview import run_preview
+from vla_teleop.cameras.preview import run_preview, with_depth
 from vla_teleop.cameras.session import CameraTap, RemoteParameters, colour_cameras, session
 from vla_teleop.cameras.settings import DRIVERS, CameraBlock, Names, SettingsFile, Value, write_settings
 
@@ -218,7 +218,7 @@ def _calibrate(arguments: argparse.Namespace, ros: Sequence[str], domain_id: int
             return EXIT_OK
         for camera in cameras:
             camera.switch(False)
-        taps = [CameraTap(node, spec) for spec in profile.cameras]
+        taps = [CameraTap(node, spec) for spec in with_depth(node, profile)]
         if not run_preview(node, taps, arguments.preview):
             print("left without saving")
             return EXIT_FAILURE

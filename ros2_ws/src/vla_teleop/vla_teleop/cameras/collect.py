@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 from vla_common.action_client import GoalClient
-from vla_common.qos import LATCHED, SENSOR, adapt
+from vla_common.qos import LATCHED
 from vla_common.services import send_goal
 from vla_common.stillness import Stillness
 from vla_core.boards import Board
@@ -32,7 +32,7 @@ from vla_core.stamps import stamp_ns
 from vla_teleop.cameras.errors import CalibrationError, CameraError
 from vla_teleop.cameras.loop import Lens, View
 from vla_teleop.cameras.poses import Reach
-from vla_teleop.cameras.session import CameraTap
+from vla_teleop.cameras.session import CameraTap, sensor_qos
 
 Array = NDArray[np.float64]
 _STILL_RAD = 5e-4  # a tenth of a millimetre at 20 cm
@@ -62,7 +62,7 @@ class ArmTap:
         self._past: deque[tuple[int, Array]] = deque(maxlen=_HISTORY)
         self._still = Stillness(arm.joints, tolerance=_STILL_RAD, window_s=_STILL_S)
         self._subscription = node.create_subscription(
-            get_message(spec.type), spec.topic, self._receive, adapt(node, spec.topic, SENSOR)
+            get_message(spec.type), spec.topic, self._receive, sensor_qos(node, spec.topic)
         )
 
     def _receive(self, msg: Any) -> None:
@@ -177,7 +177,9 @@ class Collector:
         self.frames = FrameTap(node)
         self._info: Any = None
         self._has_info = threading.Event()
-        self._subscription = node.create_subscription(CameraInfo, camera.info_topic, self._on_info, SENSOR)
+        self._subscription = node.create_subscription(
+            CameraInfo, camera.info_topic, self._on_info, sensor_qos(node, camera.info_topic)
+        )
         self._count = 0
         self.frame_id = ""
 

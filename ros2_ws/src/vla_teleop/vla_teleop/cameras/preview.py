@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
 from vla_common.terminal_keys import terminal_keys
+from vla_core.codecs import IMAGE
 from vla_core.images import resize
+from vla_core.profile import Profile
+from vla_core.specs import CameraSpec
 
 from vla_teleop.cameras.errors import CameraError
 from vla_teleop.cameras.session import CameraTap
@@ -28,8 +32,24 @@ Pixels = NDArray[np.uint8]
 _TILE = (360, 480)  # height, width
 _NEAR_MM, _FAR_MM = 200.0, 2000.0
 _PERIOD_S = 1.0
+# Depth below the driver's node: realsense2_camera with align_depth.enable, depthai_ros_driver with an RGBD pipeline.
+_DEPTH = {"realsense": "aligned_depth_to_color/image_raw", "depthai": "stereo/image_raw"}
 SAVE, LEAVE = "save", "leave"
 _KEYS = {" ": SAVE, "\r": SAVE, "\n": SAVE, "\x1b": LEAVE, "q": LEAVE}
+
+
+def with_depth(node: Node, profile: Profile) -> list[CameraSpec]:
+    """Return the cameras of a profile, each colour camera followed by its depth where the driver publishes it."""
+    named = {camera.topic for camera in profile.cameras}
+    shown = []
+    for camera in profile.cameras:
+        shown.append(camera)
+        topic = f"{camera.node}/{_DEPTH.get(camera.settings, '')}"
+        if camera.depth or camera.settings not in _DEPTH or topic in named:
+            continue
+        if node.count_publishers(node.resolve_topic_name(topic)):
+            shown.append(replace(camera, name=f"{camera.name} depth", topic=topic, type=IMAGE, depth=True))
+    return shown
 
 
 def tile(image: NDArray[Any] | None, label: str) -> Pixels:

@@ -6,6 +6,7 @@ All calls block the command's own thread; time limits are wall time.
 """
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -19,6 +20,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
+from rclpy.qos import QoSProfile
 from rosidl_runtime_py.utilities import get_message
 from vla_common.qos import SENSOR, adapt
 from vla_common.services import wait_future
@@ -63,6 +65,18 @@ def session(name: str, ros_arguments: Sequence[str] = (), *, domain_id: int | No
         rclpy.try_shutdown(context=context)
 
 
+def sensor_qos(node: Node, topic: str, timeout_s: float = 3.0) -> QoSProfile:
+    """A subscription profile that matches the publishers of a topic; waits a moment until one is discovered.
+
+    A reliable subscription, made before a best-effort publisher is known, would receive nothing for ever.
+    """
+    full = node.resolve_topic_name(topic)
+    deadline = time.monotonic() + timeout_s
+    while not node.count_publishers(full) and time.monotonic() < deadline:
+        threading.Event().wait(0.05)
+    return adapt(node, topic, SENSOR)
+
+
 class CameraTap:
     """The images of one camera."""
 
@@ -83,7 +97,7 @@ class CameraTap:
         self._last: Any = None
         self._count = 0
         self._subscription = node.create_subscription(
-            get_message(camera.type), camera.topic, self._receive, adapt(node, camera.topic, SENSOR)
+            get_message(camera.type), camera.topic, self._receive, sensor_qos(node, camera.topic)
         )
 
     def _receive(self, msg: Any) -> None:

@@ -54,8 +54,9 @@ DRIVERS: Mapping[str, Names] = {
         white_balance="rgb_camera.white_balance",
         automatic={"rgb_camera.enable_auto_exposure": True, "rgb_camera.enable_auto_white_balance": True},
         others=(
-            *(f"rgb_camera.{name}" for name in (*_PICTURE, "power_line_frequency")),
-            *(f"depth_module.{name}" for name in ("laser_power", "emitter_enabled", "visual_preset")),
+            *(f"rgb_camera.{name}" for name in (*_PICTURE, "power_line_frequency", "auto_exposure_priority")),
+            # a preset replaces the settings after it
+            *(f"depth_module.{name}" for name in ("visual_preset", "emitter_enabled", "laser_power")),
         ),
     ),
     "depthai": Names(
