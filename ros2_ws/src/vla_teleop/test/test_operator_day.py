@@ -14,6 +14,7 @@ from vla_teleop.operator.intents import (
     Annotate,
     CancelSkill,
     Discard,
+    Forget,
     Freedrive,
     Home,
     Label,
@@ -399,6 +400,12 @@ def test_a_silent_device_in_teleop_is_told_once() -> None:
     assert bench.day.state == S.TELEOP
 
 
+def test_a_silent_device_between_episodes_says_nothing_of_an_episode() -> None:
+    bench = in_state(S.IDLE)
+    bench.hear(bench.day.on_teleop(TeleopView(stale=True, line="silent"), bench.t))
+    assert bench.said == ["the device is silent (silent): the arm stands still. Plug it in again"]
+
+
 @pytest.mark.parametrize(("state", "after"), [(S.TELEOP, S.ARMED), (S.CORRECTION, S.FAILED), (S.SKILL, S.STOPPING)])
 def test_a_fault_of_teleoperation_pauses_recording(state: State, after: State) -> None:
     bench = in_state(state)
@@ -492,15 +499,20 @@ def test_without_the_option_nobody_takes_over() -> None:
     assert bench.said[-1] == "skill/cpu does nothing now: a policy drives; wait for its end, or cancel its run"
 
 
-@pytest.mark.parametrize("state", [S.TELEOP, S.SKILL, S.CORRECTION, S.IDLE])
+@pytest.mark.parametrize("state", [S.TELEOP, S.SKILL, S.CORRECTION, S.ENDING])
 def test_at_the_end_what_exists_is_saved_and_the_arm_returned(state: State) -> None:
     plan = in_state(state).day.on_shutdown()
     kinds = [type(intent).__name__ for intent in plan]
-    assert ("Stop" in kinds) == (state != S.IDLE)
-    assert kinds[-1] == "Teleop"
-    assert not plan[-1].enable
+    assert ("Stop" in kinds) == (state != S.ENDING)
+    assert plan[-1] == Teleop(enable=False, soft=True)
     assert ("Still" in kinds) == (state == S.SKILL)
-    assert all(intent.soft for intent in plan if type(intent).__name__ not in ("Forget", "CancelSkill", "Still"))
+
+
+def test_at_the_end_nothing_is_asked_where_nothing_is_open_or_taken() -> None:
+    bench = in_state(S.IDLE)
+    assert bench.day.on_shutdown() == (Forget(),)
+    bench.day.on_teleop(TeleopView(active=True), bench.t)
+    assert bench.day.on_shutdown() == (Forget(), Teleop(enable=False, soft=True))
 
 
 def test_every_phase_that_the_day_sets_may_follow() -> None:

@@ -190,14 +190,14 @@ class Day(Moves):
 
     def on_shutdown(self) -> Plan:
         """The program ends: save what there is, arm at rest, controller returned; every step by itself."""
-        still: Plan = (CancelSkill(), Still()) if self.state in (State.SKILL, State.STOPPING, State.HANDOVER) else ()
-        stop = (Stop(outcome=UNKNOWN, skill_outcome="incomplete", notes="ended by the operator", soft=True),)
+        running = self.state in (State.SKILL, State.STOPPING, State.HANDOVER)
+        stop = Stop(outcome=UNKNOWN, skill_outcome="incomplete", notes="ended by the operator", soft=True)
+        taken = self._teleop.active or self._teleop.freedrive or self._teleop.fault or self.state != State.IDLE
         return (
             Forget(),
-            *still,
-            *(stop if self.open else ()),
-            Speed(scale=1.0, soft=True),
-            Teleop(enable=False, soft=True),
+            *((CancelSkill(), Still()) if running else ()),
+            *((stop,) if self.open else ()),
+            *((Teleop(enable=False, soft=True),) if taken else ()),
         )
 
     # --- buttons ------------------------------------------------------------------------------------------------------

@@ -214,9 +214,8 @@ class Moves:
         if self.state == State.SKILL:
             text = "nobody could interrupt the skill, so it is stopped"
             return (*self._stop_skill("pause", t), warn(f"the device is silent ({line}): {text}. Plug it in again"))
-        return (
-            warn(f"the device is silent ({line}): the arm stands still. Plug it in again; ctrl-c saves the episode"),
-        )
+        ending = "; ctrl-c saves the episode" if self.open else ""
+        return (warn(f"the device is silent ({line}): the arm stands still. Plug it in again{ending}"),)
 
     def _closed_elsewhere(self, label: str) -> Plan:
         """The recorder has closed the episode by itself, or on behalf of another program."""
