@@ -27,6 +27,7 @@ from vla_teleop.node.teleop_robot import Robot, RobotError
 
 State = TeleopState
 WAIT_S = 0.2  # of a tick, on the wall
+SILENT_WAITS = 10  # so many without a tick, and a node that ends believes that the clock is gone
 LONGEST_PERIOD_S = 0.05  # what a late tick may make up for
 TAKEN = "is the robot free? A policy, a skill or a trajectory may drive it"
 ADVICE = "The arm is at rest; call ~/enable with true to try again, with false to give the arm back"
@@ -84,6 +85,7 @@ class Pilot:
         self._controller = robot.spec.trajectory_controller
         self._borrowed = False  # whether another controller than the trajectory controller has the arm, or may have it
         self._t_ns: int | None = None
+        self._silent = 0  # waits for a tick in a row that were in vain
 
     def request(self, request: Request) -> None:
         """Do it as soon as what runs is over; giving the arm back breaks off what runs. From any thread."""
@@ -310,9 +312,11 @@ class Pilot:
         """Wait for the next tick and do what every tick does."""
         t_ns = self._ticker.wait(timeout_s=WAIT_S)
         if t_ns is None:
-            if self._closing.is_set():
+            self._silent += 1
+            if self._closing.is_set() and self._silent > SILENT_WAITS:
                 raise RobotError("the clock stands still")
             return
+        self._silent = 0
         dt = 0.0 if self._t_ns is None else min(max(to_s(t_ns - self._t_ns), 0.0), LONGEST_PERIOD_S)
         self._t_ns = t_ns
         self._robot.look(t_ns)

@@ -2,6 +2,7 @@
 
 """What the teleop node says of itself: `~/state` at 20 Hz and on change, `~/event` once per press."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from vla_core.stamps import to_ns
 from vla_msgs.msg import TeleopEvent, TeleopState
 
 Array = NDArray[np.float64]
+NUMBERS = re.compile(r"[0-9.]+")  # a text whose numbers change says nothing new
 PERIOD_NS = to_ns(0.05)
 NAMES = {
     TeleopState.OFF: "OFF",
@@ -71,12 +73,13 @@ class Reporter:
 
     def now(self, t_ns: int, now: Now) -> None:
         """Publish if something changed that one waits for, or if it is time again."""
-        key = (now.state, now.moving, now.stale, now.motion, now.controller, now.text)
+        gist = NUMBERS.sub("", now.text)
+        key = (now.state, now.moving, now.stale, now.motion, now.controller, gist)
         if key == self._before and 0 <= t_ns - self._sent_ns < PERIOD_NS:
             return
         self._before, self._sent_ns = key, t_ns
-        if (now.state, now.text) != self._said:
-            self._said = (now.state, now.text)
+        if (now.state, gist) != self._said:
+            self._said = (now.state, gist)
             self._log(self._line(now))
         self._states.publish(
             TeleopState(
