@@ -3,6 +3,7 @@
 """What goes wrong around the teleop node: wrong names, absent parts, and an end in the middle of a motion."""
 
 import contextlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from vla_core.profile import load_profile, parse_profile
 from vla_msgs.msg import TeleopState
 from vla_teleop.devices.device import DeviceError
 from vla_teleop.node.teleop_node import TeleopNode
+from vla_teleop.node.teleop_report import Now, Reporter
 from vla_teleop.node.teleop_robot import teleop_spec
 
 S = TeleopState
@@ -147,6 +149,19 @@ def started():
         yield context
     finally:
         rclpy.try_shutdown(context=context)
+
+
+def test_a_text_whose_numbers_change_is_said_once():
+    lines, sent = [], []
+    topics = SimpleNamespace(create_publisher=lambda *_: SimpleNamespace(publish=sent.append))
+    report = Reporter(topics, "stick", lines.append)
+    rest = {"state": S.ACTIVE, "moving": False, "stale": True, "motion": "", "twist": np.zeros(6), "gripper_rate": 0.0}
+    for i in range(11):
+        report.now(i * 10_000_000, Now(**rest, gain=1.0, controller="c", text=f"silent for {0.1 + 0.01 * i:.2f} s"))
+    assert lines == ["ACTIVE | stick | 0 mm/s 0.00 rad/s, gain 1.00 | silent for 0.10 s"]
+    assert [msg.line[-6:] for msg in sent] == ["0.10 s", "0.15 s", "0.20 s"]  # 20 Hz
+    report.now(101_000_000, Now(**{**rest, "stale": False}, gain=1.0, controller="c", text=""))
+    assert len(sent) == 4  # a change is said at once
 
 
 def test_what_cannot_be_driven_is_refused_at_the_start(tmp_path):
