@@ -39,7 +39,7 @@ BOARD = "charuco:5x7:0.04:0.03"
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory):
-    return write_profile(tmp_path_factory.mktemp("profile"), (480, 640), 10.0)
+    return write_profile(tmp_path_factory.mktemp("profile"), (240, 320), 10.0)
 
 
 def over_the_board(profile):
@@ -52,7 +52,7 @@ def over_the_board(profile):
 
 
 def test_the_robot_goes_round_the_board_and_the_wrist_camera_is_found(profile, tmp_path, capsys):
-    cell = CameraCell(profile, board=BOARD, real_time_factor=2.0)
+    cell = CameraCell(profile, board=BOARD, real_time_factor=4.0)
     try:
         cell.place(over_the_board(profile))
         output, mounted = tmp_path / "camera_transforms.yaml", tmp_path / "mounted.yaml"

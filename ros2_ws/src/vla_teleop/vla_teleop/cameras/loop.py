@@ -75,17 +75,20 @@ class Loop:
         X, Z = self.poses(step)
         on_board = self._points @ Z[:3, :3].T + Z[:3, 3]
         outside = np.einsum("nij,nj->ni", self._turns, on_board) + self._shifts
-        return (outside - X[:3, 3]) @ X[:3, :3], X, Z
+        inside: Array = (outside - X[:3, 3]) @ X[:3, :3]
+        return inside, X, Z
 
     def seen(self) -> Array:
         """Return where all points should be seen ``(N, 2)``."""
-        return self.residuals(np.zeros(12)).reshape(-1, 2) + self._pixels
+        pixels: Array = self.residuals(np.zeros(12)).reshape(-1, 2) + self._pixels
+        return pixels
 
     def residuals(self, step: Array) -> Array:
         """Return expected minus seen pixels ``(2N,)`` after a step."""
         inside, _, _ = self._in_camera(step)
         pixels, _ = cv2.projectPoints(inside, np.zeros(3), np.zeros(3), self._lens.K, self._lens.D)
-        return (np.asarray(pixels, dtype=np.float64).reshape(-1, 2) - self._pixels).ravel()
+        wrong: Array = (np.asarray(pixels, dtype=np.float64).reshape(-1, 2) - self._pixels).ravel()
+        return wrong
 
     def jacobian(self, step: Array) -> Array:
         """Return the derivative ``(2N, 12)`` of the residuals."""
