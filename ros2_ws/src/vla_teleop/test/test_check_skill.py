@@ -4,12 +4,14 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from skill_examples import ARM, BASE, PROFILE, PROFILE_FILE, READY, RECORDED, SOURCE, TCP, needs_recorded, pick, spec
 from vla_core.kinematics import forward, rotation_from_rpy, rotation_vector
 from vla_teleop.node import check_skill as command
+from vla_teleop.node.skill_node import SkillNode
 from vla_teleop.skills.check import check_skill
 from vla_teleop.skills.errors import SkillError
 from vla_teleop.skills.ur_ik import follow
@@ -233,3 +235,22 @@ def test_recorded_skills_can_be_driven_by_the_ur5e_and_edited_rows_are_named(cap
     assert edited == [[10, 11, 12, 13, 18], [0, 3]]
     assert [round(cpu["rows"][i]["mismatch"] * 1e3, 1) for i in edited[0]] == [9.4, 20.2, 21.8, 21.8, 27.9]
     assert max(segment["speed"] for found in (cpu, ram) for segment in found["segments"]) <= 0.101
+
+
+def test_the_skill_node_warns_once_of_rows_that_were_edited(table, tmp_path):
+    said = []
+    logger = SimpleNamespace(warning=said.append)
+    node = SimpleNamespace(
+        _table=lambda: {"pick": spec(folders=(tmp_path,))},
+        _robot=SimpleNamespace(kinematics=ARM, teleop=PROFILE.teleop),
+        _warned=set(),
+        get_logger=lambda: logger,
+    )
+    node._warn = lambda *skill: SkillNode._warn(node, *skill)
+    SkillNode._skill(node, "pick")
+    assert said == []
+    save_waypoints(tmp_path / "pick.csv", measured(offset=0.05))
+    for _ in range(2):
+        assert len(SkillNode._skill(node, "pick")[1]) == 8
+    assert len(said) == 1
+    assert said[0].startswith("skill 'pick', pick.csv: joints and pose disagree by more than 2 mm in row 2 (")

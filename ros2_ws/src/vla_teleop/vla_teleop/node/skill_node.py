@@ -23,6 +23,7 @@ from vla_teleop.node.skill_params import SkillParams
 from vla_teleop.node.skill_robot import SkillRobot
 from vla_teleop.node.skill_run import SkillRun
 from vla_teleop.node.skill_stop import SkillStopError, not_ready
+from vla_teleop.skills.check import disagreement, mismatches
 from vla_teleop.skills.errors import SkillFileError
 from vla_teleop.skills.table import SkillSpec, load_skill_table
 from vla_teleop.skills.waypoints import Waypoint, load_skill
@@ -50,6 +51,7 @@ class SkillNode(ManagedNode):
         self._robot = SkillRobot(self, self._profile, self._ticker, self.params, self._ends)
         self._scale = 1.0
         self._closing = False
+        self._warned: set[str] = set()
         self.create_service(SetSpeed, "~/set_speed", self._on_set_speed)
         self._thread = self.start_thread(self._work, "skills")
         self.get_logger().info(f"skills: {listing(names)} ({self.params.table})")
@@ -134,9 +136,18 @@ class SkillNode(ManagedNode):
                     f"there is no skill '{name}' in {self.params.table}; there are: {listing(table)}"
                     f"{nearest_name(name, table)}",
                 )
-            return table[name], load_skill(table[name])
+            waypoints = load_skill(table[name])
         except SkillFileError as error:
             raise not_ready(f"{error}. The arm has not moved") from error
+        self._warn(table[name], waypoints)
+        return table[name], waypoints
+
+    def _warn(self, spec: SkillSpec, waypoints: tuple[Waypoint, ...]) -> None:
+        """Say once which rows were edited: what is seen on the pendant at such a row is not where the arm goes."""
+        text = disagreement(mismatches(spec, waypoints, self._robot.kinematics, self._robot.teleop.T_tool_tcp))
+        if text and text not in self._warned:
+            self._warned.add(text)
+            self.get_logger().warning(f"skill '{spec.name}', {spec.file}: {text}")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from vla_core.errors import listing
-from vla_core.kinematics import forward, pose_matrix, rotation_from_rpy, rotation_vector
+from vla_core.kinematics import forward, rotation_vector
 from vla_core.profile import Profile
 from vla_core.specs import Kinematics, Limits
 
 from vla_teleop.skills.errors import PlanError, SkillError
 from vla_teleop.skills.limits import Box, limits_in_order
-from vla_teleop.skills.plan import Segment, SkillPlan, gripper_rows, plan_skill, target_poses
+from vla_teleop.skills.plan import Segment, SkillPlan, file_frame, gripper_rows, plan_skill, target_poses
 from vla_teleop.skills.table import SkillSpec
 from vla_teleop.skills.ur_ik import follow
 from vla_teleop.skills.waypoints import Waypoint
@@ -140,10 +140,9 @@ def check_skill(
         SkillError: the profile has no kinematics or no section teleop, or its arm has other joints.
     """
     robot = _robot(spec, profile)
-    base = pose_matrix(robot.arm.base_xyz, rotation_from_rpy(robot.arm.base_rpy)) if spec.frame == "base" else np.eye(4)
-    start = base @ (waypoints[0].T if trigger is None else trigger)
+    start = file_frame(spec, robot.arm) @ (waypoints[0].T if trigger is None else trigger)
     targets = target_poses(spec, waypoints, robot.arm, start)
-    rows = _rows(spec, waypoints, targets, base, robot)
+    rows = tuple(_rows(spec, waypoints, targets, robot))
     problems = [f"waypoint {row.row} is out of the arm's reach" for row in rows if not row.reached]
     plan: SkillPlan | None = None
     if not problems:
@@ -219,30 +218,52 @@ def _plan(spec: SkillSpec, waypoints: Sequence[Waypoint], robot: _Robot, start: 
     return plan
 
 
+def mismatches(
+    spec: SkillSpec, waypoints: Sequence[Waypoint], arm: Kinematics, T_tool_tcp: Array
+) -> list[tuple[float, float]]:
+    """Return for each row how far its pose is from where its joints put the tool centre point: [m] and [rad].
+
+    Args:
+        spec: The skill; its own tool centre point comes before `T_tool_tcp`.
+        waypoints: Its file.
+        arm: Kinematics of the arm.
+        T_tool_tcp: Tool centre point ``(4, 4)`` of the profile, in the tool frame [m].
+    """
+    to_file = np.linalg.inv(file_frame(spec, arm))
+    tcp = spec.tool_tcp(T_tool_tcp)
+    return [_apart(to_file @ forward(arm, waypoint.joints) @ tcp, waypoint.T) for waypoint in waypoints]
+
+
+def disagreement(apart: Sequence[tuple[float, float]]) -> str:
+    """Return what to say about rows whose joints and pose disagree, of `mismatches`; empty when all agree."""
+    rows = ", ".join(f"{row} ({far * 1e3:.1f} mm)" for row, (far, _) in enumerate(apart) if far > MISMATCH_M)
+    if not rows:
+        return ""
+    return (
+        f"joints and pose disagree by more than {MISMATCH_M * 1e3:g} mm in row {rows}: edited by hand, or taught with "
+        "another tool centre point. The arm is driven by the pose"
+    )
+
+
 def _rows(
-    spec: SkillSpec, waypoints: Sequence[Waypoint], targets: Sequence[Array], base: Array, robot: _Robot
-) -> tuple[RowCheck, ...]:
-    rows = []
+    spec: SkillSpec, waypoints: Sequence[Waypoint], targets: Sequence[Array], robot: _Robot
+) -> Iterator[RowCheck]:
     closings = gripper_rows(spec, waypoints)
+    apart = mismatches(spec, waypoints, robot.arm, robot.tcp)
     for i, waypoint in enumerate(waypoints):
         distance, turn = _apart(targets[i - 1], targets[i]) if i else (0.0, 0.0)
-        measured = np.linalg.inv(base) @ forward(robot.arm, waypoint.joints) @ robot.tcp
-        mismatch, mismatch_turn = _apart(measured, waypoint.T)
         _, unreached = follow(robot.arm, (targets[i] @ np.linalg.inv(robot.tcp))[None], waypoint.joints)
-        rows.append(
-            RowCheck(
-                row=i,
-                part="relative" if i < spec.relative_count else "absolute",
-                verification=waypoint.verification,
-                gripper=closings[i],
-                distance=distance,
-                turn=turn,
-                mismatch=mismatch,
-                mismatch_turn=mismatch_turn,
-                reached=not unreached,
-            )
+        yield RowCheck(
+            row=i,
+            part="relative" if i < spec.relative_count else "absolute",
+            verification=waypoint.verification,
+            gripper=closings[i],
+            distance=distance,
+            turn=turn,
+            mismatch=apart[i][0],
+            mismatch_turn=apart[i][1],
+            reached=not unreached,
         )
-    return tuple(rows)
 
 
 def _apart(a: Array, b: Array) -> tuple[float, float]:
@@ -279,12 +300,8 @@ def tool_positions(segment: Segment, plan: SkillPlan, arm: Kinematics) -> Array:
 
 
 def _warnings(spec: SkillSpec, waypoints: Sequence[Waypoint], rows: Sequence[RowCheck]) -> Iterator[str]:
-    if apart := [row for row in rows if row.mismatch > MISMATCH_M]:
-        rows_text = ", ".join(f"{row.row} ({row.mismatch * 1e3:.1f} mm)" for row in apart)
-        yield (
-            f"joints and pose disagree by more than {MISMATCH_M * 1e3:g} mm in row {rows_text}: edited by hand, or taught "
-            "with another tool centre point. The arm is driven by the pose"
-        )
+    if text := disagreement([(row.mismatch, row.mismatch_turn) for row in rows]):
+        yield text
     back = [i for i, (a, b) in enumerate(pairwise(waypoints), start=1) if b.timestamp < a.timestamp]
     if back:
         yield f"row {listing(map(str, back))} was taught before the row above it; is the order of the rows as wanted?"

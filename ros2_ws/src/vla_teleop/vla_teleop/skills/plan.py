@@ -187,14 +187,19 @@ def target_poses(
     The first `relative_count` rows keep their pose relative to row 0, which becomes the trigger's pose:
     ``T_trigger · inv(T_row0) · T_row``; the others are absolute.
     """
-    to_base = np.eye(4)
-    if spec.frame == "base":
-        to_base = pose_matrix(kinematics.base_xyz, rotation_from_rpy(kinematics.base_rpy))
+    to_base = file_frame(spec, kinematics)
     origin = np.linalg.inv(waypoints[0].T)
     return [
         T_base_trigger @ origin @ waypoint.T if i < spec.relative_count else to_base @ waypoint.T
         for i, waypoint in enumerate(waypoints)
     ]
+
+
+def file_frame(spec: SkillSpec, kinematics: Kinematics) -> Array:
+    """Return the pose ``(4, 4)`` of the frame of the file's poses in the profile's base_frame [m]."""
+    if spec.frame == "base":
+        return pose_matrix(kinematics.base_xyz, rotation_from_rpy(kinematics.base_rpy))
+    return np.eye(4)
 
 
 def _grasp(spec: SkillSpec, waypoints: Sequence[Waypoint]) -> int | None:
