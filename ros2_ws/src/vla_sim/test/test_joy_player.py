@@ -16,8 +16,8 @@ from vla_core.kinematics import jacobian, rotation_from_rpy
 from vla_msgs.msg import EpisodeEvent
 from vla_sim import joy_pilot, kinematics, skills
 from vla_sim.cell import Cell
-from vla_sim.errors import SimError
-from vla_sim.joy_episode import Diary, JoyEpisode, displacement
+from vla_sim.errors import SceneError, SimError
+from vla_sim.joy_episode import Diary, JoyEpisode
 from vla_sim.joy_hands import Hands
 from vla_sim.rehearsal import Rehearsal
 
@@ -240,5 +240,7 @@ def test_person_says_what_did_not_happen(monkeypatch):
 def test_displaced_parts_are_out_of_the_fingers_reach():
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        assert 0.040 <= abs(displacement("extract_ram", rng).xyz[1]) <= 0.045
-        assert 0.068 <= abs(displacement("extract_cpu", rng).xyz[1]) <= 0.080
+        assert 0.040 <= abs(skills.displacement("extract_ram", rng).xyz[1]) <= 0.045
+        assert 0.068 <= abs(skills.displacement("extract_cpu", rng).xyz[1]) <= 0.080
+    with pytest.raises(SceneError, match="only the part of extract_cpu and extract_ram can be displaced"):
+        skills.displacement("lift", rng)

@@ -18,12 +18,15 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from vla_common.action_server import DeferredActionServer
 from vla_common.params import overrides
-from vla_common.qos import COMMAND
+from vla_common.qos import COMMAND, LATCHED
 from vla_core.stamps import stamp_ns
 from vla_msgs.action import RecordEpisode, RunPolicy
+from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import StartEpisode, StopEpisode
 from vla_sim import constants as c
+from vla_sim import skills, tasks
 from vla_sim.controllers.outcome import GoalStatus
+from vla_sim.errors import SceneError
 from vla_sim.operator_node import OperatorNode
 from vla_sim.scene_client import SceneClient
 from vla_sim.sim_node import CellNode
@@ -57,7 +60,7 @@ class Stage:
     def run(self, cls, tmp_path, timeout_s=60.0, **params):
         """Run a driving node to its end; returns it and its report."""
         name = "operator" if cls is OperatorNode else "trial"
-        self.start(CellNode, clock_mode="lockstep", participants=(name,))
+        self.cell = self.start(CellNode, clock_mode="lockstep", participants=(name,), task=params.get("task", "lift"))
         report = tmp_path / "sub" / "report.json"
         node = self.start(cls, lockstep=True, result_file=str(report), **params)
         assert node.stop.wait(timeout_s), "the node has not ended"
@@ -198,3 +201,28 @@ def test_trial_notes_a_policy_that_fails(stage, tmp_path):
     assert [trial["error_msg"] for trial in report["trials"]] == ["front camera is silent"] * 2
     assert report["rate"] == 0.0
     assert time.monotonic() - begin < 30.0
+
+
+def test_trial_displaces_the_part_once_when_the_skill_begins(stage, tmp_path):
+    policy = FakePolicy(stage)
+    status = stage.helper.create_publisher(PolicyStatus, "policy/status", LATCHED)
+    states = [PolicyStatus.RUNNING] * 20 + [PolicyStatus.SKILL] * 20 + [PolicyStatus.RUNNING] * 5 + [PolicyStatus.SKILL]
+
+    def say():
+        if policy.goals and states:
+            status.publish(PolicyStatus(state=states.pop(0)))
+
+    stage.helper.create_timer(0.01, say)
+    _, report = stage.run(
+        TrialNode, tmp_path, episodes=1, first_seed=3, task="extract_ram", max_duration_s=1.0, displaced_trials=1
+    )
+    assert report["trials"][0]["displaced"]
+    expected = skills.displacement("extract_ram", np.random.default_rng(3)).xyz
+    cell = stage.cell.cell
+    np.testing.assert_allclose(tasks.relative(cell.seat, cell.task_state().object_pose).xyz, expected, atol=2e-3)
+    assert policy.goals[0].task == tasks.INSTRUCTIONS["extract_ram"]
+
+
+def test_trial_displaces_parts_only(stage):
+    with pytest.raises(SceneError, match=r"not that of 'lift'"):
+        stage.start(TrialNode, displaced_trials=1, lockstep=True)

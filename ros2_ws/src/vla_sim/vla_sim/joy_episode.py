@@ -60,18 +60,6 @@ class Diary:
     phases: list[tuple[float, int, str]] = field(default_factory=list)
 
 
-def displacement(task: str, rng: np.random.Generator) -> Pose:
-    """Where the part is put so that a grasp at its socket closes on nothing, as seen from its seat.
-
-    The processor lies flat on the table beside its socket, the memory card stands further along its slot.
-    """
-    side = float(rng.choice([-1.0, 1.0]))
-    if task == "extract_ram":
-        return upright(0.0, side * float(rng.uniform(0.040, 0.045)), 0.0)
-    x, y, yaw = (float(v) for v in rng.uniform([-0.012, 0.068, -0.25], [0.012, 0.080, 0.25]))
-    return upright(x, side * y, 0.0, yaw)
-
-
 class JoyEpisode:
     """Plays one episode.
 
@@ -141,7 +129,7 @@ class JoyEpisode:
 
     def _grasp_fails(self) -> None:
         self._approach()
-        offset = displacement(self._diary.task, self._rng)
+        offset = skills.displacement(self._diary.task, self._rng)
         self._hands.displace(offset)
         self._note("displaced", xyz=list(offset.xyz), yaw=offset.yaw)
         self._think()

@@ -24,7 +24,7 @@ from vla_sim import constants as c
 from vla_sim import joy_pilot, kinematics, skills
 from vla_sim.errors import SimError
 from vla_sim.facade.messages import to_time
-from vla_sim.scene_client import pose_of
+from vla_sim.scene_client import pose_message, pose_of
 from vla_sim.tasks import Pose
 
 Array = NDArray[np.float64]
@@ -235,8 +235,4 @@ class Hands:
 
     def displace(self, offset: Pose) -> None:
         """Put the part elsewhere, as seen from where it was at the start."""
-        msg = PoseMsg()
-        msg.position.x, msg.position.y, msg.position.z = offset.xyz
-        o = msg.orientation
-        o.x, o.y, o.z, o.w = offset.xyzw
-        self._displace.publish(msg)
+        self._displace.publish(pose_message(offset))

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 from control_msgs.msg import JointTrajectoryControllerState
+from geometry_msgs.msg import Pose as PoseMsg
 from numpy.typing import NDArray
 from rclpy.subscription import Subscription
-from vla_common.qos import SENSOR
+from vla_common.qos import EVENT, SENSOR
 from vla_common.run import ManagedNode
 from vla_common.services import call_checked
 from vla_common.ticks import Ticker
@@ -58,6 +59,15 @@ def pose_of(pose: Any) -> Pose:
     return Pose(xyz=(p.x, p.y, p.z), xyzw=(o.x, o.y, o.z, o.w))
 
 
+def pose_message(pose: Pose) -> PoseMsg:
+    """A pose as geometry_msgs/Pose."""
+    msg = PoseMsg()
+    msg.position.x, msg.position.y, msg.position.z = pose.xyz
+    o = msg.orientation
+    o.x, o.y, o.z, o.w = pose.xyzw
+    return msg
+
+
 def arm_and_gripper(profile: Profile, interfaces: tuple[str, ...] = (TRAJECTORY,)) -> tuple[ActionSpec, ActionSpec]:
     """The actions of the profile that drive the simulated arm and gripper.
 
@@ -94,6 +104,7 @@ class SceneClient:
         task = node.create_subscription(TaskState, "sim/task_state", self._on_task, SENSOR)
         self._task_topic, self._state_topic = str(task.topic_name), state_topic
         self._reset = node.create_client(ResetCell, "sim/reset")
+        self._displace = node.create_publisher(PoseMsg, "sim/displace", EVENT)
         ticker.watch(self._task_topic)
 
     def _on_task(self, msg: TaskState) -> None:
@@ -154,6 +165,10 @@ class SceneClient:
             "ticks. "
             "Is the cell running?"
         )
+
+    def displace(self, offset: Pose) -> None:
+        """Put the block or the part elsewhere, as seen from where it was at the start of the episode."""
+        self._displace.publish(pose_message(offset))
 
     def tick(self) -> int:
         """The next tick's time in ns.

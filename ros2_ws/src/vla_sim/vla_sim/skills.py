@@ -16,6 +16,7 @@ from vla_core.kinematics import pose_matrix
 
 from vla_sim import constants as c
 from vla_sim import kinematics
+from vla_sim.errors import SceneError
 from vla_sim.parts import PARTS, Part
 from vla_sim.tasks import Pose, compose, upright
 
@@ -121,3 +122,22 @@ def targets(skill: Skill, T_trigger: Array) -> list[Array]:
     T_origin = skill.waypoints[0].T
     moved = T_trigger @ np.linalg.inv(T_origin)
     return [moved @ w.T if i < skill.relative_count else w.T for i, w in enumerate(skill.waypoints)]
+
+
+def displacement(task: str, rng: np.random.Generator) -> Pose:
+    """Where the part is put so that a grasp at its socket closes on nothing, as seen from its seat.
+
+    The processor lies flat on the table beside its socket, the memory card stands further along its slot.
+
+    Raises:
+        SceneError: a task without a socket.
+    """
+    if task not in PARTS:
+        raise SceneError(
+            f"only the part of {' and '.join(PARTS)} can be displaced from its socket, not that of '{task}'"
+        )
+    side = float(rng.choice([-1.0, 1.0]))
+    if task == "extract_ram":
+        return upright(0.0, side * float(rng.uniform(0.040, 0.045)), 0.0)
+    x, y, yaw = (float(v) for v in rng.uniform([-0.012, 0.068, -0.25], [0.012, 0.080, 0.25]))
+    return upright(x, side * y, 0.0, yaw)

@@ -13,14 +13,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from vla_common.action_client import GoalClient
 from vla_common.params import declare
+from vla_common.qos import LATCHED
 from vla_common.run import EXIT_OK, ManagedNode, run_node
 from vla_common.services import ActionOutcome, CallError, GoalRejectedError, GoalRun, send_goal
 from vla_common.ticks import make_ticker
 from vla_core.profile import load_profile
 from vla_msgs.action import RunPolicy
+from vla_msgs.msg import PolicyStatus
 
+from vla_sim import skills
 from vla_sim.errors import SimError
 from vla_sim.recorder_client import RecorderClient
 from vla_sim.scene_client import SceneClient
@@ -56,6 +60,7 @@ class TrialResult:
     inference_ms_p95: float
     obs_to_action_ms_p95: float
     bag: str
+    displaced: bool
 
 
 class TrialNode(ManagedNode):
@@ -69,6 +74,12 @@ class TrialNode(ManagedNode):
         self._scene = SceneClient(self, self._ticker, load_profile(self.params.profile))
         self._client = GoalClient(self, RunPolicy, "policy/run")
         self._recorder = RecorderClient(self)
+        self._skill = False
+        if self.params.displaced_trials:
+            skills.displacement(
+                self.params.task, np.random.default_rng(0)
+            )  # refuses other tasks before the first trial
+            self.create_subscription(PolicyStatus, "policy/status", self._on_status, LATCHED)
         self._results: list[TrialResult] = []
         self.start_thread(self._work, "trial")
 
@@ -76,11 +87,18 @@ class TrialNode(ManagedNode):
         """Leave the lockstep."""
         self._ticker.close()
 
+    def _on_status(self, msg: PolicyStatus) -> None:
+        self._skill = msg.state == PolicyStatus.SKILL
+
     def _work(self) -> None:
         params = self.params
         with self._ticker.attached():
             for index in range(params.episodes):
-                result = self._trial(params.first_seed + index, record=index < params.record_episodes)
+                result = self._trial(
+                    params.first_seed + index,
+                    record=index < params.record_episodes,
+                    displace=index < params.displaced_trials,
+                )
                 self._results.append(result)
                 self._write()
                 why = f": {result.error_msg}" if result.error_msg else ""
@@ -93,7 +111,7 @@ class TrialNode(ManagedNode):
         self.get_logger().info(f"{good} of {len(self._results)} trials succeeded")
         self.stop.set(EXIT_OK, "all trials are done")
 
-    def _trial(self, seed: int, *, record: bool) -> TrialResult:
+    def _trial(self, seed: int, *, record: bool, displace: bool) -> TrialResult:
         wall = time.monotonic()
         scene = self._scene.reset(seed, self.params.task)
         start_distance = nearest = scene.task.tool_distance
@@ -101,9 +119,12 @@ class TrialNode(ManagedNode):
         run = self._start(record=record)
         begin = now = self._scene.tick()
         held_ns: int | None = None
-        success = False
+        success = displaced = False
         while run.outcome is None and (now - begin) * 1e-9 < self.params.max_duration_s + _END_S:
             now = self._scene.tick()
+            if displace and self._skill and not displaced:
+                self._scene.displace(skills.displacement(self.params.task, np.random.default_rng(seed)))
+                displaced = True
             task = self._now().task
             nearest = min(nearest, task.tool_distance)
             held_ns = (held_ns or now) if task.success else None
@@ -117,9 +138,8 @@ class TrialNode(ManagedNode):
         outcome = self._end(run)
         if outcome.result.eval_dir:
             self._recorder.label(success, seed)
-        return _result(
-            seed, success, duration_s, time.monotonic() - wall, start_distance, nearest, last, outcome.result
-        )
+        wall_s = time.monotonic() - wall
+        return _result(seed, success, duration_s, wall_s, start_distance, nearest, last, outcome.result, displaced)
 
     def _align(self) -> None:
         """Begin where the camera and control grids meet, so that a seed gives the same observations in every run."""
@@ -186,6 +206,7 @@ def _result(
     nearest: float,
     last: Any,
     run: Any,
+    displaced: bool,
 ) -> TrialResult:
     return TrialResult(
         seed=seed,
@@ -207,6 +228,7 @@ def _result(
         inference_ms_p95=_finite(run.inference_ms_p95),
         obs_to_action_ms_p95=_finite(run.obs_to_action_ms_p95),
         bag=run.eval_dir,
+        displaced=displaced,
     )
 
 

@@ -24,4 +24,9 @@ class TrialParams:
     record_episodes: int = param(
         0, "Have the policy node record this many trials, from the first on; they are labelled.", minimum=0
     )
+    displaced_trials: int = param(
+        0,
+        "Extraction tasks: in this many trials, from the first on, the part is put elsewhere when the skill begins.",
+        minimum=0,
+    )
     lockstep: bool = param(False, "The cell runs in lockstep and lists this node as a participant.")
