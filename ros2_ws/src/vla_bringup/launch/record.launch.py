@@ -40,7 +40,7 @@ def check(context: LaunchContext) -> None:
 
 
 def participants(context: LaunchContext, table: Path | None) -> str:
-    """Nodes that the simulated time waits for, beside those of the cell."""
+    """Nodes that the simulated time waits for: those of this launch, and those that the user names."""
     operator = value(context, "operator")
     names = ["recorder"]
     if operator == "scripted":
@@ -48,7 +48,7 @@ def participants(context: LaunchContext, table: Path | None) -> str:
     elif operator == "joystick":
         names += ["teleop", "operator", *(["skills"] if table else [])]
         names += ["joy_player"] if value(context, "joy_player") else []
-    return ",".join(names)
+    return ",".join([*names, *filter(None, value(context, "participants").split(","))])
 
 
 def skill_table(context: LaunchContext) -> Path | None:

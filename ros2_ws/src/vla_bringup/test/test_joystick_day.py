@@ -14,7 +14,7 @@ from vla_core.episode import ARMED, CORRECTION, IDLE, SKILL, SKILL_RESUME, TELEO
 
 SCRIPT = Path(__file__).resolve().parents[4] / "benchmarks" / "scenarios.py"
 FULL = os.environ.get("VLA_TEST_FULL") == "1"
-ALWAYS = ("failed_grasp", "unplug")
+ALWAYS = ("failed_grasp",)
 
 
 @pytest.fixture(scope="module")

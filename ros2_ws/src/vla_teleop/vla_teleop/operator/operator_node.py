@@ -100,7 +100,7 @@ class OperatorNode(ManagedNode):
                 elif isinstance(intent, Teleop):
                     self._crew.return_arm(_SHUTDOWN_CALL_S)
             except CallError as error:
-                self.get_logger().warning(f"at the end: {error}")
+                self.get_logger().warning(f"at the end: {error} A node that ends at the same time does this by itself")
             except Exception as error:  # noqa: BLE001  (one step that fails must not keep the next from being done)
                 self.get_logger().error(f"at the end: {error}\n{traceback.format_exc()}")
 
