@@ -244,3 +244,14 @@ def test_displaced_parts_are_out_of_the_fingers_reach():
         assert 0.068 <= abs(skills.displacement("extract_cpu", rng).xyz[1]) <= 0.080
     with pytest.raises(SceneError, match="only the part of extract_cpu and extract_ram can be displaced"):
         skills.displacement("lift", rng)
+
+
+def test_person_grasps_again_and_gives_up_after_three_times(monkeypatch):
+    monkeypatch.setattr(FakeDay, "task", property(lambda self: Ns(grasped=False, success=False)))
+    day, diary = FakeDay(), Diary(task="extract_cpu", scenario="failed_grasp", seed=2)
+    with pytest.raises(SimError, match="closed the gripper around nothing, 3 times"):
+        JoyEpisode(day, diary, np.random.default_rng(2), unplug_s=1.0).play()
+    assert deeds(diary)[-2:] == ["grasp missed", "grasp missed"]
+    day.enter(E.CORRECTION)
+    JoyEpisode(day, diary, np.random.default_rng(2), unplug_s=1.0).end_by_home()
+    assert day.phase == E.IDLE

@@ -26,6 +26,7 @@ _FLIGHT_S: Final = 60.0
 _NEAR_TICKS: Final = 5  # so long the tool must be near enough
 _GRIP_S: Final = 0.8  # the stick is held so long, for the gripper to go all the way even at half speed
 _SETTLE_S: Final = 0.8
+_ATTEMPTS: Final = 3  # grasps by hand until a person gives up
 _REST_S: Final = 0.5  # the arm stands so long before the next episode
 _AIM_M: Final = 0.001  # a person misses by so much
 _AIM_RAD: Final = 0.008
@@ -179,13 +180,17 @@ class JoyEpisode:
         hands = self._hands
         hands.wait_until("teleoperation to be active", lambda: hands.drives)
         self._think()
-        if not hands.task.grasped:
+        for attempt in range(_ATTEMPTS):
+            if hands.task.grasped:
+                break
+            if attempt:
+                self._note("grasp missed")
             self._grip(-1.0)
             self._fly(self._missed(skills.trigger_pose(self._part, self._item())), COARSE)
             self._fly(self._missed(skills.grasp_pose(self._part, self._item())), FINE)
             self._grip(1.0)
-            if not hands.task.grasped:
-                raise SimError("the correction closed the gripper around nothing")
+        if not hands.task.grasped:
+            raise SimError(f"the correction closed the gripper around nothing, {_ATTEMPTS} times")
         self._fly(skills.raised(hands.tool, skills.TRIGGER_HEIGHT), COARSE)
 
     def _fly(self, T_goal: Array, tolerance: Tolerance, part: float = 1.0, *, let_go: bool = True) -> None:
