@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes docs/media/correction_episode.png and .gif: a played operator, a grasp that fails, its correction. Two minutes.
 set -euo pipefail
 folder=$(mktemp -d)
