@@ -129,19 +129,37 @@ def test_watched_topics_hold_back_the_tick_once_they_were_noticed(world):
         assert ticker.wait(5.0) == 60 * MS
 
 
+def two_publishers(world, number, t_ms):
+    """A tick before which both publishers of a topic have sent at `t_ms`."""
+    msg = SimTick(number=number, topics=["/js", "/js", "/js"])
+    msg.last_stamps = [Time(nanoseconds=t * MS).to_msg() for t in (t_ms, 10, t_ms)]
+    world.pub.publish(msg)
+
+
 def test_all_publishers_of_a_topic_are_awaited(world):
     ticker = LockstepTicker(world.node, 50.0)
     world.matched(ticker)
     ticker.watch("/js")
     with ticker.attached():
         ticker.notice("/js", 18 * MS)
-        msg = SimTick(number=0, topics=["/js", "/js", "/js"])
-        msg.last_stamps = [Time(nanoseconds=t * MS).to_msg() for t in (20, 10, 20)]
-        world.pub.publish(msg)
-        ticker.notice("/js", 20 * MS)
+        two_publishers(world, 0, 120)
+        ticker.notice("/js", 120 * MS)
         assert ticker.wait(0.2) is None
-        ticker.notice("/js", 20 * MS)
+        ticker.notice("/js", 120 * MS)
         assert ticker.wait(5.0) == 0
+
+
+def test_what_a_publisher_sent_before_it_was_met_is_not_awaited(world):
+    ticker = LockstepTicker(world.node, 50.0)
+    world.matched(ticker)
+    ticker.watch("/js")
+    with ticker.attached():
+        ticker.notice("/js", 20 * MS)  # of one of two publishers; what the other one sent at 20 ms never comes
+        two_publishers(world, 0, 20)
+        assert ticker.wait(5.0) == 0
+        two_publishers(world, 1, 40)
+        assert ticker.wait(0.2) is None
+        assert ticker.waiting_for() == ("/js",)
 
 
 def test_lower_rate_answers_the_ticks_between(world):
