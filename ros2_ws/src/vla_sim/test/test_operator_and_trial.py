@@ -24,9 +24,11 @@ from vla_msgs.action import RecordEpisode, RunPolicy
 from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import StartEpisode, StopEpisode
 from vla_sim import constants as c
-from vla_sim import skills, tasks
+from vla_sim import joy_player, skills, tasks
 from vla_sim.controllers.outcome import GoalStatus
-from vla_sim.errors import SceneError
+from vla_sim.errors import SceneError, SimError
+from vla_sim.joy_hands import Hands
+from vla_sim.joy_player import JoyPlayerNode
 from vla_sim.operator_node import OperatorNode
 from vla_sim.scene_client import SceneClient
 from vla_sim.sim_node import CellNode
@@ -226,3 +228,50 @@ def test_trial_displaces_the_part_once_when_the_skill_begins(stage, tmp_path):
 def test_trial_displaces_parts_only(stage):
     with pytest.raises(SceneError, match=r"not that of 'lift'"):
         stage.start(TrialNode, displaced_trials=1, lockstep=True)
+
+
+class FakeEpisode:
+    """An episode that is played at once; the one of seed 8 fails, and so does home."""
+
+    def __init__(self, hands, diary, rng, *, unplug_s):
+        self.diary = diary
+        assert unplug_s == 2.0
+
+    def play(self):
+        self.diary.deeds.append({"t": 1.0, "what": "press record"})
+        self.diary.success = self.diary.seed != 8
+        if self.diary.seed == 8:
+            raise SimError("waited 60 s for an open episode: in vain")
+
+    def end_by_home(self):
+        self.diary.deeds.append({"t": 2.0, "what": "press home"})
+        raise SimError("nobody listens")
+
+
+def test_player_writes_what_it_did_and_goes_on_after_a_failure(stage, tmp_path, monkeypatch):
+    monkeypatch.setattr(joy_player, "JoyEpisode", FakeEpisode)
+    monkeypatch.setattr(Hands, "wait_for_device", Hands.tick)
+    report = tmp_path / "sub" / "played.json"
+    stage.start(CellNode, clock_mode="lockstep", participants=("joy_player",), task="extract_cpu")
+    params = {"task": "extract_cpu", "episodes": 3, "first_seed": 7, "result_file": str(report), "lockstep": True}
+    node = stage.add(JoyPlayerNode(context=stage.context, parameter_overrides=overrides(params)))
+    assert node.stop.wait(60.0)
+    assert (node.stop.code, node.stop.reason) == (1, "all episodes are played")
+    played = json.loads(report.read_text())
+    assert (played["task"], played["scenario"], played["n"], played["ok"]) == ("extract_cpu", "success", 3, 2)
+    assert [episode["seed"] for episode in played["episodes"]] == [7, 8, 9]
+    assert [bool(episode["error"]) for episode in played["episodes"]] == [False, True, False]
+    assert played["episodes"][0]["deeds"] == [{"t": 1.0, "what": "press record"}]
+    assert [episode["deeds"][-1]["what"] for episode in played["episodes"]] == [
+        "press record", "press home", "press record",
+    ]  # fmt: skip
+
+
+def test_player_says_that_nobody_hears_its_sticks(stage):
+    stage.start(CellNode, clock_mode="lockstep", participants=("joy_player",), task="extract_cpu")
+    params = {"lockstep": True, "timeout_s": 1.0}
+    node = stage.add(JoyPlayerNode(context=stage.context, parameter_overrides=overrides(params)))
+    assert node.stop.wait(60.0)
+    assert node.stop.code == 1
+    assert "waited 1 s for teleoperation to hear the sticks (left/joy, right/joy): in vain" in node.stop.reason
+    assert "nothing was heard on teleop/state" in node.stop.reason
