@@ -71,6 +71,34 @@ def test_a_leader_that_jumps_far_away_has_to_be_aligned_with_again():
     assert arm.step(leader(0, 0, 0, 0, 0, 0.3), DT).state == ALIGNING
 
 
+def test_a_leader_that_falls_silent_or_jumps_lets_the_arm_brake_instead_of_stopping_dead():
+    far = leader(0, 0, 0, 0, 0, 1.5)
+    for stop in (lambda arm: arm.halt(DT), lambda arm: arm.step(far, DT).positions):
+        arm, way = follower(), [READY]
+        arm.step(leader(0, 0, 0, 0, 0, 0), DT)
+        way += [arm.step(leader(0.5, -0.25, 0, 0, 0, 0), DT).positions for _ in range(60)]
+        assert not arm.resting
+        way += [stop(arm) for _ in range(12)]
+        speeds = np.diff(np.array(way), axis=0) / DT
+        assert speeds[59, 0] > 0.9
+        assert arm.resting
+        assert np.abs(np.diff(speeds[59:, 0])).max() <= 1.0 / 0.05 * DT + 1e-9
+        assert speeds[61, 1] / speeds[61, 0] == pytest.approx(-0.5)
+
+
+def test_the_driver_brakes_with_the_leader():
+    drive = ArmDriver(PROFILE, PROFILE.teleop, max_joint_speed=1.0, align=AlignSettings())
+    drive.start(READY)
+    followed = Wish(twist=np.zeros(6), joints=leader(0.3, 0, 0, 0, 0, 0))
+    for _ in range(60):
+        drive.step(followed, DT)
+    assert not drive.resting
+    steps = [READY, *(drive.step(Wish(twist=np.zeros(6), stop=True), DT).positions for _ in range(10))]
+    assert drive.resting
+    assert 0.0 < steps[-1][0] - steps[1][0] < 0.2 * 0.03
+    assert drive.step(followed, DT).positions == pytest.approx(steps[-1], abs=1e-3)
+
+
 def test_half_the_speed_is_half_the_speed():
     arm = follower()
     arm.step(leader(0, 0, 0, 0, 0, 0), DT)

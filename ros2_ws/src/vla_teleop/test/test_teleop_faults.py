@@ -64,6 +64,14 @@ def test_a_controller_that_is_not_loaded_is_a_fault_with_text_and_the_arm_stays_
     assert stage.state.state == S.OFF
 
 
+def test_a_stream_that_nobody_hears_is_a_fault_with_text(staged):
+    stage = staged(profile_changes=[("name: forward_position_controller/commands", "name: forward/commands")])
+    answer = stage.enable()
+    assert not answer.success
+    assert "after 3.0 s nobody listens on forward/commands; is the robot's driver running" in answer.message
+    assert active(stage) == {"scaled_joint_trajectory_controller"}
+
+
 def test_an_absent_controller_manager_is_a_fault_with_text(staged):
     stage = staged(
         profile_changes=[("  arm: arm\n", "  arm: arm\n  manager: nobody\n")],

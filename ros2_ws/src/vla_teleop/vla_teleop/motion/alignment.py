@@ -58,12 +58,34 @@ class LeaderFollower:
         self._aligned = False
         self.q: Array = np.zeros(len(limits.joints))
         self._speed = 0.0
+        self._dq: Array = np.zeros(len(limits.joints))
+        self._braking: Array | None = None
+
+    @property
+    def resting(self) -> bool:
+        """Whether the last period moved nothing."""
+        return not self._dq.any()
 
     def start(self, q: Array) -> None:
         """Begin at rest at `q` (n,) [rad]; the leader has to be aligned with again."""
         self.q = np.array(q, dtype=np.float64)
         self._aligned = False
         self._speed = 0.0
+        self._dq = np.zeros(len(self.q))
+        self._braking = None
+
+    def halt(self, dt: float) -> Array:
+        """Come to rest within the limits' `stop_s`, on the way that the arm was on; the next targets (n,) [rad].
+
+        The leader has to be aligned with again.
+        """
+        if self._braking is None:
+            self._braking = self._dq / self._limits.stop_s
+        size, less = float(np.linalg.norm(self._dq)), float(np.linalg.norm(self._braking)) * dt
+        self._dq = np.zeros(len(self.q)) if size <= less + 1e-12 else self._dq * (1.0 - less / size)
+        self.q = self.q + self._dq * dt
+        self._aligned, self._speed = False, 0.0
+        return self.q.copy()
 
     def step(self, leader: Mapping[str, float], dt: float, *, scale: float = 1.0) -> FollowStep:
         """Go one period nearer to the leader.
@@ -79,11 +101,14 @@ class LeaderFollower:
         worst = int(np.argmax(np.abs(away)))
         distance = abs(float(away[worst]))
         if distance > self._settings.refuse:
-            self._aligned, self._speed = False, 0.0
-            return FollowStep(positions=self.q.copy(), state=FAR, reason=self._far(worst, target[worst]))
+            reason = self._far(worst, target[worst])
+            return FollowStep(positions=self.halt(dt), state=FAR, reason=reason)
+        self._braking = None
         self._aligned = self._aligned or distance <= self._settings.tolerance
+        before = self.q
         if distance > 0.0:
             self.q = self.q + away * min(1.0, self._allowed(away, distance, dt, scale) * dt / distance)
+        self._dq = (self.q - before) / dt
         return FollowStep(positions=self.q.copy(), state=FOLLOWING if self._aligned else ALIGNING)
 
     def _allowed(self, away: Array, distance: float, dt: float, scale: float) -> float:

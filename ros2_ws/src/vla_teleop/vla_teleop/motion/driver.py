@@ -116,7 +116,7 @@ class ArmDriver:
     @property
     def resting(self) -> bool:
         """Whether nothing is commanded to move."""
-        return self._ramp.resting
+        return self._ramp.resting and self._leader.resting
 
     def start(self, q: Array) -> None:
         """Begin at rest at the joint positions `q` (n,) [rad]."""
@@ -170,6 +170,9 @@ class ArmDriver:
         if wish.joints is not None and not wish.stop:
             return self._follow(wish.joints, dt, scale)
         self._aligning = False
+        if not self._leader.resting:
+            self.rebase(self._leader.halt(dt))
+            return Drive(positions=self._q, twist=np.zeros(6), reason="")
         if self._rate is None and (wish.stop or not np.any(wish.twist)):
             self._leader.start(self._q)
             return Drive(positions=self._q, twist=np.zeros(6), reason="")

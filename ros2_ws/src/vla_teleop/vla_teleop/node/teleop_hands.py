@@ -115,6 +115,7 @@ class Hands:
             positions = self.way.step(dt, stop=halt)
             self.driver.start(positions)
             self._robot.stream(t_ns, positions)
+            self._twist, self._reason = np.zeros(6), ""
             command = None
         else:
             self._arm(t_ns, dt, command)

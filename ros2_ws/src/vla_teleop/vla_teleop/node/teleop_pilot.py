@@ -251,7 +251,8 @@ class Pilot:
         """
         try:
             self._robot.forget_rest()
-            self._until(self._at_rest, hint)
+            streams = controller == self._robot.spec.stream_controller
+            self._until(lambda: self._at_rest() and (not streams or self._robot.unheard() is None), hint)
             self._borrowed = True
             self._robot.give(controller)
         except BrokenOffError:
@@ -291,8 +292,11 @@ class Pilot:
                 continue
             waited_s = to_s(self._t_ns - begun_ns)
             if waited_s > self._options.still_timeout_s + more_s:
-                why = self._robot.why_not_still(self._t_ns) or f"the state is {NAMES[self._state]}"
-                raise RobotError(f"after {waited_s:.1f} s {why}; {hint}")
+                why = self._robot.why_not_still(self._t_ns)
+                detail = (
+                    f"{why}; {hint}" if why else self._robot.unheard() or f"the state is {NAMES[self._state]}; {hint}"
+                )
+                raise RobotError(f"after {waited_s:.1f} s {detail}")
 
     def _failed(self, text: str) -> FaultError:
         """FAULT: the arm stays where it is."""
@@ -351,7 +355,7 @@ class Pilot:
         """Stop streaming when the robot is not as it should be."""
         target = self._hands.driver.positions if self._state == State.ACTIVE and not self._robot.servo else None
         fault = self._robot.fault(t_ns, target)
-        if fault is None and self._state == State.ACTIVE and not self._robot.listened_to():
-            fault = f"nobody listens on {self._robot.spec.stream_name} any more; is the robot's driver running?"
+        if fault is None and self._state == State.ACTIVE:
+            fault = self._robot.unheard()
         if fault is not None:
             self._failed(fault)

@@ -116,7 +116,8 @@ class Robot:
 
     def look(self, t_ns: int) -> None:
         """Look at the joints; to be called at every tick."""
-        if self._joints.complete():
+        fresh = self._joints.age_s(t_ns, self.arm.joints) == 0.0  # what was heard before says nothing about rest now
+        if self._joints.complete() and fresh:
             self._still.note(t_ns, self.measured)
 
     @property
@@ -219,10 +220,14 @@ class Robot:
         servoed = self._servoed
         self.targets.publish(self.arm.name, t_ns, self.measured if servoed is None else servoed)
 
-    def listened_to(self) -> bool:
-        """Whether the streaming controller (or Servo) still listens."""
-        publisher = self._stream if self._servo is None else self._servo
-        return bool(publisher.get_subscription_count() > 0)
+    def unheard(self) -> str | None:
+        """Why commands would reach nobody: neither the streaming controller nor Servo listens; None: somebody does."""
+        publisher, name = (self._stream, self.spec.stream_name)
+        if self._servo is not None:
+            publisher, name = self._servo, self.spec.servo_topic
+        if publisher.get_subscription_count() > 0:
+            return None
+        return f"nobody listens on {name}; is the robot's driver running, and is the name in the profile right?"
 
     def grip(self, position: float) -> None:
         """Send the gripper a target [rad or m]."""
