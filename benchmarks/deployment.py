@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""From a person's day to three policies at work: is a planner with a skill and corrections better than one policy for all?
+
+    python benchmarks/deployment.py --work outputs/deployment --json deployment.json      # some 2 hours on 2 idle cores
+    python benchmarks/deployment.py --work outputs/try --episodes 2 --steps 20 --trials 1 # does it run?
+
+Records episodes of a played person (`record.launch.py operator:=joystick`): half of them straight, half with a grasp that
+fails and is corrected. Converts them to the three training sets, trains a small ACT on each, and tries them in closed loop
+on held-out seeds: the planner hands over to the skill at its stop signal; in half of the trials the part is put elsewhere
+as the skill begins, so that the grasp fails and the correction policy has to help. The end-to-end policy gets the same
+seeds. Everything runs in lockstep. What is in the work folder already is not made again.
+
+The JSON holds ``scene``, ``episodes``, ``steps``, ``frames`` (of each training set), ``seconds`` (wall time of each stage) and
+``rows``: ``policy``, ``displaced`` (whether the part was), ``n``, ``successes``, ``low`` and ``high`` (95 % Wilson interval) and
+``ends`` (how often which text ended a trial).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+ROBOT = "sim_ur5e_tiny"
+SCENARIOS = ("success", "failed_grasp")
+TARGETS = ("e2e", "planner", "correction")
+DEMONSTRATION_SEED, HELD_OUT_SEED = 10_000, 0
+PLANNER_S, END_TO_END_S = 120.0, 90.0
+Z = 1.959964
+
+
+@dataclass
+class Work:
+    """The folder, its stages, and how long they took."""
+
+    folder: Path
+    options: argparse.Namespace
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, name: str, command: list[str], done: Path) -> Path:
+        """Run one stage unless `done` is there; its output goes to logs/.
+
+        Raises:
+            SystemExit: it failed, or did not make `done`.
+        """
+        if done.exists():
+            return done
+        log = self.folder / "logs" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        begin = time.monotonic()
+        with log.open("wb") as output:
+            code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+        self.seconds[name] = round(time.monotonic() - begin, 1)
+        if code or not done.exists():
+            raise SystemExit(
+                f"{name}: exit code {code}, and {done} {'exists' if done.exists() else 'is missing'}; see {log}"
+            )
+        return done
+
+    def launch(self, name: str, file: str, done: Path, *arguments: str) -> Path:
+        """Run one launch file in the simulated cell."""
+        scene = ["sim:=true", f"robot:={ROBOT}", f"scene:={self.options.scene}", f"result_file:={done}"]
+        return self.run(name, ["ros2", "launch", "vla_bringup", file, *scene, *arguments], done)
+
+
+def demonstrate(work: Work) -> None:
+    """Record the episodes, each scenario into a folder of its own."""
+    for number, scenario in enumerate(SCENARIOS):
+        count = work.options.episodes // len(SCENARIOS)
+        work.launch(
+            f"record_{scenario}",
+            "record.launch.py",
+            work.folder / f"record_{scenario}.json",
+            "operator:=joystick",
+            f"joy_player:={scenario}",
+            f"episodes:={count}",
+            f"seed:={DEMONSTRATION_SEED + number * count}",
+            f"output_dir:={work.folder / 'bags' / scenario}",
+        )
+
+
+def convert(work: Work) -> dict[str, int]:
+    """Make the three training sets; returns their frames."""
+    root = work.folder / "datasets"
+    command = ["ros2", "run", "vla_recorder", "convert", "--target", "all"]
+    work.run(
+        "convert", [*command, "--bags", str(work.folder / "bags"), "--output", str(root)], dataset(work, "planner")
+    )
+    infos = {target: json.loads((dataset(work, target) / "meta" / "info.json").read_text()) for target in TARGETS}
+    return {target: int(info["total_frames"]) for target, info in infos.items()}
+
+
+def dataset(work: Work, target: str) -> Path:
+    """Folder of a training set."""
+    return work.folder / "datasets" / target
+
+
+def train(work: Work, target: str) -> Path:
+    """Train one policy; returns the folder of its run."""
+    output = work.folder / "train" / target
+    command = ["ros2", "run", "vla_policy", "train", "--policy", "act", "--dataset", str(dataset(work, target))]
+    options = ["--output", str(output), "--steps", str(work.options.steps), "--threads", str(work.options.threads)]
+    work.run(f"train_{target}", [*command, *options], output / "checkpoints" / "last")
+    return output
+
+
+def trials(work: Work, name: str, *arguments: str) -> list[dict[str, Any]]:
+    """Closed-loop trials; returns what became of each."""
+    done = work.folder / f"{name}.json"
+    count, displaced = work.options.trials, work.options.trials // 2
+    more = work.folder / "trials.yaml"
+    more.write_text(f"/**/trial:\n  ros__parameters: {{displaced_trials: {displaced}}}\n", encoding="utf-8")
+    common = [f"episodes:={count}", f"seed:={HELD_OUT_SEED}", f"params_file:={more}"]
+    work.launch(name, "infer.launch.py", done, *common, *arguments)
+    found: list[dict[str, Any]] = json.loads(done.read_text())["trials"]
+    return found
+
+
+def rows_of(policy: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Success of a policy with and without a displaced part."""
+    rows = []
+    for displaced in (False, True):
+        part = [trial for trial in found if bool(trial["displaced"]) is displaced]
+        good = sum(bool(trial["success"]) for trial in part)
+        low, high = wilson(good, len(part))
+        ends = Counter(re.sub(r"[-+]?\d[\d.]*", "…", trial["error_msg"])[:80] or "time limit" for trial in part)
+        row = {"policy": policy, "displaced": displaced, "n": len(part), "successes": good, "low": low, "high": high}
+        rows.append({**row, "ends": dict(ends)})
+    return [row for row in rows if row["n"]]
+
+
+def wilson(good: int, n: int) -> tuple[float, float]:
+    """95 % interval of a rate (Wilson 1927)."""
+    if n == 0:
+        return 0.0, 1.0
+    p, zz = good / n, Z * Z
+    middle, half = p + zz / (2 * n), Z * math.sqrt(p * (1 - p) / n + zz / (4 * n * n))
+    return round((middle - half) / (1 + zz / n), 3), round((middle + half) / (1 + zz / n), 3)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python benchmarks/deployment.py",
+    )
+    parser.add_argument("--work", type=Path, default=Path("outputs/deployment"), help="folder (default: %(default)s)")
+    parser.add_argument("--scene", default="extract_cpu", choices=("extract_cpu", "extract_ram"), help="task")
+    parser.add_argument(
+        "--skill", default="cpu", help="skill of the table config/skills/sim.yaml (default: %(default)s)"
+    )
+    parser.add_argument("--episodes", type=int, default=40, help="demonstrations, half of each scenario (default: 40)")
+    parser.add_argument("--steps", type=int, default=1500, help="of each training (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="of each training (default: %(default)s)")
+    parser.add_argument(
+        "--trials", type=int, default=20, help="of each policy, half with a displaced part (default: 20)"
+    )
+    parser.add_argument("--json", type=Path, help="file for the report")
+    return parser.parse_args(argv)
+
+
+def skill_table() -> str:
+    """The skill table of the simulated cell."""
+    found = subprocess.run(
+        ["ros2", "pkg", "prefix", "--share", "vla_teleop"], capture_output=True, text=True, check=True
+    )
+    return str(Path(found.stdout.strip()) / "config" / "skills" / "sim.yaml")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; see the module's text."""
+    options = parse(argv)
+    os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    work = Work(folder=options.work.resolve(), options=options)
+    work.folder.mkdir(parents=True, exist_ok=True)
+    stages = tqdm(total=7, unit="stage", file=sys.stderr)
+    demonstrate(work)
+    stages.update()
+    frames = convert(work)
+    stages.update()
+    runs = {}
+    for target in TARGETS:
+        runs[target] = train(work, target)
+        stages.update()
+    planner = [
+        f"checkpoint:={runs['planner']}",
+        "mode:=planner",
+        f"skill:={options.skill}",
+        f"max_duration:={PLANNER_S:g}",
+    ]
+    planner += [f"skill_table:={skill_table()}", f"correction_checkpoint:={runs['correction']}"]
+    rows = rows_of("planner, skill, correction", trials(work, "planner", *planner))
+    stages.update()
+    rows += rows_of("end to end", trials(work, "e2e", f"checkpoint:={runs['e2e']}", f"max_duration:={END_TO_END_S:g}"))
+    stages.close()
+    report = {"scene": options.scene, "episodes": options.episodes, "steps": options.steps, "frames": frames}
+    report |= {"seconds": work.seconds, "rows": rows}
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print("| policy | part displaced | success | 95 % interval |\n|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['policy']} | {row['displaced']} | {row['successes']}/{row['n']} | {row['low']} to {row['high']} |"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
