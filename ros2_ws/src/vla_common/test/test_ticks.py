@@ -131,7 +131,7 @@ def test_watched_topics_hold_back_the_tick_once_they_were_noticed(world):
 
 def two_publishers(world, number, t_ms):
     """A tick before which both publishers of a topic have sent at `t_ms`."""
-    msg = SimTick(number=number, topics=["/js", "/js", "/js"])
+    msg = SimTick(number=number, stamp=Time(nanoseconds=t_ms * MS).to_msg(), topics=["/js", "/js", "/js"])
     msg.last_stamps = [Time(nanoseconds=t * MS).to_msg() for t in (t_ms, 10, t_ms)]
     world.pub.publish(msg)
 
@@ -141,12 +141,13 @@ def test_all_publishers_of_a_topic_are_awaited(world):
     world.matched(ticker)
     ticker.watch("/js")
     with ticker.attached():
-        ticker.notice("/js", 18 * MS)
-        two_publishers(world, 0, 120)
-        ticker.notice("/js", 120 * MS)
+        for _ in range(2):
+            ticker.notice("/js", 18 * MS)
+        two_publishers(world, 0, 20)
+        ticker.notice("/js", 20 * MS)
         assert ticker.wait(0.2) is None
-        ticker.notice("/js", 120 * MS)
-        assert ticker.wait(5.0) == 0
+        ticker.notice("/js", 20 * MS)
+        assert ticker.wait(5.0) == 20 * MS
 
 
 def test_what_a_publisher_sent_before_it_was_met_is_not_awaited(world):
@@ -154,10 +155,14 @@ def test_what_a_publisher_sent_before_it_was_met_is_not_awaited(world):
     world.matched(ticker)
     ticker.watch("/js")
     with ticker.attached():
-        ticker.notice("/js", 20 * MS)  # of one of two publishers; what the other one sent at 20 ms never comes
-        two_publishers(world, 0, 20)
-        assert ticker.wait(5.0) == 0
-        two_publishers(world, 1, 40)
+        for number, t_ms in enumerate((20, 40)):
+            ticker.notice("/js", t_ms * MS)  # of one of two publishers; the other one has not met the subscription
+            two_publishers(world, number, t_ms)
+            assert ticker.wait(5.0) == t_ms * MS
+        for _ in range(2):
+            ticker.notice("/js", 60 * MS)
+        two_publishers(world, 2, 80)
+        ticker.notice("/js", 80 * MS)
         assert ticker.wait(0.2) is None
         assert ticker.waiting_for() == ("/js",)
 

@@ -41,8 +41,6 @@ TICK_DONE_TOPIC = "sim/tick_done"
 
 _NS = 1_000_000_000
 _LONGEST_WAIT_S = 0.2  # how late an ended ROS context is seen
-# A new subscription meets the publishers of a topic one after the other: what one sent before would never come.
-_MEETING_NS = 100_000_000
 
 
 class Ticker(ABC):
@@ -211,7 +209,7 @@ class LockstepTicker(Ticker):
         self._grid = _Grid(rate_hz)
         self._condition = threading.Condition()
         self._watched: dict[str, _Seen | None] = {}
-        self._first: dict[str, int] = {}  # stamp of the first message noticed on a topic
+        self._met: dict[str, int] = {}  # publishers of a topic that were heard: most messages noticed with one stamp
         self._incoming: tuple[int, int, dict[str, _Seen]] | None = None  # number, t_ns, what to wait for per topic
         self._ready: tuple[int, int] | None = None
         self._held: int | None = None
@@ -231,15 +229,16 @@ class LockstepTicker(Ticker):
         """See `Ticker.unwatch`."""
         with self._condition:
             self._watched.pop(topic, None)
-            self._first.pop(topic, None)
+            self._met.pop(topic, None)
             self._offer()
 
     def notice(self, topic: str, stamp_ns: int) -> None:
         """See `Ticker.notice`."""
         with self._condition:
             if topic in self._watched:
-                self._first.setdefault(topic, stamp_ns)
-                self._watched[topic] = _after(self._watched[topic], stamp_ns)
+                seen = _after(self._watched[topic], stamp_ns)
+                self._watched[topic] = seen
+                self._met[topic] = max(self._met.get(topic, 0), seen[1])
                 if self._incoming is not None:
                     self._offer()
 
@@ -326,9 +325,13 @@ class LockstepTicker(Ticker):
         )
 
     def _behind(self, topic: str, seen: _Seen, newest: _Seen) -> bool:
-        if newest[0] < self._first[topic] + _MEETING_NS:
-            return seen[0] < newest[0]
-        return seen < newest  # stamp first, then count
+        """Whether a newer message must come.
+
+        A new subscription meets the publishers of a topic one after the other, and what one has sent before that never
+        comes: a publisher is awaited from the moment on at which it was heard.
+        """
+        stamp, count = newest
+        return seen < (stamp, min(count, self._met[topic]))
 
     def _offer(self) -> None:
         """Hand the incoming tick to the worker, or answer it, once nothing is missing any more."""
