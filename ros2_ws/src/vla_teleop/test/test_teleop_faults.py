@@ -86,6 +86,25 @@ def test_an_absent_controller_manager_is_a_fault_with_text(staged):
     assert stage.state.state == S.FAULT
 
 
+def test_an_arm_that_does_not_follow_is_not_pulled_any_further(staged):
+    stage = staged(divergence=0.01)
+    stage.enable()
+    joints = stage.profile.action[0].joints
+    stage.stick.move(joints=dict(zip(joints, stage.q() + np.array([0.015, 0, 0, 0, 0, 0]), strict=True)))
+    stage.pass_s(0.3)
+    stage.stick.move(joints=dict(zip(joints, stage.q() + np.array([0.5, 0, 0, 0, 0, 0]), strict=True)))
+    stage.until(lambda: stage.state.state == S.FAULT, "the state FAULT")
+    assert "shoulder_pan_joint is 0.0" in stage.state.line
+    assert (
+        "rad away from its target (limit 0.01): the arm does not follow. Is it held, or is forward_pos"
+        in stage.state.line
+    )
+    stage.pass_s(0.3)
+    assert np.abs(stage.joints[-1][2]).max() < MOVING
+    stage.stick.move()
+    assert stage.enable(False).success
+
+
 def test_the_end_of_the_node_brings_the_arm_to_rest_and_gives_it_back(staged):
     stage = staged()
     stage.enable()
