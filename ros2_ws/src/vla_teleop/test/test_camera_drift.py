@@ -59,6 +59,26 @@ def test_brightness_alone_is_not_called_another_change(scene):
     assert len(found) == 1
 
 
+def covered(image):
+    image = image.copy()
+    image[20:70, 30:90] = 240
+    return image
+
+
+def test_a_thing_in_the_view_is_noticed(scene):
+    _, measures = drift(scene, covered(scene), Thresholds())
+    assert measures["histogram"] > Thresholds().histogram
+
+
+@pytest.mark.parametrize("gain", [0.8, 0.93, 1.1, 1.2])
+def test_a_flat_view_that_gets_brighter_is_nothing_else(gain):
+    flat = np.full((60, 80, 3), 107, np.uint8)
+    flat[20:30, 20:30] = (180, 60, 60)
+    found, measures = drift(flat, scaled(flat, gain), Thresholds())
+    assert len(found) == 1
+    assert measures["histogram"] < 0.5 * Thresholds().histogram
+
+
 def test_the_shift_is_that_of_the_picture(scene):
     assert shift(scene, np.roll(scene, (3, -4), axis=(0, 1))) == pytest.approx(5 / 160, abs=0.003)
     assert shift(scene, scene) < 1e-3

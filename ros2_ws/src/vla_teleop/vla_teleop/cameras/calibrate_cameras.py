@@ -186,8 +186,8 @@ def _report(camera: Calibrated, target: Means, reached: Means) -> None:
     text = ", ".join(f"{key.rpartition('.')[2]} {value:g}" for key, value in values.items())
     off = brightness(reached) / max(brightness(target), 0.5) - 1.0
     print(f"{name}: {text}; image {100 * off:+.1f} % against automatic", flush=True)
-    for gone in camera.missing:
-        print(f"{name}: {camera.camera.node} has no {gone}; it is left out")
+    if camera.missing:
+        print(f"{name}: left out, because {camera.camera.node} does not have them: {', '.join(camera.missing)}")
     if abs(off) > _TOLERANCE:
         print(
             f"{name}: WARNING: the manual image is {100 * abs(off):.0f} % {'brighter' if off > 0 else 'darker'} than the "

@@ -120,8 +120,8 @@ def by_robot(collector: Collector, board: Board, profile: Profile, setup: str, c
     first = collector.take()
     if len(first.points) < MIN_POINTS:
         raise CalibrationError(
-            f"the board is not seen where the arm is now ({len(first.points)} points of {_kind_of(board)}); move the "
-            "arm so that the board fills about half of the image"
+            f"the board is not seen where the arm is now ({len(first.points)} of {board.points} points of "
+            f"{_kind_of(board)}); move the arm so that the board fills about half of the image, or use larger images"
         )
     views, q = [first], start
     for i, pose in enumerate(around(first.T_base_tool, _pivot(first, collector, setup), count), start=1):
@@ -135,7 +135,10 @@ def by_robot(collector: Collector, board: Board, profile: Profile, setup: str, c
         seen = len(view.points) >= MIN_POINTS
         print(f"pose {i} of {count}: {_describe(view, board)}{'' if seen else '; skipped'}", flush=True)
         views += [view] if seen else []
-    move(start)
+    if reach.inside(q, start):
+        move(start)
+    else:
+        print("the way back to the start leaves the workspace; the arm stays where it is")
     return views
 
 

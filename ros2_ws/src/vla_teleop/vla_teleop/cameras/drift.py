@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
-_BINS = 32
+_BINS = 256
 _SMOOTHING = 1.2  # pixels
 _SMALL_WIDTH = 160  # pixels: the views are compared for a shift at this width
 
@@ -26,7 +26,7 @@ class ViewStatistics:
         mean: Brightness, 0 to 255.
         std: Its standard deviation over the image.
         channel_means: Means of red, green, blue.
-        histogram: Share of the pixels in each of 32 steps of brightness.
+        histogram: Share of the pixels at each brightness, 256 of them.
         sharpness: Variance of the Laplacian of smoothed brightness with mean 1.
     """
 
@@ -50,7 +50,8 @@ class Thresholds:
         brightness: Relative change of the mean brightness.
         colour: Change of the share that red or blue have of the sum of the three means.
         contrast: Relative change of the standard deviation.
-        histogram: Distance of the histograms: half the sum of differences, 0 to 1, after equal mean brightness.
+        histogram: Distance of the histograms once their means are equal: by how much brightness has to be moved on average
+            to turn one into the other (earth mover's distance), as a share of the range.
         sharpness: Relative loss or gain of sharpness.
         shift: Displacement of the picture as a share of its width.
     """
@@ -58,7 +59,7 @@ class Thresholds:
     brightness: float = 0.05
     colour: float = 0.01
     contrast: float = 0.15
-    histogram: float = 0.25
+    histogram: float = 0.02
     sharpness: float = 0.5
     shift: float = 0.01
 
@@ -99,7 +100,7 @@ def drift(before: Pixels, now: Pixels, limits: Thresholds) -> tuple[list[str], d
     shares = [np.array(s.channel_means) / max(sum(s.channel_means), 1.0) for s in (a, b)]
     warmer, bluer = (float((shares[1] - shares[0])[channel]) for channel in (0, 2))
     matched = np.clip(before.astype(np.float32) * (b.mean / max(a.mean, 1.0)), 0, 255).astype(np.uint8)
-    distance = 0.5 * float(np.abs(np.subtract(statistics(matched).histogram, b.histogram)).sum())
+    distance = float(np.abs(np.cumsum(np.subtract(statistics(matched).histogram, b.histogram))).sum()) / _BINS
     measures = {
         "brightness": brighter,
         "red": warmer,
@@ -125,7 +126,7 @@ def _judged(m: dict[str, float], limits: Thresholds) -> list[str]:
     if abs(m["contrast"]) > limits.contrast:
         found.append(f"contrast changed by {100 * m['contrast']:+.0f} %: look for glare, haze or a thing in the view")
     if m["histogram"] > limits.histogram:
-        found.append(f"the histogram moved by {m['histogram']:.2f}: something in the view is not as it was")
+        found.append(f"brightness is spread otherwise ({m['histogram']:.3f}): something in the view is not as it was")
     if abs(m["sharpness"]) > limits.sharpness:
         found.append(f"sharpness changed by {100 * m['sharpness']:+.0f} %: clean the lens and check the focus")
     if m["shift"] > limits.shift:

@@ -73,10 +73,10 @@ class Reach:
         low, high = np.array(self.arm.limits.lower), np.array(self.arm.limits.upper)
         if (goal < low).any() or (goal > high).any() or np.abs(goal - q).max() > _LARGEST_JOINT_STEP:
             return None
-        return goal if self._inside(q, goal) else None
+        return goal if self.inside(q, goal) else None
 
-    def _inside(self, q: Array, goal: Array) -> bool:
-        """Whether the tool stays inside the workspace box on the way."""
+    def inside(self, q: Array, goal: Array) -> bool:
+        """Whether the tool stays inside the workspace box on a straight line of joints from q to goal, each (n,)."""
         if self._safety.workspace_min is None or self._safety.workspace_max is None:
             return True
         path = q + np.linspace(0.0, 1.0, _PATH_POINTS)[1:, None] * (goal - q)
