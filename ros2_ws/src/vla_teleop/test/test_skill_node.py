@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 from skill_bench import CLOSED, OPEN, THRESHOLD, SkillBench, moved
+from ur_msgs.srv import SetSpeedSliderFraction
 from vla_core.kinematics import forward, rotation_vector
 from vla_core.stamps import stamp_ns
 from vla_msgs.action import ExecuteSkill
@@ -67,6 +68,30 @@ def test_the_gripper_moves_at_the_speed_of_the_table_and_targets_in_force_go_out
     lag = [np.abs(wanted[t] - q[order]).max() for t, q, _ in bench.visited if t in wanted]
     assert len(lag) > 100
     assert max(lag) < 0.08  # the arm follows its targets some 20 ms behind
+
+
+def test_a_slowed_robot_is_waited_for_and_targets_in_force_keep_with_it(bench):
+    start = bench.tcp()
+    bench.skill("slow", [start, moved(start, y=0.15)], [OPEN] * 2, linear_speed=0.1, timeout_s=0.5)
+    bench.call(SetSpeedSliderFraction, "io_and_status_controller/set_speed_slider", speed_slider_fraction=0.25)
+    outcome = bench.run("slow")
+    assert outcome.succeeded, outcome.result.error_msg
+    assert outcome.result.duration > 5.0
+    wanted = {stamp_ns(msg): np.array(msg.position) for msg in bench.targets["command/arm"]}
+    order = [bench.arm.joints.index(name) for name in bench.targets["command/arm"][0].name]
+    lag = [np.abs(wanted[t] - q[order]).max() for t, q, _ in bench.visited if t in wanted]
+    assert max(lag) < 0.03  # without the slider's share it would be 0.15 m ahead, some 0.3 rad
+    bench.call(SetSpeedSliderFraction, "io_and_status_controller/set_speed_slider", speed_slider_fraction=1.0)
+
+    bench.skill("blocked", [bench.tcp(), start], [OPEN] * 2, linear_speed=0.1, timeout_s=0.5)
+    run = bench.start("blocked")
+    bench.wait(lambda: bench.tcp()[1, 3] < start[1, 3] + 0.10)
+    bench.call(SetSpeedSliderFraction, "io_and_status_controller/set_speed_slider", speed_slider_fraction=0.01)
+    late = run.wait(30.0).result
+    assert late.error_code == Result.MOTION
+    assert "skill 'blocked': waypoint 1 was not reached within 0.5 s of its time: " in late.error_msg
+    assert " rad remain (limits 2 mm, 0.02 rad). The arm stands still." in late.error_msg
+    bench.call(SetSpeedSliderFraction, "io_and_status_controller/set_speed_slider", speed_slider_fraction=1.0)
 
 
 def test_a_grasp_of_nothing_stops_the_skill_and_the_absolute_part_follows_on_resume(bench):

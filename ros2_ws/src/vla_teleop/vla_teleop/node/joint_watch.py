@@ -24,11 +24,16 @@ Array = NDArray[np.float64]
 class JointWatch:
     """Listens between `start` and `stop`: listening all the time would cost more than all the rest of a node.
 
+    In lockstep it listens until the node ends: simulated time would run on while a subscription meets its publishers, and
+    how far is chance.
+
     Messages come in the executor's thread, everything else is for the worker that owns the ticker. Silence is counted in
     ticks of the node clock, so it does not matter whether the driver's clock is the same.
     """
 
-    def __init__(self, node: Node, profile: Profile, ticker: Ticker, joints: Sequence[str]) -> None:
+    def __init__(
+        self, node: Node, profile: Profile, ticker: Ticker, joints: Sequence[str], *, lockstep: bool = False
+    ) -> None:
         """Prepare.
 
         Args:
@@ -36,6 +41,7 @@ class JointWatch:
             profile: its `state` says which topics carry the joints.
             ticker: in lockstep, ticks wait for these messages.
             joints: names; all others are ignored.
+            lockstep: listen from now on.
 
         Raises:
             ProfileError: no JointState topic of the profile's state carries one of them.
@@ -54,6 +60,10 @@ class JointWatch:
         self._subscriptions: list[Subscription] = []
         self._heard: dict[str, tuple[float, int]] = {}  # position, number of messages so far
         self._fresh: dict[str, tuple[int, int]] = {}  # number of messages at a tick, time of that tick
+        self._old = 0  # number of the last message before `start`
+        self._lasting = lockstep
+        if lockstep:
+            self._subscribe()
 
     @property
     def topics(self) -> str:
@@ -61,8 +71,13 @@ class JointWatch:
         return listing(self._topics)
 
     def start(self) -> None:
-        """Listen."""
-        self._heard, self._fresh = {}, {}
+        """Listen, and forget what was heard before."""
+        self._fresh = {}
+        self._old = self._newest()
+        if not self._lasting:
+            self._subscribe()
+
+    def _subscribe(self) -> None:
         for topic in self._topics:
             name = self._node.resolve_topic_name(topic)
             self._subscriptions.append(
@@ -71,7 +86,9 @@ class JointWatch:
             self._ticker.watch(name)
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Listen no more, but in lockstep."""
+        if self._lasting:
+            return
         for subscription in self._subscriptions:
             self._ticker.unwatch(str(subscription.topic_name))
             self._node.destroy_subscription(subscription)
@@ -79,7 +96,8 @@ class JointWatch:
 
     def complete(self) -> bool:
         """Whether every joint was heard since `start`."""
-        return self._joints <= self._heard.keys()
+        heard = self._heard
+        return all(name in heard and heard[name][1] > self._old for name in self._joints)
 
     def positions(self, joints: Sequence[str]) -> Array:
         """Return the newest positions ``(k,)`` [rad or m]; NaN where nothing was heard."""
@@ -98,8 +116,11 @@ class JointWatch:
                 oldest = max(oldest, to_s(now_ns - before[1]))
         return oldest
 
+    def _newest(self) -> int:
+        return max((number for _, number in self._heard.values()), default=0)
+
     def _on_message(self, topic: str, msg: JointState) -> None:
-        count = max((number for _, number in self._heard.values()), default=0) + 1
+        count = self._newest() + 1
         mine = {
             name: (position, count)
             for name, position in zip(msg.name, msg.position, strict=False)

@@ -30,7 +30,7 @@ from vla_teleop.skills.waypoints import Waypoint, load_skill
 
 Result = ExecuteSkill.Result
 POLL_S = 0.2  # wall
-CLOSE_S = 3.0  # wall
+CLOSE_S = 5.0  # wall
 
 
 class SkillNode(ManagedNode):

@@ -6,6 +6,7 @@ Everything here is for the worker thread that owns the ticker. At every tick the
 record topics, so that a recording learns from skills too.
 """
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -26,6 +27,7 @@ from vla_core.trajectory import Trajectory
 from vla_msgs.action import ExecuteSkill
 
 from vla_teleop.node.joint_watch import JointWatch
+from vla_teleop.node.progress import Progress
 from vla_teleop.node.skill_params import SkillParams
 from vla_teleop.node.skill_stop import SkillStopError, motion, not_ready
 
@@ -35,7 +37,7 @@ ANSWER_S = 2.0  # wall
 FROZEN_S = 120.0  # wall
 POLL_S = 0.2  # wall
 REPORT_TICKS = 10  # parts of a robot's report on a fault arrive one after the other
-STOP_S = 1.0
+STOP_S, STOP_WALL_S = 1.0, 10.0
 STUCK_WAY, STUCK_MOVED = 10.0, 1.0  # gripper numbers: told to go further than this and moved less than that
 
 
@@ -96,10 +98,10 @@ class SkillRobot:
         self._board = MonitorBoard(profile.monitors)
         watch_monitors(node, profile, self._board)
         self._joints = (*self.arm.joints, *self.gripper.joints)
-        self._watch = JointWatch(node, profile, ticker, self._joints)
+        self._watch = JointWatch(node, profile, ticker, self._joints, lockstep=params.lockstep)
         self.now_ns = 0
         self.holding_below: float | None = None
-        self._plan: Trajectory | None = None
+        self._progress: Progress | None = None
         self._target: Array = np.empty(0)
         self._grip: Array = np.empty(0)
         self._timed = params.gripper_max_velocity > 0.0 and takes_velocity(self.gripper)
@@ -118,7 +120,7 @@ class SkillRobot:
         Raises:
             SkillStopError: it cannot; nothing was sent.
         """
-        self.holding_below, self._plan = None, None
+        self.holding_below, self._progress = None, None
         self._target = self._grip = np.empty(0)
         self._arm.forget()
         self._gripper.forget()
@@ -157,9 +159,10 @@ class SkillRobot:
         )
 
     def _require_joints(self) -> None:
-        begin = self._wait()
+        self._wait()
+        begin_s = time.monotonic()
         while not self._watch.complete():
-            if to_s(self.now_ns - begin) > self._params.ready_timeout_s:
+            if time.monotonic() - begin_s > self._params.ready_timeout_s:
                 raise not_ready(
                     f"joint states of {', '.join(self._joints)} have not arrived on {self._watch.topics} within "
                     f"{self._params.ready_timeout_s:g} s. Is the robot's driver running?"
@@ -246,8 +249,8 @@ class SkillRobot:
             )
 
     def _publish(self, now: int) -> None:
-        if self._plan is not None:
-            self._target = self._plan.position_at(now)
+        if self._progress is not None:
+            self._target = self._progress.update(now, self._watch.positions(self.arm.joints))
         self._targets.publish(self.arm.name, now, self._target)
         self._targets.publish(self.gripper.name, now, self._grip)
 
@@ -263,16 +266,19 @@ class SkillRobot:
 
     # --- commands
 
-    def follow(self, times: Array, positions: Array, velocities: Array) -> None:
+    def follow(self, times: Array, positions: Array, velocities: Array) -> Progress:
         """Send one trajectory that begins now where the arm is.
 
         Args:
             times: ``(K,)`` [s], 0 first.
             positions: ``(K, 6)`` [rad], columns as `kinematics.joints`.
             velocities: ``(K, 6)`` [rad/s], zero in the last row.
+
+        Returns:
+            How far the arm has come; up to date after each tick.
         """
         order = [self.kinematics.joints.index(name) for name in self.arm.joints]
-        self._plan = Trajectory(
+        trajectory = Trajectory(
             joint_names=self.arm.joints,
             start_ns=self.now_ns,
             time_from_start=times,
@@ -281,8 +287,10 @@ class SkillRobot:
             first_step=0,
             from_start=True,
         )
-        self._arm.trajectory(self._plan)
+        self._arm.trajectory(trajectory)
         self._arm.settle(ANSWER_S)
+        self._progress = Progress(trajectory)
+        return self._progress
 
     def resting(self) -> bool:
         """Whether the trajectory has ended."""
@@ -326,20 +334,22 @@ class SkillRobot:
             )
 
     def halt(self) -> None:
-        """Bring the arm to rest: cancel its trajectory and wait until it stands. Safe at any time; raises nothing."""
+        """Bring the arm to rest: cancel its trajectory and wait until it stands. Safe at any time."""
         moved = not self._arm.resting()
         problem = self._arm.stop(ANSWER_S)
-        self._plan = None
+        self._progress = None
         if problem is not None:
             self._node.get_logger().error(f"the arm's trajectory could not be cancelled: {problem}")
         if not moved or not self._watch.complete():
             return
-        rest, begin = Stillness(self.arm.joints), self.now_ns
+        rest, begin, begin_s = Stillness(self.arm.joints), self.now_ns, time.monotonic()
         while not rest.still(self.now_ns):
             now = self._ticker.wait(timeout_s=POLL_S)
-            if now is None or to_s(now - begin) > STOP_S:
+            if to_s((now or begin) - begin) > STOP_S or time.monotonic() - begin_s > STOP_WALL_S:
                 self._node.get_logger().error(f"the arm has not come to rest: {rest.why_not(self.now_ns)}")
                 return
+            if now is None:
+                continue
             self.now_ns = now
             rest.note(now, self.q())
             self._target = self._watch.positions(self.arm.joints)

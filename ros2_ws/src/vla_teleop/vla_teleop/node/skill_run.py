@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vla_core.kinematics import forward, rotation_vector
 from vla_core.profile import Profile
-from vla_core.stamps import to_s
+from vla_core.stamps import to_ns, to_s
 from vla_msgs.action import ExecuteSkill
 
 from vla_teleop.node.skill_robot import SkillRobot
@@ -130,21 +130,24 @@ class SkillRun:
     def _drive(self, plan: SkillPlan, segment: Segment) -> None:
         """Follow one segment and wait until the tool centre point is there."""
         robot, spec = self._robot, self._spec
-        begin = robot.now_ns
-        if len(segment.times) > 1:
-            robot.follow(segment.times, segment.positions, segment.velocities)
+        begin_ns = robot.now_ns
+        still = len(segment.times) < 2  # the gripper alone
+        progress = None if still else robot.follow(segment.times, segment.positions, segment.velocities)
         passed = segment.times[[end.sample for end in segment.ends]]
         while True:
             robot.tick()
-            elapsed = to_s(robot.now_ns - begin)
-            index = min(int(np.searchsorted(passed, elapsed, side="right")), len(segment.ends) - 1)
+            seconds = 0.0 if progress is None else progress.seconds
+            index = min(int(np.searchsorted(passed, seconds, side="right")), len(segment.ends) - 1)
             self._tell(plan, segment, index, "on the way")
             left = Remaining.between(segment.T_end, self._tcp(plan))
             if robot.resting() and left.far <= spec.arrival_m and left.turned <= spec.arrival_rad:
                 self.result.waypoints = segment.ends[-1].waypoint + 1
                 return
             self.result.waypoints = segment.ends[0].waypoint + index
-            if elapsed > segment.duration + spec.timeout_s:
+            due_ns = begin_ns + to_ns(segment.duration)
+            # With the speed slider down the arm may be late; as long as it comes further, it is on its way.
+            since_ns = due_ns if progress is None else max(due_ns, progress.moved_ns)
+            if to_s(robot.now_ns - since_ns) > spec.timeout_s:
                 raise motion(
                     f"skill '{spec.name}': waypoint {segment.ends[-1].waypoint} was not reached within {spec.timeout_s:g} s "
                     f"of its time: {left} (limits {spec.arrival_m * 1e3:g} mm, {spec.arrival_rad:g} rad). The arm stands "
