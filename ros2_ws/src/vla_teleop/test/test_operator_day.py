@@ -380,14 +380,32 @@ def test_a_way_home_that_fails_is_told() -> None:
 
 
 def test_a_silent_device_stops_the_skill_and_pauses() -> None:
-    bench = in_state(S.SKILL)
-    view = TeleopView(stale=True, line="sol_r2 silent for 0.3 s")
-    assert bench.hear(bench.day.on_teleop(view, bench.t)) == S.STOPPING
+    bench = in_state(S.SKILL, device_grace_s=0.2)
+    silent = TeleopView(stale=True, line="sol_r2 silent for 0.3 s")
+    assert bench.hear(bench.day.on_teleop(silent, bench.t)) == S.SKILL
+    assert bench.hear(bench.day.on_time(bench.t)) == S.SKILL, "it may be a hiccup"
+    assert (bench.done, bench.said) == ([], [])
+    assert bench.hear(bench.day.on_time(bench.t + 0.1)) == S.STOPPING
     assert bench.done == [CancelSkill()]
     assert "the device is silent (sol_r2 silent for 0.3 s): nobody could interrupt the skill" in bench.said[0]
     assert bench.skill(SkillEnd(code=INTERRUPTED, waypoints=2)) == S.FAILED
     assert bench.hear(bench.day.on_teleop(TeleopView(line="sol_r2"), bench.t)) == S.FAILED
     assert bench.said[-1].startswith("the device is back (sol_r2); correct the grasp")
+
+
+def test_a_hiccup_of_the_device_leaves_the_skill_alone() -> None:
+    bench = in_state(S.SKILL, device_grace_s=0.2)
+    bench.hear(bench.day.on_teleop(TeleopView(stale=True), bench.t))
+    bench.hear(bench.day.on_teleop(TeleopView(), bench.t))
+    assert bench.hear(bench.day.on_time(bench.t + 1.0)) == S.SKILL
+    assert bench.done == []
+
+
+def test_a_skill_that_begins_with_a_silent_device_is_stopped() -> None:
+    bench = in_state(S.TELEOP)
+    bench.hear(bench.day.on_teleop(TeleopView(active=True, stale=True, line="silent"), bench.t))
+    bench.press("skill/cpu")
+    assert bench.hear(bench.day.on_time(bench.t)) == S.STOPPING
 
 
 def test_a_silent_device_in_teleop_is_told_once() -> None:

@@ -181,6 +181,8 @@ class Day(Moves):
             late = f"skill '{self.skill}' has not ended {self.options.stop_timeout_s:g} s after its cancel"
             end = SkillEnd(code=INTERRUPTED, text=late)
             return (Still(), warn(f"{late}: the arm's goals are cancelled"), *self._stopped(end, t))
+        if unattended := self._unattended(t):
+            return unattended
         limit = self.options.correction_timeout_s
         if limit and self.state in (State.FAILED, State.CORRECTION) and t - self._correcting_since_s > limit:
             self.state = State.IDLE

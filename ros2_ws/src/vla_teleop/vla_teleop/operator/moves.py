@@ -59,6 +59,7 @@ class DayOptions:
         correction_speed: Scale of speeds from a failed grasp until the episode ends.
         correction_timeout_s: Longest correction before the episode is saved as ``correction_timeout`` [s]; 0: none.
         stop_timeout_s: How long a cancelled skill may take to end before the arm's goals are cancelled directly [s].
+        device_grace_s: How long the device may be silent, beyond its own time-out, before a running skill is stopped [s].
         takeover: The interrupt button takes over from a running policy.
         skills: There are skills.
     """
@@ -66,6 +67,7 @@ class DayOptions:
     correction_speed: float = 0.5
     correction_timeout_s: float = 0.0
     stop_timeout_s: float = 2.0
+    device_grace_s: float = 0.05
     takeover: bool = False
     skills: bool = True
 
@@ -103,6 +105,7 @@ class Moves:
         self._after = ""
         self._deadline_s = 0.0
         self._correcting_since_s = 0.0
+        self._silent_since_s = 0.0
 
     @property
     def open(self) -> bool:
@@ -211,11 +214,22 @@ class Moves:
         return (SetPhase(phase=ARMED, label="teleoperation lost", soft=True), text)
 
     def _device_lost(self, line: str, t: float) -> Plan:
+        """The device has fallen silent; a running skill goes on for as long as it may be a hiccup."""
+        self._silent_since_s = t
         if self.state == State.SKILL:
-            text = "nobody could interrupt the skill, so it is stopped"
-            return (*self._stop_skill("pause", t), warn(f"the device is silent ({line}): {text}. Plug it in again"))
+            return ()
         ending = "; ctrl-c saves the episode" if self.open else ""
         return (warn(f"the device is silent ({line}): the arm stands still. Plug it in again{ending}"),)
+
+    def _unattended(self, t: float) -> Plan:
+        """Stop a skill that nobody can interrupt."""
+        if self.state != State.SKILL or not self._teleop.stale:
+            return ()
+        if t - self._silent_since_s < self.options.device_grace_s:
+            return ()
+        text = "nobody could interrupt the skill, so it is stopped"
+        told = warn(f"the device is silent ({self._teleop.line}): {text}. Plug it in again")
+        return (*self._stop_skill("pause", t), told)
 
     def _closed_elsewhere(self, label: str) -> Plan:
         """The recorder has closed the episode by itself, or on behalf of another program."""

@@ -209,6 +209,7 @@ def _options(params: OperatorParams) -> DayOptions:
         correction_speed=params.correction_speed,
         correction_timeout_s=params.correction_timeout_s,
         stop_timeout_s=params.stop_timeout_s,
+        device_grace_s=params.device_grace_s,
         takeover=params.takeover,
         skills=params.skills,
     )

@@ -45,6 +45,12 @@ class OperatorParams:
         minimum=0.1,
         maximum=60.0,
     )
+    device_grace_s: float = param(
+        0.05,
+        "How long the device may be silent, beyond its own time-out, before a running skill is stopped [s, node clock].",
+        minimum=0.0,
+        maximum=10.0,
+    )
     home_timeout_s: float = param(
         60.0, "Longest way home [s, node clock]; then it counts as failed.", minimum=1.0, maximum=600.0
     )
