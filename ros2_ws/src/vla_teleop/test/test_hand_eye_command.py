@@ -2,6 +2,7 @@
 
 """The command that calibrates hand and eye, against the simulated cell; the board to print; transforms."""
 
+import os
 import random
 import struct
 import zlib
@@ -35,6 +36,8 @@ from vla_teleop.cameras.transforms import (
 )
 
 BOARD = "charuco:5x7:0.04:0.03"
+# a link's axes are those of a body (x ahead), the images' those of an optical frame (z ahead); REP-103
+OPTICAL_IN_LINK = pose_matrix(np.zeros(3), rotation_from_rpy([-np.pi / 2, 0.0, -np.pi / 2]))
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +80,34 @@ def test_the_robot_goes_round_the_board_and_the_wrist_camera_is_found(profile, t
         cell.close()
     mount = read_transforms(output)["wrist"]
     assert (mount.parent, mount.child) == ("tool0", "wrist_camera_link")
-    # the link's axes are those of a body (x ahead), the images' those of an optical frame (z ahead)
-    optical = pose_of(mount) @ pose_matrix(np.zeros(3), rotation_from_rpy([-np.pi / 2, 0.0, -np.pi / 2]))
-    far, turn = pose_distance(optical, truth)
+    far, turn = pose_distance(pose_of(mount) @ OPTICAL_IN_LINK, truth)
     assert far < 2e-3
     assert np.degrees(turn) < 0.3
     assert "somebody publishes wrist_camera_link in tool0 already" in captured.out
     assert load_profile(mounted).cameras[1].mount == mount
+
+
+@pytest.mark.skipif(
+    not os.environ.get("VLA_TEST_FULL") == "1", reason="the same with the other setup; VLA_TEST_FULL=1 runs it"
+)
+def test_the_robot_shows_the_board_and_the_front_camera_is_found(profile, tmp_path, capsys):
+    cell = CameraCell(profile, board=BOARD, board_on="tool", real_time_factor=4.0)
+    try:
+        cell.place(np.array([-0.627, -1.355, 2.385, -1.725, 1.048, -1.186]))  # the gripper points at the camera
+        output = tmp_path / "camera_transforms.yaml"
+        command = ["--profile", str(profile), "--camera", "front", "--board", BOARD, "--setup", "eye_to_hand"]
+        command += ["--auto-poses", "10", "--yes", "--wait", "30", "--output", str(output)]
+        code = calibrate_hand_eye.main(command, domain_id=cell.domain)
+        captured = capsys.readouterr()
+        assert code == 0, captured.err + captured.out
+        truth = cell.node.cell.camera_info("front")["T_parent"]
+    finally:
+        cell.close()
+    mount = read_transforms(output)["front"]
+    assert (mount.parent, mount.child) == ("base_link", "front_camera_link")
+    far, turn = pose_distance(pose_of(mount) @ OPTICAL_IN_LINK, truth)
+    assert far < 2e-3
+    assert np.degrees(turn) < 0.3
 
 
 def test_nothing_moves_without_a_yes(profile, tmp_path, capsys):
