@@ -23,7 +23,7 @@ FORWARD = np.array([0.03, 0.0, 0.0, 0.0, 0.0, 0.0])
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    made = TeleopStage(tmp_path_factory.mktemp("teleop"))
+    made = TeleopStage(tmp_path_factory.mktemp("teleop"), home_speed=1.0, home_acceleration=2.0)
     yield made
     made.close()
 
