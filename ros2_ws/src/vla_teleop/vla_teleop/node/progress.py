@@ -24,7 +24,7 @@ class Progress:
 
     def __init__(self, trajectory: Trajectory) -> None:
         self._trajectory = trajectory
-        self._index = 0
+        self._index, self._asked_ns = 0, trajectory.start_ns
         self.seconds = 0.0
         self.moved_ns = trajectory.start_ns
 
@@ -32,7 +32,9 @@ class Progress:
         """Take the joints ``(k,)`` measured at a tick; returns the target in force then."""
         plan = self._trajectory
         elapsed = to_s(now_ns - plan.start_ns)
-        last = int(np.searchsorted(plan.time_from_start, elapsed, side="right"))
+        # No arm is faster than planned. So on a way there and back, the way back is not taken for the way there.
+        latest = min(elapsed, self.seconds + to_s(now_ns - self._asked_ns) + BEHIND_S)
+        last, self._asked_ns = int(np.searchsorted(plan.time_from_start, latest, side="right")), now_ns
         ahead = plan.positions[self._index : max(last, self._index + 1)]
         index = self._index + int(np.argmin(np.abs(ahead - measured).max(axis=1)))
         if index > self._index:
