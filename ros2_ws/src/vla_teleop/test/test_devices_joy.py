@@ -8,7 +8,7 @@ from device_fixtures import NS, PERIOD_NS, Sticks, joy_core
 from vla_teleop.devices.buttons import Buttons, ButtonSpec
 from vla_teleop.devices.calibration import Calibration, CalibrationSpec
 
-LEFT_BUTTONS = {25: "record", 34: "home", 38: "reorient", 16: "interrupt"}
+LEFT_BUTTONS = {25: "record", 34: "home", 38: "reorient", 16: "interrupt", 23: "waypoint_add"}
 RIGHT_BUTTONS = {
     25: "interrupt",
     34: "skill/cpu",
@@ -17,6 +17,7 @@ RIGHT_BUTTONS = {
     9: "rotate_ccw",
     17: "skill/connector",
     18: "skill/skill_4",
+    4: "waypoint_undo",
 }
 
 
