@@ -14,6 +14,7 @@ from vla_core.episode import ARMED, CORRECTION, IDLE, SKILL, SKILL_RESUME, TELEO
 
 SCRIPT = Path(__file__).resolve().parents[4] / "benchmarks" / "scenarios.py"
 FULL = os.environ.get("VLA_TEST_FULL") == "1"
+pytestmark = pytest.mark.timeout(20 * 5 * 600 if FULL else 400)
 ALWAYS = ("failed_grasp",)
 
 

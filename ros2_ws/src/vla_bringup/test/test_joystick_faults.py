@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from joy_faults import FAULTS
+from joy_faults import FAULTS, FULL
 from launches import begin, end, isolated
 from vla_recorder.bags.reader import find_episodes, open_episode
+
+pytestmark = pytest.mark.timeout(400)
 
 SCRIPT = Path(__file__).with_name("joy_faults.py")
 STILL_S = 0.2  # from the moment at which the fault can be known until the arm stands
@@ -88,6 +90,7 @@ def test_a_protective_stop_is_told_and_the_day_goes_on(day: Day) -> None:
     assert "protective" in day.out.lower()
 
 
+@pytest.mark.skipif(not FULL, reason="the gripper sticks with VLA_TEST_FULL=1 only")
 def test_a_gripper_that_sticks_is_no_grasp(day: Day) -> None:
     bag = day.bags[FAULTS.index("gripper_stuck")]
     assert bag.get("skill_outcome") in ("grasp_failed_no_correction", "incomplete")
