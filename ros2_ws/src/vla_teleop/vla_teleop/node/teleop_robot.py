@@ -78,7 +78,7 @@ class Robot:
         self._base_frame = profile.base_frame
         self._options = options
         joints = (*self.arm.joints, *(self.gripper.joints if self.gripper else ()))
-        self._joints = JointWatch(node, profile, ticker, joints)
+        self._joints = JointWatch(node, profile, ticker, joints, lockstep=options.lockstep)
         self.targets = TargetPublisher(node, profile, [spec.name for spec in (self.arm, self.gripper) if spec])
         self._switch = ControllerSwitch(node, manager=self.spec.manager, group=group)
         self._stream = node.create_publisher(Float64MultiArray, self.spec.stream_name, COMMAND)
