@@ -67,7 +67,7 @@ class DayOptions:
     correction_speed: float = 0.5
     correction_timeout_s: float = 0.0
     stop_timeout_s: float = 2.0
-    device_grace_s: float = 0.04
+    device_grace_s: float = 0.02
     takeover: bool = False
     skills: bool = True
 
