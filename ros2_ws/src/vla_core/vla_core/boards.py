@@ -13,7 +13,7 @@ into the board, as in OpenCV. Needs the package opencv-python-headless.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import cv2
@@ -28,10 +28,9 @@ KINDS = {"charuco": "DICT_4X4_50", "apriltag": "DICT_APRILTAG_36H11"}
 """Kinds of boards and the dictionary of each."""
 FORM = "charuco:COLUMNSxROWS:SQUARE_M:MARKER_M[:DICTIONARY] or apriltag:COLUMNSxROWS:TAG_M:GAP_M[:DICTIONARY]"
 _DICTIONARIES = {name.upper(): name for name in dir(cv2.aruco) if name.startswith("DICT_")}
-# Both detectors of OpenCV 4.13 count from the corner of the first pixel (a sharp corner between pixels 99 and 100 is
-# found at 100.0), cameras' intrinsics from its centre. Uncorrected this turns a calibrated camera by half a pixel.
-_PIXEL_CENTRE = 0.5
 _LARGEST = 100  # squares across or down
+_KNOWN_BOARDS = {"charuco": "charuco:4x4:0.04:0.03", "apriltag": "apriltag:2x2:0.04:0.02"}
+_KNOWN_SCALE, _KNOWN_MARGIN = 1500.0, 30  # pixels per metre, pixels
 
 
 class BoardError(VlaError):
@@ -80,6 +79,11 @@ class Board:
 
     @cached_property
     def _detector(self) -> Any:
+        if not hasattr(cv2.aruco, "CharucoDetector"):
+            raise BoardError(
+                f"OpenCV {cv2.__version__} is too old to detect boards; 4.7 or newer is needed: "
+                "pip install opencv-python-headless"
+            )
         parameters = cv2.aruco.DetectorParameters()
         if self.kind == "charuco":
             return cv2.aruco.CharucoDetector(self._pattern, cv2.aruco.CharucoParameters(), parameters)
@@ -103,21 +107,40 @@ class Board:
             Points of the board ``(n, 3)`` [m, board frame] and where they are ``(n, 2)`` [pixels, centres of pixels at
             whole numbers]; n is 0 where no board is seen.
         """
+        points, pixels = self._detect(image)
+        return points, pixels - _first_pixel(self.kind)
+
+    def _detect(self, image: Pixels) -> tuple[Array, Array]:
+        """As `detect`, with pixels counted as OpenCV does."""
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
         if self.kind == "charuco":
             corners, ids, _, _ = self._detector.detectBoard(grey)
             if ids is None or len(ids) == 0:
                 return np.zeros((0, 3)), np.zeros((0, 2))
             known = np.asarray(self._pattern.getChessboardCorners(), dtype=np.float64)[ids.ravel()]
-            return known, np.asarray(corners, dtype=np.float64).reshape(-1, 2) - _PIXEL_CENTRE
+            return known, np.asarray(corners, dtype=np.float64).reshape(-1, 2)
         found, ids, _ = self._detector.detectMarkers(grey)
         if ids is None or len(ids) == 0:
             return np.zeros((0, 3)), np.zeros((0, 2))
         known, seen = self._pattern.matchImagePoints(found, ids)
         if known is None:
             return np.zeros((0, 3)), np.zeros((0, 2))
-        pixels = np.asarray(seen, dtype=np.float64).reshape(-1, 2) - _PIXEL_CENTRE
-        return np.asarray(known, dtype=np.float64).reshape(-1, 3), pixels
+        return np.asarray(known, dtype=np.float64).reshape(-1, 3), np.asarray(seen, dtype=np.float64).reshape(-1, 2)
+
+
+@lru_cache
+def _first_pixel(kind: str) -> float:
+    """Where OpenCV's detector says the centre of the first pixel is: at 0.0, where intrinsics have it, or at 0.5.
+
+    Both detectors of OpenCV 4.13 count from the corner of the first pixel: a sharp corner between pixels 99 and 100 is
+    found at 100.0. Uncorrected this turns a calibrated camera by half a pixel. As versions differ, it is looked up in a
+    picture whose corners are known.
+    """
+    board = parse_board(_KNOWN_BOARDS[kind])
+    image = np.pad(board.image(_KNOWN_SCALE), _KNOWN_MARGIN, constant_values=255)
+    points, pixels = board._detect(np.asarray(cv2.GaussianBlur(image, (0, 0), 1.0), dtype=np.uint8))
+    known = points[:, :2] * _KNOWN_SCALE + _KNOWN_MARGIN - 0.5
+    return round(2.0 * float(np.mean(pixels - known))) / 2.0
 
 
 def parse_board(text: str) -> Board:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from rclpy.node import Node
+from vla_common.services import CallError
 from vla_core.errors import VlaError
 from vla_core.profile import Profile, load_profile
 from vla_core.specs import CameraSpec
@@ -231,7 +232,7 @@ def main(args: Sequence[str] | None = None, *, domain_id: int | None = None) -> 
     arguments, ros = parser().parse_known_args(args)
     try:
         return _calibrate(arguments, ros, domain_id)
-    except CameraError as error:
+    except (CameraError, CallError) as error:
         print(f"calibrate_cameras: {error}", file=sys.stderr)
         return EXIT_FAILURE
     except VlaError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from vla_common.services import CallError
 from vla_core.boards import FORM, Board, parse_board
 from vla_core.errors import VlaError
 from vla_core.profile import Profile, load_profile
@@ -226,7 +227,7 @@ def main(args: Sequence[str] | None = None, *, domain_id: int | None = None, ask
     arguments, ros = parser().parse_known_args(args)
     try:
         return _calibrate(arguments, ros, domain_id, ask)
-    except CameraError as error:
+    except (CameraError, CallError) as error:
         print(f"calibrate_hand_eye: {error}", file=sys.stderr)
         return EXIT_FAILURE
     except VlaError as error:
