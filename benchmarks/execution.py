@@ -174,7 +174,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES, help="default: all")
     parser.add_argument("--latency-ms", nargs="+", type=float, default=[150.0, 400.0], help="default 150 400")
     parser.add_argument("--noise", type=float, default=0.01, help="of the scripted policy [rad], default 0.01")
-    parser.add_argument("--checkpoint", type=Path, help="policy of every row; default: scripted chunks, for rtc a small random SmolVLA")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="policy of every row; default: scripted chunks, for rtc a small random SmolVLA"
+    )
     parser.add_argument("--clock-seconds", type=float, default=20.0, help="length of a run in real time, default 20")
     parser.add_argument(
         "--only",
