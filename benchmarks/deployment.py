@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
 import re
@@ -33,13 +32,13 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+from vla_core.statistics import wilson_interval
 
 ROBOT = "sim_ur5e_tiny"
 SCENARIOS = ("success", "failed_grasp")
 TARGETS = ("e2e", "planner", "correction")
 DEMONSTRATION_SEED, HELD_OUT_SEED = 10_000, 0
 PLANNER_S, END_TO_END_S = 120.0, 90.0
-Z = 1.959964
 
 
 @dataclass
@@ -135,20 +134,18 @@ def rows_of(policy: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for displaced in (False, True):
         part = [trial for trial in found if bool(trial["displaced"]) is displaced]
         good = sum(bool(trial["success"]) for trial in part)
-        low, high = wilson(good, len(part))
+        low, high = wilson_interval(good, len(part)) if part else (0.0, 1.0)
         ends = Counter(re.sub(r"[-+]?\d[\d.]*", "…", trial["error_msg"])[:80] or "time limit" for trial in part)
-        row = {"policy": policy, "displaced": displaced, "n": len(part), "successes": good, "low": low, "high": high}
+        row = {
+            "policy": policy,
+            "displaced": displaced,
+            "n": len(part),
+            "successes": good,
+            "low": round(low, 3),
+            "high": round(high, 3),
+        }
         rows.append({**row, "ends": dict(ends)})
     return [row for row in rows if row["n"]]
-
-
-def wilson(good: int, n: int) -> tuple[float, float]:
-    """95 % interval of a rate (Wilson 1927)."""
-    if n == 0:
-        return 0.0, 1.0
-    p, zz = good / n, Z * Z
-    middle, half = p + zz / (2 * n), Z * math.sqrt(p * (1 - p) / n + zz / (4 * n * n))
-    return round((middle - half) / (1 + zz / n), 3), round((middle + half) / (1 + zz / n), 3)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -3,20 +3,15 @@
 """The simulated cell, the skill node and a client in one process; skills are made from where the arm and the block are."""
 
 import math
-import os
-import random
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
-import rclpy
 import yaml
 from controller_manager_msgs.srv import SwitchController
 from geometry_msgs.msg import Pose
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from running_nodes import RunningNodes
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 from vla_common.action_client import GoalClient
@@ -39,19 +34,16 @@ FAST = {"linear_speed": 0.3, "linear_acceleration": 1.5, "angular_speed": 2.0, "
 OPEN, CLOSED, THRESHOLD = 3, 230, 200.0
 
 
-class SkillBench:
+class SkillBench(RunningNodes):
     """Time runs by itself, because only the skill node takes part in the ticks."""
 
     def __init__(self, folder, *, profile=PROFILE, cell=None, **params):
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        super().__init__()
         self.folder = folder
         self.profile = load_profile(profile)
         self.arm, self.teleop = self.profile.kinematics, self.profile.teleop
         self.table = folder / "skills.yaml"
         self.write_table({"idle": {"file": "idle.csv", "relative_count": 0}})
-        self.context = Context()
-        rclpy.init(context=self.context, domain_id=random.SystemRandom().randint(1, 100))
-        self.running, self.closing = [], threading.Event()
         self.feedback, self.targets = [], {"command/arm": [], "command/gripper": []}
         self.visited, self.task, self.measured = [], None, {}
         self.helper = self.add(Node("helper", context=self.context))
@@ -158,30 +150,6 @@ class SkillBench:
         grippers = [OPEN, OPEN, OPEN, CLOSED, CLOSED, CLOSED, CLOSED, OPEN]
         values = {"grasp_threshold": THRESHOLD, **options}
         return self.skill(name, poses, grippers, relative=5, verify=4, **values)
-
-    def close(self):
-        for node, _, _ in reversed(self.running):
-            if hasattr(node, "close"):
-                node.close()
-        self.closing.set()
-        for _, executor, thread in self.running:
-            thread.join()  # an executor that is shut down while it turns may raise
-            executor.shutdown()
-        for node, _, _ in self.running:
-            node.destroy_node()
-        rclpy.try_shutdown(context=self.context)
-
-    def add(self, node):
-        executor = SingleThreadedExecutor(context=self.context)
-        executor.add_node(node)
-        thread = threading.Thread(target=self._spin, args=(executor,), daemon=True)
-        thread.start()
-        self.running.append((node, executor, thread))
-        return node
-
-    def _spin(self, executor):
-        while not self.closing.is_set():
-            executor.spin_once(timeout_sec=0.1)
 
     def _on_task(self, msg):
         self.task = msg

@@ -2,17 +2,13 @@
 
 """The teleop node against the simulated cell in lockstep, all nodes in one process, with a device that the test holds."""
 
-import os
-import random
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
-import rclpy
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from running_nodes import RunningNodes
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
@@ -83,11 +79,11 @@ def wait_until(condition, timeout_s=60.0, what="the condition"):
         time.sleep(0.002)
 
 
-class TeleopStage:
+class TeleopStage(RunningNodes):
     """Nodes with an executor thread each; what was measured and said, by simulated time [s]."""
 
     def __init__(self, folder, *, profile_changes=(), cell=None, **params):
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        super().__init__()
         text = load_profile(PROFILE).text
         for old, new in profile_changes:
             assert old in text, old
@@ -95,9 +91,6 @@ class TeleopStage:
         path = folder / "robot.yaml"
         path.write_text(text)
         self.profile = parse_profile(text)
-        self.context = Context()
-        rclpy.init(context=self.context, domain_id=random.randint(1, 200))
-        self.running, self.closing = [], threading.Event()
         self.joints, self.states, self.events, self.commands = [], [], [], []
         self.targets = {"command/arm": [], "command/gripper": []}
         self.stick = Stick()
@@ -124,18 +117,6 @@ class TeleopStage:
 
     def _make(self, cls, values, **options):
         return cls(context=self.context, parameter_overrides=overrides(values), **options)
-
-    def add(self, node):
-        executor = SingleThreadedExecutor(context=self.context)
-        executor.add_node(node)
-        thread = threading.Thread(target=self._spin, args=(executor,), daemon=True)
-        thread.start()
-        self.running.append((node, executor, thread))
-        return node
-
-    def _spin(self, executor):
-        while not self.closing.is_set():
-            executor.spin_once(timeout_sec=0.1)
 
     def _on_joints(self, msg):
         arm = self.profile.action[0].joints
@@ -213,15 +194,3 @@ class TeleopStage:
             if not found or found[-1][0] != msg.state:
                 found.append((msg.state, time_ns(msg.stamp) * 1e-9))
         return found
-
-    def close(self):
-        for node, _, _ in reversed(self.running):
-            if hasattr(node, "close"):
-                node.close()
-        self.closing.set()
-        for _, executor, thread in self.running:
-            thread.join()
-            executor.shutdown()
-        for node, _, _ in self.running:
-            node.destroy_node()
-        rclpy.try_shutdown(context=self.context)

@@ -4,17 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
-from vla_common.qos import SENSOR, overridable
 from vla_core.errors import listing, nearest_name
 from vla_core.yamltree import Section, Tree
 
-from vla_teleop.devices.device import Command
 from vla_teleop.devices.joy_input import InputSpec, JoyCore, JoySpec
 from vla_teleop.devices.mapping import Term
 from vla_teleop.devices.settings import (
@@ -25,16 +22,14 @@ from vla_teleop.devices.settings import (
     read_controls,
     read_driver,
 )
+from vla_teleop.devices.topic_device import TopicDevice
 
 TIMEOUT_S = 0.1
 RECONNECT_S = 0.5
 
 
-class JoyDevice:
-    """A `Device` that listens to Joy topics. Messages are timed when they arrive, by the node clock.
-
-    The stamps in the messages are not used: a driver on another machine, or beside a simulated clock, has another time.
-    """
+class JoyDevice(TopicDevice):
+    """A `Device` that listens to Joy topics."""
 
     def __init__(self, node: Node, spec: JoySpec, callback_group: CallbackGroup | None = None) -> None:
         """Subscribe.
@@ -44,46 +39,13 @@ class JoyDevice:
             spec: The mapping.
             callback_group: Of the subscriptions.
         """
-        self.name = spec.common.name
-        self.timeout_s = spec.common.timeout_s
-        self._node = node
         self._core = JoyCore(spec)
-        self._subscriptions = [
-            node.create_subscription(
-                Joy,
-                one.topic,
-                partial(self._on_joy, one.name),
-                SENSOR,
-                callback_group=callback_group,
-                qos_overriding_options=overridable(),
-            )
-            for one in spec.inputs
-        ]
-
-    def read(self, now_ns: int) -> Command | None:
-        """See `Device.read`."""
-        return self._core.read(now_ns)
-
-    def age_s(self, now_ns: int) -> float:
-        """See `Device.age_s`."""
-        return self._core.age_s(now_ns)
-
-    def raw(self) -> Mapping[str, float]:
-        """See `Device.raw`."""
-        return self._core.raw()
-
-    @property
-    def lost(self) -> str | None:
-        """See `Device.lost`."""
-        return self._core.lost(self._node.get_clock().now().nanoseconds)
-
-    def close(self) -> None:
-        """See `Device.close`."""
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
+        super().__init__(node, spec.common, self._core, callback_group)
+        for one in spec.inputs:
+            self._listen(Joy, one.topic, partial(self._on_joy, one.name))
 
     def _on_joy(self, name: str, msg: Joy) -> None:
-        self._core.feed(name, self._node.get_clock().now().nanoseconds, msg.axes, msg.buttons)
+        self._core.feed(name, self._now_ns(), msg.axes, msg.buttons)
 
 
 def read_joy_spec(tree: Tree, inputs: tuple[str, ...], *, calibrated: bool) -> JoySpec:

@@ -4,27 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32
-from vla_common.qos import SENSOR, overridable
 from vla_core.yamltree import Section, Tree, entries
 
-from vla_teleop.devices.device import Command
 from vla_teleop.devices.leader_mapping import RADIANS, UNITS, GripperSpec, JointSpec, LeaderCore, LeaderSpec
 from vla_teleop.devices.settings import COMMON_KEYS, read_common, read_driver
+from vla_teleop.devices.topic_device import TopicDevice
 
 TIMEOUT_S = 0.2
 _KEYS = (*COMMON_KEYS, "topic", "driver", "unit", "joints", "gripper", "moving")
 
 
-class LeaderArm:
-    """A `Device` that listens to joint states. Messages are timed when they arrive, by the node clock."""
+class LeaderArm(TopicDevice):
+    """A `Device` that listens to joint states."""
 
     def __init__(self, node: Node, spec: LeaderSpec, callback_group: CallbackGroup | None = None) -> None:
         """Subscribe.
@@ -34,47 +29,17 @@ class LeaderArm:
             spec: The mapping.
             callback_group: Of the subscriptions.
         """
-        self.name = spec.common.name
-        self.timeout_s = spec.common.timeout_s
-        self._node = node
         self._core = LeaderCore(spec)
-
-        def listen(kind: Any, topic: str, callback: Callable[[Any], None]) -> Subscription:
-            return node.create_subscription(
-                kind, topic, callback, SENSOR, callback_group=callback_group, qos_overriding_options=overridable()
-            )
-
-        self._subscriptions = [listen(JointState, spec.topic, self._on_joints)]
+        super().__init__(node, spec.common, self._core, callback_group)
+        self._listen(JointState, spec.topic, self._on_joints)
         if spec.gripper is not None and spec.gripper.topic:
-            self._subscriptions.append(listen(Float32, spec.gripper.topic, self._on_gripper))
-
-    def read(self, now_ns: int) -> Command | None:
-        """See `Device.read`."""
-        return self._core.read(now_ns)
-
-    def age_s(self, now_ns: int) -> float:
-        """See `Device.age_s`."""
-        return self._core.age_s(now_ns)
-
-    def raw(self) -> Mapping[str, float]:
-        """See `Device.raw`."""
-        return self._core.raw()
-
-    @property
-    def lost(self) -> str | None:
-        """See `Device.lost`."""
-        return self._core.lost(self._node.get_clock().now().nanoseconds)
-
-    def close(self) -> None:
-        """See `Device.close`."""
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
+            self._listen(Float32, spec.gripper.topic, self._on_gripper)
 
     def _on_joints(self, msg: JointState) -> None:
-        self._core.feed(self._node.get_clock().now().nanoseconds, msg.name, msg.position)
+        self._core.feed(self._now_ns(), msg.name, msg.position)
 
     def _on_gripper(self, msg: Float32) -> None:
-        self._core.feed_gripper(self._node.get_clock().now().nanoseconds, msg.data)
+        self._core.feed_gripper(self._now_ns(), msg.data)
 
 
 def make(node: Node, tree: Tree, callback_group: CallbackGroup | None = None) -> LeaderArm:
