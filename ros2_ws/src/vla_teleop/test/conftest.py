@@ -5,6 +5,8 @@ import random
 import sys
 from pathlib import Path
 
+import vla_sim.rendering  # noqa: F401  (chooses the OpenGL backend, which must be done before any test loads mujoco)
+
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
