@@ -12,11 +12,11 @@ into the board, as in OpenCV. Needs the package opencv-python-headless.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +27,6 @@ Pixels = NDArray[np.uint8]
 KINDS = {"charuco": "DICT_4X4_50", "apriltag": "DICT_APRILTAG_36H11"}
 """Kinds of boards and the dictionary of each."""
 FORM = "charuco:COLUMNSxROWS:SQUARE_M:MARKER_M[:DICTIONARY] or apriltag:COLUMNSxROWS:TAG_M:GAP_M[:DICTIONARY]"
-_DICTIONARIES = {name.upper(): name for name in dir(cv2.aruco) if name.startswith("DICT_")}
 _LARGEST = 100  # squares across or down
 _KNOWN_BOARDS = {"charuco": "charuco:4x4:0.04:0.03", "apriltag": "apriltag:2x2:0.04:0.02"}
 _KNOWN_SCALE, _KNOWN_MARGIN = 1500.0, 30  # pixels per metre, pixels
@@ -35,6 +34,29 @@ _KNOWN_SCALE, _KNOWN_MARGIN = 1500.0, 30  # pixels per metre, pixels
 
 class BoardError(VlaError):
     """A calibration board that cannot be made from its description."""
+
+
+@lru_cache
+def _opencv() -> Any:
+    """OpenCV, loaded with the first board: most programs that read a profile never see one."""
+    try:
+        return importlib.import_module("cv2")
+    except ImportError as error:
+        raise BoardError(
+            f"calibration boards need OpenCV ({error}): pip install opencv-python-headless, or apt install python3-opencv"
+        ) from error
+
+
+@lru_cache
+def _dictionaries() -> dict[str, str]:
+    """Names of OpenCV's marker dictionaries by their upper case."""
+    return {name.upper(): name for name in dir(_opencv().aruco) if name.startswith("DICT_")}
+
+
+def _markers(name: str) -> Any:
+    """A marker dictionary of OpenCV."""
+    aruco = _opencv().aruco
+    return aruco.getPredefinedDictionary(getattr(aruco, _dictionaries()[name.upper()]))
 
 
 @dataclass(frozen=True)
@@ -73,12 +95,13 @@ class Board:
 
     @cached_property
     def _pattern(self) -> Any:
-        words = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, _DICTIONARIES[self.dictionary.upper()]))
-        kind = cv2.aruco.CharucoBoard if self.kind == "charuco" else cv2.aruco.GridBoard
-        return kind((self.columns, self.rows), self.size_m, self.second_m, words)
+        aruco = _opencv().aruco
+        kind = aruco.CharucoBoard if self.kind == "charuco" else aruco.GridBoard
+        return kind((self.columns, self.rows), self.size_m, self.second_m, _markers(self.dictionary))
 
     @cached_property
     def _detector(self) -> Any:
+        cv2 = _opencv()
         if not hasattr(cv2.aruco, "CharucoDetector"):
             raise BoardError(
                 f"OpenCV {cv2.__version__} is too old to detect boards; 4.7 or newer is needed: "
@@ -112,6 +135,7 @@ class Board:
 
     def _detect(self, image: Pixels) -> tuple[Array, Array]:
         """As `detect`, with pixels counted as OpenCV does."""
+        cv2 = _opencv()
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
         if self.kind == "charuco":
             corners, ids, _, _ = self._detector.detectBoard(grey)
@@ -138,7 +162,7 @@ def _first_pixel(kind: str) -> float:
     """
     board = parse_board(_KNOWN_BOARDS[kind])
     image = np.pad(board.image(_KNOWN_SCALE), _KNOWN_MARGIN, constant_values=255)
-    points, pixels = board._detect(np.asarray(cv2.GaussianBlur(image, (0, 0), 1.0), dtype=np.uint8))
+    points, pixels = board._detect(np.asarray(_opencv().GaussianBlur(image, (0, 0), 1.0), dtype=np.uint8))
     known = points[:, :2] * _KNOWN_SCALE + _KNOWN_MARGIN - 0.5
     return round(2.0 * float(np.mean(pixels - known))) / 2.0
 
@@ -176,10 +200,10 @@ def _check(board: Board, text: str) -> None:
         raise BoardError(
             f"board '{text}': a marker of {board.second_m:g} m does not fit into a square of {board.size_m:g} m"
         )
-    if board.dictionary.upper() not in _DICTIONARIES:
-        near = nearest_name(board.dictionary.upper(), _DICTIONARIES)
+    if board.dictionary.upper() not in _dictionaries():
+        near = nearest_name(board.dictionary.upper(), _dictionaries())
         raise BoardError(f"board '{text}': OpenCV has no dictionary '{board.dictionary}'{near}")
-    words = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, _DICTIONARIES[board.dictionary.upper()]))
+    words = _markers(board.dictionary)
     count = board.columns * board.rows
     markers = count // 2 if board.kind == "charuco" else count
     if markers > len(words.bytesList):
