@@ -291,8 +291,8 @@ def test_the_status_says_what_the_node_is_doing(cell):
     c = cell()
     seen = []
     c.client_node.create_subscription(PolicyStatus, "policy/status", seen.append, LATCHED)
-    wait_until(lambda: seen, what="the latched status")
-    assert (seen[-1].state, seen[-1].task, seen[-1].dry_run) == (PolicyStatus.IDLE, "pick up the block", False)
+    wait_until(lambda: seen and seen[-1].state == PolicyStatus.IDLE, what="the latched status")
+    assert (seen[-1].task, seen[-1].dry_run) == ("pick up the block", False)
     c.result(c.send(task="wave", max_duration=1.0))
     wait_until(lambda: seen[-1].state == PolicyStatus.IDLE and len(seen) > 3, what="the end")
     running = [status for status in seen if status.state == PolicyStatus.RUNNING]
