@@ -2,14 +2,14 @@
 
 """From a person's day to three policies at work: is a planner with a skill and corrections better than one policy for all?
 
-    python benchmarks/deployment.py --work outputs/deployment --json deployment.json      # some 2 hours on 2 idle cores
+    python benchmarks/deployment.py --work outputs/deployment --json deployment.json      # 40 episodes, 3 trainings, 40 trials
     python benchmarks/deployment.py --work outputs/try --episodes 2 --steps 20 --trials 1 # does it run?
 
 Records episodes of a played person (`record.launch.py operator:=joystick`): half of them straight, half with a grasp that
 fails and is corrected. Converts them to the three training sets, trains a small ACT on each, and tries them in closed loop
 on held-out seeds: the planner hands over to the skill at its stop signal; in half of the trials the part is put elsewhere
 as the skill begins, so that the grasp fails and the correction policy has to help. The end-to-end policy gets the same
-seeds. Everything runs in lockstep. What is in the work folder already is not made again.
+seeds with the part in its place, since it has no skill whose begin could be waited for. Everything runs in lockstep. What is in the work folder already is not made again.
 
 The JSON holds ``scene``, ``episodes``, ``steps``, ``frames`` (of each training set), ``seconds`` (wall time of each stage) and
 ``rows``: ``policy``, ``displaced`` (whether the part was), ``n``, ``successes``, ``low`` and ``high`` (95 % Wilson interval) and
