@@ -9,7 +9,8 @@ Records episodes of a played person (`record.launch.py operator:=joystick`): hal
 fails and is corrected. Converts them to the three training sets, trains a small ACT on each, and tries them in closed loop
 on held-out seeds: the planner hands over to the skill at its stop signal; in half of the trials the part is put elsewhere
 as the skill begins, so that the grasp fails and the correction policy has to help. The end-to-end policy gets the same
-seeds with the part in its place, since it has no skill whose begin could be waited for. Everything runs in lockstep. What is in the work folder already is not made again.
+seeds with the part in its place, since it has no skill whose begin could be waited for. Everything runs in
+lockstep. What is in the work folder already is not made again.
 
 The JSON holds ``scene``, ``episodes``, ``steps``, ``frames`` (of each training set), ``seconds`` (wall time of each stage) and
 ``rows``: ``policy``, ``displaced`` (whether the part was), ``n``, ``successes``, ``low`` and ``high`` (95 % Wilson interval) and
