@@ -182,7 +182,7 @@ def skill_table() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; see the module's text."""
     options = parse(argv)
-    os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 100))
+    os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 100)))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     work = Work(folder=options.work.resolve(), options=options)
     work.folder.mkdir(parents=True, exist_ok=True)

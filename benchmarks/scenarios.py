@@ -214,9 +214,9 @@ def _names(phases: Sequence[int]) -> str:
 
 
 def environment() -> dict[str, str]:
-    """A DDS domain of its own, loopback only, one thread."""
+    """A DDS domain of its own unless the caller chose one, loopback only, one thread."""
     env = dict(os.environ)
-    env["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
+    env.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 101)))
     env.update(ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST", OMP_NUM_THREADS="1", LP_NUM_THREADS="1")
     return env
 
