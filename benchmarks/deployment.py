@@ -4,9 +4,10 @@
 
     python benchmarks/deployment.py --work outputs/deployment --json deployment.json      # 40 episodes, 3 trainings, 40 trials
     python benchmarks/deployment.py --work outputs/try --episodes 2 --steps 20 --trials 1 # does it run?
+    python benchmarks/deployment.py --bags outputs/scenarios/failed_grasp/bags # of scenarios.py --keep outputs/scenarios
 
 Records episodes of a played person (`record.launch.py operator:=joystick`): half of them straight, half with a grasp that
-fails and is corrected. Converts them to the three training sets, trains a small ACT on each, and tries them in closed loop
+fails and is corrected; or takes the recordings of `scenarios.py --keep` by `--bags`. Converts them to the three training sets, trains a small ACT on each, and tries them in closed loop
 on held-out seeds: the planner hands over to the skill at its stop signal; in half of the trials the part is put elsewhere
 as the skill begins, so that the grasp fails and the correction policy has to help. The end-to-end policy gets the same
 seeds with the part in its place, since it has no skill whose begin could be waited for. Everything runs in
@@ -77,7 +78,9 @@ class Work:
 
 
 def demonstrate(work: Work) -> None:
-    """Record the episodes, each scenario into a folder of its own."""
+    """Record the episodes, each scenario into a folder of its own, unless there are recordings."""
+    if work.options.bags:
+        return
     for number, scenario in enumerate(SCENARIOS):
         count = work.options.episodes // len(SCENARIOS)
         work.launch(
@@ -95,10 +98,8 @@ def demonstrate(work: Work) -> None:
 def convert(work: Work) -> dict[str, int]:
     """Make the three training sets; returns their frames."""
     root = work.folder / "datasets"
-    command = ["ros2", "run", "vla_recorder", "convert", "--target", "all"]
-    work.run(
-        "convert", [*command, "--bags", str(work.folder / "bags"), "--output", str(root)], dataset(work, "planner")
-    )
+    command = ["ros2", "run", "vla_recorder", "convert", "--target", "all", "--output", str(root), "--bags"]
+    work.run("convert", [*command, str(work.options.bags or work.folder / "bags")], dataset(work, "planner"))
     infos = {target: json.loads((dataset(work, target) / "meta" / "info.json").read_text()) for target in TARGETS}
     return {target: int(info["total_frames"]) for target, info in infos.items()}
 
@@ -122,7 +123,11 @@ def trials(work: Work, name: str, *arguments: str) -> list[dict[str, Any]]:
     done = work.folder / f"{name}.json"
     count, displaced = work.options.trials, work.options.trials // 2
     more = work.folder / "trials.yaml"
-    more.write_text(f"/**/trial:\n  ros__parameters: {{displaced_trials: {displaced}}}\n", encoding="utf-8")
+    more.write_text(
+        f"/**/trial:\n  ros__parameters: {{displaced_trials: {displaced}}}\n"
+        f"/**/policy:\n  ros__parameters: {{stop_distance: {work.options.stop_distance}}}\n",
+        encoding="utf-8",
+    )
     common = [f"episodes:={count}", f"seed:={HELD_OUT_SEED}", f"params_file:={more}"]
     work.launch(name, "infer.launch.py", done, *common, *arguments)
     found: list[dict[str, Any]] = json.loads(done.read_text())["trials"]
@@ -162,6 +167,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--skill", default="cpu", help="skill of the table config/skills/sim.yaml (default: %(default)s)"
     )
     parser.add_argument("--episodes", type=int, default=40, help="demonstrations, half of each scenario (default: 40)")
+    parser.add_argument("--bags", type=Path, help="folder of recordings, or of such folders; without it they are made")
+    parser.add_argument(
+        "--stop-distance", type=float, default=0.0, help="parameter stop_distance of the policy node; 0: its preset's"
+    )
     parser.add_argument("--steps", type=int, default=1500, help="of each training (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of each training (default: %(default)s)")
     parser.add_argument(
