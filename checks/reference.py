@@ -19,9 +19,15 @@ ARGUMENTS = ROOT / "ros2_ws" / "src" / "vla_bringup" / "config" / "arguments.yam
 LAUNCH_FILES = {
     "sim.launch.py": ("The simulated cell alone.", ("robot", "sim")),
     "robot.launch.py": ("The robot's drivers, or the simulated cell.", ("robot", "sim")),
-    "record.launch.py": ("Record demonstrations.", ("robot", "sim", "record", "teleop", "skills", "joystick")),
-    "teleop.launch.py": ("Drive by hand, without a recorder.", ("robot", "sim", "teleop", "teleop_only")),
-    "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer", "skills")),
+    "record.launch.py": (
+        "Record demonstrations.",
+        ("robot", "sim", "record", "teleop_device", "teleop", "skills", "joystick"),
+    ),
+    "teleop.launch.py": (
+        "Drive by hand, without a recorder.",
+        ("robot", "sim", "teleop_device", "teleop", "teleop_only"),
+    ),
+    "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer", "teleop", "skills")),
     "replay.launch.py": ("Play a recorded episode.", ("replay",)),
 }
 NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim")

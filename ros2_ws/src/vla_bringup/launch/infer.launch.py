@@ -5,6 +5,8 @@
 ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train sim:=true episodes:=20 task:="grasp the block and lift it"
 ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train robot:=ur5e_2f85_realsense dry_run:=false
 ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train mode:=planner skill:=cpu skill_table:=skills.yaml
+ros2 launch vla_bringup infer.launch.py checkpoint:=outputs/train dry_run:=false operator:=joystick record_eval:=true
+ros2 launch vla_bringup infer.launch.py policy:=scripted sim:=true operator:=joystick joy_player:=takeover
 ros2 launch vla_bringup infer.launch.py policy:=scripted sim:=true
 """
 
@@ -15,6 +17,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import ExecuteProcess, IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from vla_bringup.launch_util import (
+    TRUE_WORDS,
     checkpoint_profile,
     declare,
     flag,
@@ -27,6 +30,8 @@ from vla_bringup.launch_util import (
     share,
     value,
 )
+from vla_bringup.teleop_launch import person
+from vla_core.profile import Profile
 
 
 def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bool) -> dict:
@@ -74,13 +79,34 @@ def skill(context: LaunchContext) -> str:
     return value(context, "skill") or ("grasp" if own else "")
 
 
-def helpers(context: LaunchContext) -> list[str]:
-    """Names of the nodes beside the policy that take part in the ticks of the simulation."""
+def joystick(context: LaunchContext) -> bool:
+    """Whether a person at a joystick can take the policy over."""
+    return value(context, "operator") == "joystick"
+
+
+def records(context: LaunchContext) -> bool:
+    """Whether the launch starts a recorder."""
     trial = int(value(context, "episodes")) > 0
-    records = flag(context, "record_eval") or (trial and int(value(context, "record_episodes")) > 0)
+    return flag(context, "record_eval") or (trial and int(value(context, "record_episodes")) > 0)
+
+
+def helpers(context: LaunchContext) -> list[str]:
+    """Names of the nodes of `helper_nodes` that are needed; they take part in the ticks of the simulation."""
+    played = bool(value(context, "joy_player"))
     skills = value(context, "mode") != "e2e" and (flag(context, "sim") or bool(value(context, "skill_table")))
-    wanted = {"trial": trial, "recorder": records, "skills": skills}
+    wanted = {
+        "trial": int(value(context, "episodes")) > 0 and not played,
+        "joy_player": played,
+        "recorder": records(context),
+        "skills": skills,
+    }
     return [name for name, present in wanted.items() if present]
+
+
+def participants(context: LaunchContext) -> str:
+    """Nodes that the simulated time waits for."""
+    names = ["policy", *helpers(context), *(["teleop", "operator"] if joystick(context) else [])]
+    return ",".join([*names, *filter(None, value(context, "participants").split(","))])
 
 
 def trial_parameters(context: LaunchContext, path: str, task: str) -> dict:
@@ -93,6 +119,18 @@ def trial_parameters(context: LaunchContext, path: str, task: str) -> dict:
         "max_duration_s": float(value(context, "max_duration")),
         "result_file": value(context, "result_file"),
         "record_episodes": int(value(context, "record_episodes")),
+    }
+
+
+def player_parameters(context: LaunchContext, path: str, task: str) -> dict:
+    return {
+        "task": value(context, "scene"),
+        "instruction": task,
+        "scenario": value(context, "joy_player"),
+        "episodes": max(1, int(value(context, "episodes"))),
+        "first_seed": int(value(context, "seed")),
+        "max_duration_s": float(value(context, "max_duration")),
+        "result_file": value(context, "result_file"),
     }
 
 
@@ -112,7 +150,7 @@ def bags_folder(context: LaunchContext) -> Path:
 
 def after_the_trials(context: LaunchContext) -> list:
     """What follows the last trial: the dataset of the recorded runs, where one is wanted, and the end."""
-    end = Shutdown(reason="all trials are done")
+    end = Shutdown(reason="all runs are done" if value(context, "joy_player") else "all trials are done")
     if not (flag(context, "record_eval") and flag(context, "eval_dataset")):
         return [end]
     bags = bags_folder(context)
@@ -122,10 +160,11 @@ def after_the_trials(context: LaunchContext) -> list:
 
 
 def helper_nodes(context: LaunchContext, path: str, task: str, lockstep: bool) -> list:
-    """The node that scores the policy, the recorder, and the skills, each where it is needed."""
+    """The node that scores the policy or plays the person, the recorder, and the skills, each where it is needed."""
     table = given_file(context, "skill_table")
     kinds = {
         "trial": ("vla_sim", "trial_node", trial_parameters, after_the_trials(context)),
+        "joy_player": ("vla_sim", "joy_player", player_parameters, after_the_trials(context)),
         "recorder": ("vla_recorder", "recorder_node", recorder_parameters, [Shutdown(reason="the recorder ended")]),
         "skills": (
             "vla_teleop" if table else "vla_sim",
@@ -163,6 +202,60 @@ def policy_profile(context: LaunchContext):
     return True, *resolve_profile(context)
 
 
+def check_operator(context: LaunchContext, profile: Profile) -> None:
+    """Refuse arguments about a person at a joystick that cannot work."""
+    given = [
+        f"{name}:={value(context, name)}" for name in ("joy_player", "device_drivers", "frame") if value(context, name)
+    ]
+    given += ["require_deadman:=true"] if flag(context, "require_deadman") else []
+    if not joystick(context):
+        require(
+            not given, f"{' '.join(given)}: for a person at a joystick only; add operator:=joystick, or leave it out"
+        )
+        return
+    sim, player = flag(context, "sim"), value(context, "joy_player")
+    require(
+        sim or value(context, "robot") != "none",
+        "operator:=joystick drives an arm, and robot:=none has none; name a robot, or leave operator out",
+    )
+    require(
+        not value(context, "takeover_topic"),
+        f"takeover_topic:={value(context, 'takeover_topic')} would take over a second time, without giving the person the "
+        "arm; operator:=joystick takes over with the device's button interrupt, so leave takeover_topic out",
+    )
+    require(sim or not player, f"joy_player:={player} plays a joystick in the simulated cell; add sim:=true")
+    require(
+        not player or int(value(context, "record_episodes")) == 0,
+        f"record_episodes:= counts trials, and joy_player:={player} plays none; record its runs with record_eval:=true",
+    )
+    require(
+        not (player and value(context, "dry_run") in TRUE_WORDS),
+        f"joy_player:={player} waits until the policy has moved the arm, and dry_run:=true never does; leave dry_run out",
+    )
+    check_arm(profile)
+
+
+def check_arm(profile: Profile) -> None:
+    """Refuse a robot whose arm cannot change hands between policy and person."""
+    require(
+        profile.teleop is not None,
+        f"{profile.source}: no section 'teleop', so nobody can drive {profile.robot} by hand; see docs/reference/profile.md, or "
+        "leave operator:=joystick out",
+    )
+    assert profile.teleop is not None
+    arm = next(action for action in profile.action if action.name == profile.teleop.arm)
+    require(
+        arm.command.interface == "follow_joint_trajectory",
+        f"{profile.source}: the policy streams to {arm.command.name}, which the person would have too. operator:=joystick needs "
+        "action.command.interface follow_joint_trajectory, because the arm changes hands by a switch of controllers",
+    )
+
+
+def operator_parameters(context: LaunchContext) -> dict:
+    """Of the operator node beside a policy: it takes over, and runs no skills of its own."""
+    return {"takeover": True, "skills": False, "recorder": records(context)}
+
+
 def inference(context: LaunchContext):
     sim, episodes, robot = flag(context, "sim"), int(value(context, "episodes")), value(context, "robot")
     given, path, profile = policy_profile(context)
@@ -174,6 +267,7 @@ def inference(context: LaunchContext):
         value(context, "mode") != "e2e" or not value(context, "skill_table"),
         "skill_table:= is for runs that hand over to a skill; add mode:=planner or mode:=correction, or leave it out",
     )
+    check_operator(context, profile)
     lockstep = sim and value(context, "clock") == "lockstep"
     task = value(context, "task") or profile.task
     policy = policy_parameters(context, str(path) if given else "", task, lockstep)
@@ -181,11 +275,15 @@ def inference(context: LaunchContext):
     actions = [*image_transport(), node(context, "vla_policy", "policy_node", "policy", policy, on_exit=ended)]
     if sim or robot != "none":
         source = PythonLaunchDescriptionSource(str(share() / "launch" / "robot.launch.py"))
-        names = ",".join(["policy", *helpers(context)])
-        arguments = forwarded(context, participants=names, profile=str(path), robot="")
+        arguments = forwarded(context, participants=participants(context), profile=str(path), robot="")
         actions.insert(0, IncludeLaunchDescription(source, launch_arguments=arguments))
+    if joystick(context):
+        day = operator_parameters(context)
+        actions += person(context, path, lockstep=lockstep, day=day, argument="teleop_device")
     return [*actions, *helper_nodes(context, str(path), task, lockstep)]
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription([*declare("robot", "sim", "infer", "skills"), OpaqueFunction(function=inference)])
+    return LaunchDescription(
+        [*declare("robot", "sim", "infer", "teleop", "skills"), OpaqueFunction(function=inference)]
+    )

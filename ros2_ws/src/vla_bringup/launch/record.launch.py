@@ -14,7 +14,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from vla_bringup.launch_util import declare, flag, forwarded, given_file, node, require, resolve_profile, share, value
-from vla_bringup.teleop_launch import device_drivers, teleop_node
+from vla_bringup.teleop_launch import person
 
 PLAYED_SCENES = ("extract_cpu", "extract_ram")
 # For a played operator; a real one has the robot's instruction, or his own.
@@ -103,9 +103,7 @@ def joystick(context: LaunchContext, path: Path, table: Path | None, lockstep: b
         "enable_on_start": flag(context, "enable_on_start"),
         "correction_timeout_s": float(value(context, "correction_timeout_s")),
     }
-    nodes = [
-        ("vla_teleop", "operator_node", "operator", {**common, **day}),
-    ]
+    nodes = []
     if table is not None:
         files = {"table": str(table), "skills_dir": value(context, "skills_dir")}
         nodes.append(("vla_teleop", "skill_node", "skills", {**common, **files}))
@@ -120,11 +118,8 @@ def joystick(context: LaunchContext, path: Path, table: Path | None, lockstep: b
             "use_sim_time": True,
         }
         nodes.append(("vla_sim", "joy_player", "joy_player", player))
-    # Whatever ends, all end: the operator node then saves what there is and brings the arm to rest.
-    ended = Shutdown(reason="the node teleop ended")
     return [
-        *device_drivers(context),
-        teleop_node(context, path, lockstep=lockstep, on_exit=ended),
+        *person(context, path, lockstep=lockstep, day=day),
         *(
             node(context, package, executable, name, parameters, on_exit=Shutdown(reason=f"the node {name} ended"))
             for package, executable, name, parameters in nodes
@@ -154,5 +149,8 @@ def recording(context: LaunchContext):
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
-        [*declare("robot", "sim", "record", "teleop", "skills", "joystick"), OpaqueFunction(function=recording)]
+        [
+            *declare("robot", "sim", "record", "teleop_device", "teleop", "skills", "joystick"),
+            OpaqueFunction(function=recording),
+        ]
     )

@@ -34,5 +34,5 @@ def teleoperation(context: LaunchContext):
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
-        [*declare("robot", "sim", "teleop", "teleop_only"), OpaqueFunction(function=teleoperation)]
+        [*declare("robot", "sim", "teleop_device", "teleop", "teleop_only"), OpaqueFunction(function=teleoperation)]
     )

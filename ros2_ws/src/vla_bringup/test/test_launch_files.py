@@ -16,9 +16,9 @@ ARGUMENTS = yaml.safe_load((PACKAGE / "config" / "arguments.yaml").read_text())
 SECTIONS = {
     "sim": ("robot", "sim"),
     "robot": ("robot", "sim"),
-    "record": ("robot", "sim", "record", "teleop", "joystick"),
-    "teleop": ("robot", "sim", "teleop", "teleop_only"),
-    "infer": ("robot", "sim", "infer"),
+    "record": ("robot", "sim", "record", "teleop_device", "teleop", "joystick"),
+    "teleop": ("robot", "sim", "teleop_device", "teleop", "teleop_only"),
+    "infer": ("robot", "sim", "infer", "teleop", "skills"),
     "replay": ("replay",),
 }
 

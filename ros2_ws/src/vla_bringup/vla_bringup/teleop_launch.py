@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The teleop node and the drivers of its device, as launch files start them."""
+"""The teleop node, the drivers of its device and the operator node, as launch files start them."""
 
 from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext
-from launch.actions import LogInfo
+from launch.actions import LogInfo, Shutdown
 from launch_ros.actions import Node
 from vla_core.errors import VlaError
 from vla_core.yamltree import Tree
@@ -17,30 +17,56 @@ from vla_teleop.devices.settings import read_tree
 from vla_bringup.launch_util import flag, node, value
 
 
-def device_config(context: LaunchContext) -> Path:
-    """The mapping of the launch argument `device`.
+def device_config(context: LaunchContext, argument: str = "device") -> Path:
+    """The mapping that a launch argument names.
 
     Raises:
         RuntimeError: there is no such mapping; lists those that are shipped.
     """
     try:
-        return find_config(value(context, "device"))
+        return find_config(value(context, argument))
     except VlaError as error:
-        raise RuntimeError(f"launch argument device:={value(context, 'device')}: {error}") from error
+        raise RuntimeError(f"launch argument {argument}:={value(context, argument)}: {error}") from error
 
 
-def teleop_node(context: LaunchContext, profile: Path, *, lockstep: bool, **more: Any) -> Node:
+def person(
+    context: LaunchContext, profile: Path, *, lockstep: bool, day: dict[str, object], argument: str = "device"
+) -> list[Node | LogInfo]:
+    """Everything through which a person at a device drives: its drivers, the teleop node, the operator node.
+
+    Whatever ends, all end: the operator node then saves what there is and brings the arm to rest.
+
+    Args:
+        context: Of the launch.
+        profile: Robot profile.
+        lockstep: Whether the simulated cell gives the ticks.
+        day: Parameters of the operator node.
+        argument: Launch argument that names the device.
+    """
+    common = {"profile": str(profile), "lockstep": lockstep, "use_sim_time": flag(context, "sim")}
+    ended = [Shutdown(reason=f"the node {name} ended") for name in ("teleop", "operator")]
+    return [
+        *device_drivers(context, argument),
+        teleop_node(context, profile, lockstep=lockstep, argument=argument, on_exit=ended[0]),
+        node(context, "vla_teleop", "operator_node", "operator", {**common, **day}, on_exit=ended[1]),
+    ]
+
+
+def teleop_node(
+    context: LaunchContext, profile: Path, *, lockstep: bool, argument: str = "device", **more: Any
+) -> Node:
     """The teleop node with the launch arguments of the section `teleop`.
 
     Args:
         context: Of the launch.
         profile: Robot profile.
         lockstep: Whether the simulated cell gives the ticks.
+        argument: Launch argument that names the device.
         more: Further entries of the node, and `parameters` for further parameters.
     """
     parameters = {
         "profile": str(profile),
-        "device": str(device_config(context)),
+        "device": str(device_config(context, argument)),
         "frame": value(context, "frame"),
         "rate_hz": float(value(context, "teleop_rate_hz")),
         "require_deadman": flag(context, "require_deadman"),
@@ -51,7 +77,7 @@ def teleop_node(context: LaunchContext, profile: Path, *, lockstep: bool, **more
     return node(context, "vla_teleop", "teleop_node", "teleop", parameters, **more)
 
 
-def device_drivers(context: LaunchContext) -> list[Node | LogInfo]:
+def device_drivers(context: LaunchContext, argument: str = "device") -> list[Node | LogInfo]:
     """The nodes that publish the device's inputs; where one is not installed, what to install.
 
     Raises:
@@ -61,10 +87,11 @@ def device_drivers(context: LaunchContext) -> list[Node | LogInfo]:
     if wanted == "false" or (not wanted and flag(context, "sim")):
         return []
     try:
-        trees = [read_tree(part) for part in mapping_parts(device_config(context))]
+        trees = [read_tree(part) for part in mapping_parts(device_config(context, argument))]
     except VlaError as error:
         raise RuntimeError(str(error)) from error
-    return [_driver(context, driver.plain()) for tree in trees for driver in _drivers(tree)]
+    name = value(context, argument)
+    return [_driver(context, driver.plain(), name) for tree in trees for driver in _drivers(tree)]
 
 
 def _drivers(tree: Tree) -> list[Tree]:
@@ -75,13 +102,13 @@ def _drivers(tree: Tree) -> list[Tree]:
     return [holder["driver"] for holder in holders if "driver" in holder]
 
 
-def _driver(context: LaunchContext, driver: dict[str, Any]) -> Node | LogInfo:
+def _driver(context: LaunchContext, driver: dict[str, Any], device: str) -> Node | LogInfo:
     package, executable = driver["package"], driver["executable"]
     try:
         get_package_share_directory(package)
     except LookupError:
         return LogInfo(
-            msg=f"device {value(context, 'device')}: its driver {executable} is in the ROS 2 package {package}, which is not "
+            msg=f"device {device}: its driver {executable} is in the ROS 2 package {package}, which is not "
             f"installed: sudo apt-get install ros-jazzy-{package.replace('_', '-')}"
         )
     parts = (value(context, "namespace"), driver.get("namespace", ""))

@@ -243,7 +243,7 @@ class FakeEpisode:
         if self.diary.seed == 8:
             raise SimError("waited 60 s for an open episode: in vain")
 
-    def end_by_home(self):
+    def give_up(self):
         self.diary.deeds.append({"t": 2.0, "what": "press home"})
         raise SimError("nobody listens")
 

@@ -6,6 +6,8 @@ It looks at the scene (the truth on `sim/task_state`), at the phase of the episo
 acts through sticks and buttons only: record, approach, skill button, and whatever its scenario asks for. What it did and
 when goes into the result file.
 
+In the scenario takeover it also starts the policy's runs.
+
 ros2 run vla_sim joy_player --ros-args -p task:=extract_cpu -p scenario:=failed_grasp -p lockstep:=true
 """
 
@@ -20,12 +22,16 @@ import numpy as np
 from vla_common.params import declare
 from vla_common.run import EXIT_FAILURE, EXIT_OK, ManagedNode, run_node
 from vla_common.ticks import make_ticker
+from vla_msgs.action import RunPolicy
 from vla_msgs.msg import EpisodeEvent
 
-from vla_sim.errors import SimError
-from vla_sim.joy_episode import Diary, JoyEpisode
+from vla_sim.errors import SceneError, SimError
+from vla_sim.joy_episode import JoyEpisode
 from vla_sim.joy_hands import Hands
-from vla_sim.joy_player_params import JoyPlayerParams
+from vla_sim.joy_person import Diary, JoyPerson
+from vla_sim.joy_player_params import TAKEOVER, JoyPlayerParams
+from vla_sim.joy_takeover import PolicyView, TakeoverEpisode
+from vla_sim.tasks import EXTRACTION_TASKS, INSTRUCTIONS
 
 RATE_HZ = 50.0
 
@@ -36,8 +42,14 @@ class JoyPlayerNode(ManagedNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("joy_player", **kwargs)
         self.params = declare(self, JoyPlayerParams)
+        if self.params.scenario != TAKEOVER and self.params.task not in EXTRACTION_TASKS:
+            raise SceneError(
+                f"scenario '{self.params.scenario}' needs something to take out: task one of {', '.join(EXTRACTION_TASKS)}; "
+                f"'{self.params.task}' is for the scenario {TAKEOVER}"
+            )
         self._ticker = make_ticker(self, lockstep=self.params.lockstep, rate_hz=RATE_HZ)
         self._hands = Hands(self, self._ticker, self.params.timeout_s)
+        self._policy = PolicyView(self) if self.params.scenario == TAKEOVER else None
         self._diaries: list[Diary] = []
         self.start_thread(self._work, "joy_player")
 
@@ -65,7 +77,7 @@ class JoyPlayerNode(ManagedNode):
     def _episode(self, seed: int) -> Diary:
         wall = time.monotonic()
         diary = Diary(task=self.params.task, scenario=self.params.scenario, seed=seed)
-        episode = JoyEpisode(self._hands, diary, np.random.default_rng(seed), unplug_s=self.params.unplug_s)
+        episode = self._person(diary)
         try:
             episode.play()
         except SimError as error:
@@ -75,12 +87,24 @@ class JoyPlayerNode(ManagedNode):
         diary.wall_s = time.monotonic() - wall
         return diary
 
-    def _give_up(self, episode: JoyEpisode) -> None:
-        """Press home, as a person who does not know how to go on; the next episode begins with a reset anyway."""
+    def _person(self, diary: Diary) -> JoyPerson:
+        params, rng = self.params, np.random.default_rng(diary.seed)
+        if self._policy is None:
+            return JoyEpisode(self._hands, diary, rng, unplug_s=params.unplug_s)
+        goal = RunPolicy.Goal(
+            task=params.instruction or INSTRUCTIONS[params.task],
+            max_duration=params.max_duration_s,
+            scene=params.task,
+            client="joy_player",
+        )
+        return TakeoverEpisode(self._hands, diary, rng, policy=self._policy, goal=goal)
+
+    def _give_up(self, episode: JoyPerson) -> None:
+        """The next episode begins with a reset anyway."""
         try:
-            episode.end_by_home()
+            episode.give_up()
         except SimError as error:
-            self.get_logger().error(f"home does not end the episode either: {error}")
+            self.get_logger().error(f"giving up does not end the episode either: {error}")
 
     def _write(self) -> None:
         if not self.params.result_file:
@@ -91,7 +115,8 @@ class JoyPlayerNode(ManagedNode):
             "n": len(self._diaries),
             "ok": sum(diary.success for diary in self._diaries),
             "phases": {
-                name: getattr(EpisodeEvent, name) for name in ("IDLE", "ARMED", "TELEOP", "SKILL", "CORRECTION")
+                name: getattr(EpisodeEvent, name)
+                for name in ("IDLE", "ARMED", "TELEOP", "SKILL", "CORRECTION", "POLICY")
             },
             "episodes": [asdict(diary) for diary in self._diaries],
         }

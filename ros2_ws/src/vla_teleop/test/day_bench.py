@@ -5,7 +5,7 @@
 from vla_core.episode import CORRECTION, TELEOP
 from vla_teleop.operator.day import Day
 from vla_teleop.operator.desk import Desk
-from vla_teleop.operator.intents import CancelSkill, Home, SkillEnd, Still, Teleop
+from vla_teleop.operator.intents import CancelSkill, Home, SkillEnd, Still, Teleop, TeleopView
 from vla_teleop.operator.moves import DayOptions, State
 
 FAILED_GRASP = {
@@ -117,7 +117,9 @@ def in_state(state: State, **options: object) -> Bench:
         State.FAILED: ("record", "move", "skill/cpu", "miss"),
         State.CORRECTION: ("record", "move", "skill/cpu", "miss", "correct"),
         State.ENDING: ("slow home", "home"),
-        State.HELD: ("policy", "interrupt"),
+        State.TAKING: ("policy", "slow", "interrupt"),
+        State.HELD: ("policy", "interrupt", "drives"),
+        State.RETURNING: ("policy", "interrupt", "drives", "slow", "interrupt"),
     }[state]
     for step in way:
         take_step(bench, step)
@@ -141,5 +143,7 @@ def take_step(bench: Bench, step: str) -> None:
         bench.skill(MISSED)
     elif step == "policy":
         bench.day.on_policy(running=True)
+    elif step == "drives":
+        bench.day.on_teleop(TeleopView(active=True), bench.t)
     else:
         bench.press(step)

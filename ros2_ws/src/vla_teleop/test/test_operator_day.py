@@ -25,7 +25,6 @@ from vla_teleop.operator.intents import (
     Start,
     Still,
     Stop,
-    Takeover,
     Teleop,
     TeleopView,
 )
@@ -148,16 +147,38 @@ TABLE = {
         "failure": (S.ENDING, WAIT_HOME),
         "skill/cpu": (S.ENDING, BEGINS),
     },
+    S.TAKING: {
+        "record": (S.TAKING, "busy; wait: you are getting the arm"),
+        "home": (S.TAKING, "home does nothing now: wait: you are getting the arm"),
+        "interrupt": (S.TAKING, "interrupt does nothing now: wait: you are getting the arm"),
+        "enable": (S.TAKING, "enable does nothing now: wait"),
+        "freedrive": (S.TAKING, "only between episodes"),
+        "discard": (S.TAKING, "discard does nothing now"),
+        "success": (S.TAKING, "success does nothing now"),
+        "failure": (S.TAKING, "failure does nothing now"),
+        "skill/cpu": (S.TAKING, BEGINS),
+    },
     S.HELD: {
         "record": (S.HELD, "busy; you drive instead of the policy"),
         "home": (S.HELD, "home does nothing now: you drive instead of the policy"),
-        "interrupt": (S.HELD, "no skill runs; you drive instead of the policy"),
-        "enable": (S.IDLE, "handed back to the policy"),
+        "interrupt": (S.IDLE, "handed back: the policy goes on"),
+        "enable": (S.IDLE, "handed back: the policy goes on"),
         "freedrive": (S.HELD, "only between episodes"),
         "discard": (S.HELD, "discard does nothing now"),
         "success": (S.HELD, "success does nothing now"),
         "failure": (S.HELD, "failure does nothing now"),
         "skill/cpu": (S.HELD, BEGINS),
+    },
+    S.RETURNING: {
+        "record": (S.RETURNING, "busy; wait: the policy is getting the arm back"),
+        "home": (S.RETURNING, "home does nothing now: wait: the policy is getting the arm back"),
+        "interrupt": (S.TAKING, "takeover: the policy lets go"),
+        "enable": (S.RETURNING, "enable does nothing now: wait"),
+        "freedrive": (S.RETURNING, "only between episodes"),
+        "discard": (S.RETURNING, "discard does nothing now"),
+        "success": (S.RETURNING, "success does nothing now"),
+        "failure": (S.RETURNING, "failure does nothing now"),
+        "skill/cpu": (S.RETURNING, BEGINS),
     },
 }
 CASES = [(state, button, *what) for state, row in TABLE.items() for button, what in row.items()]
@@ -487,19 +508,6 @@ def test_a_paused_recording_is_told() -> None:
     bench = in_state(S.TELEOP)
     bench.phase(ARMED, label="paused: front camera silent", paused=True)
     assert bench.said == ["recording is paused: front camera silent; it goes on by itself when the stream is back"]
-
-
-def test_a_policy_is_taken_over_and_handed_back() -> None:
-    bench = in_state(S.IDLE, takeover=True)
-    bench.hear(bench.day.on_policy(running=True))
-    assert bench.press("record") == S.IDLE
-    assert bench.said[-1] == "record does nothing now: a policy drives; press interrupt to take over"
-    bench.press("interrupt")
-    bench.press("enable")
-    assert bench.done == [Takeover(enable=True), Teleop(enable=True), Teleop(enable=False), Takeover(enable=False)]
-    bench.press("interrupt")
-    assert bench.hear(bench.day.on_policy(running=False)) == S.IDLE
-    assert bench.said[-1] == "the policy's run is over; you have the arm"
 
 
 def test_without_skills_their_buttons_say_how_to_get_them() -> None:

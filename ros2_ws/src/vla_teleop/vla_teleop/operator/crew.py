@@ -18,15 +18,18 @@ from vla_common.qos import EVENT
 from vla_common.services import ActionOutcome, CallError, GoalRun, call_checked, send_goal
 from vla_core.profile import Profile
 from vla_msgs.action import ExecuteSkill
+from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import AnnotateEpisode, DiscardEpisode, LabelEpisode, SetPhase, SetSpeed, StartEpisode, StopEpisode
 
 from vla_teleop.operator import intents
+from vla_teleop.operator.desk import Pending
 from vla_teleop.operator.intents import Intent, SkillEnd
 from vla_teleop.operator.operator_params import OperatorParams
 
 _ANSWER_S = 5.0  # wall time
 _STOP_S = 60.0  # wall time; a long episode takes a while to be closed
 _SWITCH_S = 15.0  # node clock; the arm comes to rest first
+POLICY_RUNS = (PolicyStatus.RUNNING, PolicyStatus.TAKEOVER, PolicyStatus.SKILL)
 _CODES = {value: name for name, value in vars(ExecuteSkill.Result).items() if name.isupper() and isinstance(value, int)}
 
 
@@ -48,8 +51,34 @@ class ServiceCall:
         return f"service {self._name}: not done in time" if t > self._deadline_s else None
 
 
+class TakeoverCall:
+    """The policy is asked to let go, and says in its status that it has; or to drive again."""
+
+    def __init__(self, call: ServiceCall, state: Callable[[], int], deadline_s: float, *, enable: bool) -> None:
+        self._call: ServiceCall | None = call
+        self._state, self._deadline_s, self._enable = state, deadline_s, enable
+
+    def poll(self, t: float) -> str | None:
+        """See `desk.Pending`: a policy that has let go sends nothing more, and its goals are cancelled."""
+        if self._call is not None:
+            problem = self._call.poll(t)
+            if problem is None or problem:
+                return problem
+            self._call = None
+        state = self._state()
+        if (state == PolicyStatus.TAKEOVER) == self._enable:
+            return ""
+        if state not in POLICY_RUNS:
+            return "the policy's run has ended meanwhile; the arm is free"
+        return "the policy has not said on policy/status that it let go" if t > self._deadline_s else None
+
+
 class NodeCrew:
-    """Clients of the other nodes; see `desk.Crew`. Called by the worker thread."""
+    """Clients of the other nodes; see `desk.Crew`. Called by the worker thread.
+
+    Attributes:
+        policy_state: Newest state of PolicyStatus.
+    """
 
     def __init__(self, node: Node, params: OperatorParams, profile: Profile) -> None:
         """Make the clients; nothing is called."""
@@ -74,6 +103,7 @@ class NodeCrew:
             node.create_client(SetSpeed, f"{name}/set_speed")
             for name in ("teleop", *(["skills"] if params.skills else []))
         ]
+        self.policy_state = int(PolicyStatus.IDLE)
         self._takeover = node.create_client(SetBool, "policy/takeover")
         self._skills = GoalClient(node, ExecuteSkill, "skills/execute")
         self._still = [
@@ -82,7 +112,7 @@ class NodeCrew:
             if action.command.interface == "follow_joint_trajectory"
         ]
         self._run: GoalRun | None = None
-        self._do: dict[type[Intent], Callable[[Any, float], ServiceCall | None]] = {
+        self._do: dict[type[Intent], Callable[[Any, float], Pending | None]] = {
             intents.Start: self._start,
             intents.Stop: self._stop,
             intents.SetPhase: self._set_phase,
@@ -93,7 +123,7 @@ class NodeCrew:
             intents.Speed: self._speed,
             intents.Teleop: lambda intent, t: self._switch(self._enable, intent.enable, t),
             intents.Freedrive: lambda intent, t: self._switch(self._freedrive, intent.enable, t),
-            intents.Takeover: lambda intent, t: self._switch(self._takeover, intent.enable, t),
+            intents.Takeover: self._take_over,
             intents.Home: lambda intent, t: ServiceCall(self._home, Trigger.Request(), t + params.home_timeout_s),
         }
 
@@ -102,7 +132,7 @@ class NodeCrew:
         """Whether a skill was started whose end has not been fetched."""
         return self._run is not None
 
-    def begin(self, intent: Intent, t: float) -> ServiceCall | None:
+    def begin(self, intent: Intent, t: float) -> Pending | None:
         """See `desk.Crew.begin`."""
         return self._do[type(intent)](intent, t)
 
@@ -177,6 +207,10 @@ class NodeCrew:
         self._run = None  # the end of one that was given up is of no interest
         goal = ExecuteSkill.Goal(skill=intent.skill, resume=intent.resume)
         self._run = send_goal(self._skills, goal, _ANSWER_S)
+
+    def _take_over(self, intent: intents.Takeover, t: float) -> TakeoverCall:
+        call = self._switch(self._takeover, intent.enable, t)
+        return TakeoverCall(call, lambda: self.policy_state, t + _SWITCH_S, enable=intent.enable)
 
     def _switch(self, client: Client, enable: bool, t: float) -> ServiceCall:
         return ServiceCall(client, SetBool.Request(data=enable), t + _SWITCH_S)

@@ -32,22 +32,23 @@ from vla_teleop.operator.intents import (
     Start,
     Still,
     Stop,
-    Takeover,
     Teleop,
     TeleopView,
     Tell,
 )
-from vla_teleop.operator.moves import FAILURE, SUCCESS, UNKNOWN, DayOptions, Moves, Plan, State, refuse, warn
+from vla_teleop.operator.moves import CLOSED, FAILURE, SUCCESS, UNKNOWN, DayOptions, Plan, State, refuse, warn
+from vla_teleop.operator.takeover import POLICY_HELD, TakeoverMoves
 
 LABEL_DISCARD = 3  # of LabelEpisode
 SKILL_PREFIX = "skill/"
 _BEFORE_MOTION = (UNKNOWN_SKILL, UNREACHABLE, NOT_READY)
 _REPAIR = "ros2 run vla_recorder repair <folder of the episode>"
 _LABELS = ("unknown", "success", "failure")
-_BUSY = (State.OPENING, State.ENDING, State.HELD)
+_BUSY = (State.OPENING, State.ENDING, *POLICY_HELD)
+_NEED_RECORDER = ("record", "discard", "success", "failure")
 
 
-class Day(Moves):
+class Day(TakeoverMoves):
     """The state machine. Every method returns what is to be done; times are seconds of the node clock."""
 
     def __init__(self, options: DayOptions | None = None) -> None:
@@ -71,6 +72,8 @@ class Day(Moves):
             known = name in self._buttons or name.startswith(SKILL_PREFIX)
             hint = "press interrupt to take over" if self.options.takeover else "wait for its end, or cancel its run"
             return refuse(name, f"a policy drives; {hint}") if known else ()
+        if name in _NEED_RECORDER and not self.options.recorder:
+            return refuse(name, "there is no recorder; infer.launch.py starts one with record_eval:=true")
         if name.startswith(SKILL_PREFIX):
             return self._skill_button(name.removeprefix(SKILL_PREFIX))
         action = self._buttons.get(name)
@@ -79,7 +82,7 @@ class Day(Moves):
     def on_phase(self, phase: int, stamp_s: float, *, label: str = "", paused: bool = False) -> Plan:
         """The recorder has entered a phase; `stamp_s` is when."""
         self._recorder_phase = phase
-        if self.state in (State.IDLE, State.OPENING, State.ENDING, State.HELD) or stamp_s < self.opened_s:
+        if self.state in CLOSED or stamp_s < self.opened_s:
             return ()
         if paused:
             return (warn(f"recording is {label}; it goes on by itself when the stream is back"),)
@@ -94,20 +97,14 @@ class Day(Moves):
     def on_teleop(self, view: TeleopView, t: float) -> Plan:
         """The teleoperation node has said how it is."""
         before, self._teleop = self._teleop, view
+        if view.fault and not before.fault and self.state in POLICY_HELD:
+            return self._held_fault(view)
         if view.fault and not before.fault:
             return self._arm_lost(f"teleoperation has stopped: {view.line}", "mend that, then press enable", t)
         if view.stale and not before.stale:
             return self._device_lost(view.line, t)
         if before.stale and not view.stale:
             return (Tell(text=f"the device is back ({view.line}); {self.state.value}"),)
-        return ()
-
-    def on_policy(self, running: bool) -> Plan:
-        """A policy has begun or ended its run."""
-        before, self._policy_runs = self._policy_runs, running
-        if before and not running and self.state == State.HELD:
-            self.state = State.IDLE
-            return (Tell(text="the policy's run is over; you have the arm"),)
         return ()
 
     def on_skill(self, end: SkillEnd, t: float) -> Plan:
@@ -138,7 +135,7 @@ class Day(Moves):
         if isinstance(intent, Home) and self.state == State.ENDING:
             self.state = State.IDLE
             return (Tell(text=f"home; {State.IDLE.value}"),)
-        return ()
+        return self._takeover_done(intent)
 
     def on_failed(self, intent: Intent, text: str, t: float) -> Plan:
         """An intent was refused or not answered; those behind it are dropped unless it was soft."""
@@ -150,9 +147,7 @@ class Day(Moves):
             return (warn(f"no episode was begun: {text}"),)
         if self.state == State.HANDOVER:
             return self._handover_failed(intent, text)
-        if self.state == State.HELD and isinstance(intent, Takeover):
-            self.state = State.IDLE
-        return (warn(text),)
+        return self._takeover_failed(intent, text) if self.state in POLICY_HELD else (warn(text),)
 
     def on_lost(self, who: str, seconds: float, t: float) -> Plan:
         """A node has been silent: ``recorder``, ``teleop`` or ``skills``."""
@@ -164,6 +159,9 @@ class Day(Moves):
                 return ()
             lost = SkillEnd(code=NOT_READY, text=f"{since}; start it again, or correct and press home", waypoints=1)
             return (Forget(), CancelSkill(), Still(), *self._pause_for_correction(lost, t))
+        if self.state in POLICY_HELD:
+            self.state = State.HELD
+            return (Forget(), self._refused(f"{since}; start it again"))
         return self._arm_lost(since, "start it again, then press enable", t)
 
     def _recorder_lost(self, since: str) -> Plan:
@@ -248,9 +246,10 @@ class Day(Moves):
             self.state = State.IDLE
             text = f"stopped on the way home; {State.IDLE.value}, or home to go on"
             return (Forget(), Still(), Tell(text=text), Teleop(enable=False, soft=True))
-        if self.state == State.IDLE and self._policy_runs and self.options.takeover:
-            self.state = State.HELD
-            return (Takeover(enable=True), Teleop(enable=True), Tell(text=State.HELD.value))
+        if self.state in POLICY_HELD:
+            return self._interrupt_policy()
+        if self.state == State.IDLE and self.options.takeover and (self._policy_runs or self._teleop.active):
+            return self._interrupt_policy()
         return refuse("interrupt", f"no skill runs; {self.state.value}")
 
     def _home(self, t: float) -> Plan:
@@ -284,8 +283,7 @@ class Day(Moves):
 
     def _enable(self, t: float) -> Plan:
         if self.state == State.HELD:
-            self.state = State.IDLE
-            return (Teleop(enable=False), Takeover(enable=False), Tell(text="handed back to the policy"))
+            return self._hand_back()
         if self.state not in (State.IDLE, State.ARMED, State.TELEOP, State.FAILED, State.CORRECTION):
             return refuse("enable", self.state.value)
         return (Teleop(enable=not self._teleop.active),)

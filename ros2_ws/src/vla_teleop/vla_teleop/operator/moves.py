@@ -48,7 +48,13 @@ class State(Enum):
     FAILED = "correct the grasp with the joystick: recording goes on with the first motion; home saves and ends"
     CORRECTION = "correct, then press the same skill button again; home saves and ends"
     ENDING = "wait: saved, and on the way home"
-    HELD = "you drive instead of the policy; press enable to hand back"
+    TAKING = "wait: you are getting the arm; the policy is stopped"
+    HELD = "you drive instead of the policy; press interrupt to hand back"
+    RETURNING = "wait: the policy is getting the arm back; press interrupt to keep it"
+
+
+CLOSED = (State.IDLE, State.OPENING, State.ENDING, State.TAKING, State.HELD, State.RETURNING)
+"""States without an episode of the day's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +66,9 @@ class DayOptions:
         correction_timeout_s: Longest correction before the episode is saved as ``correction_timeout`` [s]; 0: none.
         stop_timeout_s: How long a cancelled skill may take to end before the arm's goals are cancelled directly [s].
         device_grace_s: How long the device may be silent, beyond its own time-out, before a running skill is stopped [s].
-        takeover: The interrupt button takes over from a running policy.
+        takeover: The interrupt button takes over from a running policy, and hands back.
         skills: There are skills.
+        recorder: There is a recorder.
     """
 
     correction_speed: float = 0.5
@@ -70,6 +77,7 @@ class DayOptions:
     device_grace_s: float = 0.02
     takeover: bool = False
     skills: bool = True
+    recorder: bool = True
 
 
 def warn(text: str) -> Tell:
@@ -110,7 +118,7 @@ class Moves:
     @property
     def open(self) -> bool:
         """Whether an episode of this day is open."""
-        return self.state not in (State.IDLE, State.OPENING, State.ENDING, State.HELD)
+        return self.state not in CLOSED
 
     def _skill_outcome(self) -> str:
         """What became of the skill of an episode that ends now, without its success."""

@@ -27,7 +27,7 @@ from vla_core.profile import Profile, load_profile
 from vla_core.stamps import time_ns
 from vla_msgs.msg import EpisodeEvent, PolicyStatus, RecorderStatus, TeleopEvent, TeleopState
 
-from vla_teleop.operator.crew import NodeCrew
+from vla_teleop.operator.crew import POLICY_RUNS, NodeCrew
 from vla_teleop.operator.day import Day
 from vla_teleop.operator.desk import Desk
 from vla_teleop.operator.intents import CancelSkill, Still, Stop, Teleop, TeleopView
@@ -137,7 +137,8 @@ class OperatorNode(ManagedNode):
         self._inbox.put(lambda t: self._note("recorder", t))
 
     def _on_policy(self, msg: PolicyStatus) -> None:
-        running = msg.state in (PolicyStatus.RUNNING, PolicyStatus.TAKEOVER, PolicyStatus.SKILL)
+        self._crew.policy_state = msg.state
+        running = msg.state in POLICY_RUNS
         self._inbox.put(lambda t: self.day.on_policy(running))
 
     def _on_target(self, _: Any) -> None:
@@ -195,7 +196,7 @@ class OperatorNode(ManagedNode):
         self._status_at = (t, self._ticks)
         text = status_line(self.day, self._recorder, t=t, loop_hz=self._loop_hz, fps=self._fps)
         self._status.publish(String(data=text))
-        if self.day.open:
+        if self.day.shown:
             print(text, flush=True)  # noqa: T201  (the operator's terminal; a log line per second would hide the messages)
 
 
@@ -212,6 +213,7 @@ def _options(params: OperatorParams) -> DayOptions:
         device_grace_s=params.device_grace_s,
         takeover=params.takeover,
         skills=params.skills,
+        recorder=params.recorder,
     )
 
 

@@ -23,8 +23,9 @@ class OperatorParams:
         False, "Give the person the arm at the start; else nothing moves before the button enable or record."
     )
     skills: bool = param(True, "A skill node runs; false: skill buttons are refused.")
+    recorder: bool = param(True, "A recorder runs; false: buttons that need one are refused.")
     takeover: bool = param(
-        False, "The interrupt button takes the arm over from a running policy, and the enable button hands it back."
+        False, "The interrupt button takes the arm over from a running policy; pressed again, it hands it back."
     )
     correction_speed: float = param(
         0.5,

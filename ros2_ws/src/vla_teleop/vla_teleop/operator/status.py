@@ -22,7 +22,7 @@ def status_line(day: Day, recorder: Any, *, t: float, loop_hz: float, fps: float
         fps: Frames per second of the profile; a recorded second holds that many.
     """
     if not day.open:
-        return f"{day.state.name} | loop {loop_hz:.0f} Hz | {recorder.episodes_saved} saved | {day.state.value}"
+        return f"{day.state.name} | loop {loop_hz:.0f} Hz | {recorder.episodes_saved} saved | {day.advice}"
     phase = PHASES[recorder.phase] if recorder.phase < len(PHASES) else str(recorder.phase)
     skill = f" {day.skill}" if day.skill else ""
     parts = [
