@@ -13,14 +13,15 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "vla_core": frozenset(),
     "vla_common": frozenset({"vla_core", "vla_msgs"}),
     **{room: frozenset({"vla_common", "vla_core", "vla_msgs"}) for room in ROOMS},
+    "lerobot_policy_vla_keypoints": frozenset(),
     "vla_bringup": frozenset({"vla_core", "vla_policy", "vla_recorder", "vla_teleop"}),
     "vla_demo": frozenset({"vla_core", "vla_recorder"}),
 }
 # library -> the only packages, or single modules with their dotted name, that may import it
 OWNERS: dict[str, tuple[str, ...]] = {
     "rclpy": ("vla_common", *ROOMS),
-    "torch": ("vla_policy",),
-    "lerobot": ("vla_policy",),
+    "torch": ("vla_policy", "lerobot_policy_vla_keypoints"),
+    "lerobot": ("vla_policy", "lerobot_policy_vla_keypoints"),
     "transformers": ("vla_policy",),
     "mujoco": ("vla_sim",),
     "av": ("vla_core.images_video", "vla_recorder", "vla_demo"),
@@ -30,7 +31,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "rosbags": ("vla_recorder",),
     "ray": ("vla_recorder",),
     "fsspec": ("vla_recorder",),
-    "matplotlib": ("vla_demo", "vla_policy.tools.report_plots", "vla_teleop.node.check_plot"),
+    "matplotlib": ("vla_demo", "vla_policy.tools.report_plots", "vla_policy.evaluation.plots", "vla_teleop.node.check_plot"),
     "websockets": ("vla_policy",),
     "msgpack": ("vla_policy",),
     "prometheus_client": ("vla_policy",),
@@ -43,7 +44,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "vla_recorder": (("bags",), ("capture", "media"), ("formats",), ("convert",), ("tools",), ("testing",)),
     "vla_teleop": (("motion", "skills"), ("devices", "cameras"), ("node",), ("operator",)),
-    "vla_policy": (("policies",), ("execution", "training", "serving"), ("node",), ("mcp_tool", "tools"), ("testing",)),
+    "vla_policy": (("policies",), ("execution", "training", "serving", "registration"), ("node",), ("mcp_tool", "tools", "evaluation"), ("testing",)),
 }
 
 

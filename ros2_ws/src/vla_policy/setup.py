@@ -30,6 +30,9 @@ setup(
             "rollouts = vla_policy.tools.rollouts:main",
             "smoke = vla_policy.tools.smoke:main",
             "mcp = vla_policy.mcp_tool.server:main",
+            "evaluate = vla_policy.evaluation.evaluate:main",
+            "compare = vla_policy.evaluation.compare:main",
+            "export_registration = vla_policy.tools.export_registration:main",
         ],
         "vla_policy.policies": [
             "lerobot = vla_policy.policies.lerobot_runner:load",

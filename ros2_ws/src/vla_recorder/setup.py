@@ -35,7 +35,6 @@ setup(
             "inspect = vla_recorder.tools.inspect:main",
             "validate = vla_recorder.tools.validate:main",
             "norms = vla_recorder.tools.norms:main",
-            "export_registration = vla_recorder.tools.export_registration:main",
         ]
     },
 )
