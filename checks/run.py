@@ -21,7 +21,11 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "ros2_ws/src"
-PACKAGES = ("vla_core", "vla_common", "vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_bringup", "vla_demo")
+PLUGIN = "lerobot_policy_vla_keypoints"
+PACKAGES = (
+    *("vla_core", "vla_common", "vla_recorder", "vla_policy", PLUGIN),
+    *("vla_teleop", "vla_sim", "vla_bringup", "vla_demo"),
+)
 STAND_INS = ("launch", "launch_ros", "launch_testing", "rosbag2_py", "cv_bridge", "ros2_pip_cli", "rosidl_runtime_py")
 MYPY = [sys.executable, "-m", "mypy"]
 PYTEST = [sys.executable, "-m", "pytest"]
@@ -77,7 +81,7 @@ STAGES = (
         "recorder and converter, with TensorFlow as a referee in an environment of its own",
         ([sys.executable, "setup/referees.py"], [*PYTEST, *tests_of("vla_recorder")]),
     ),
-    Stage("policy", "checkpoints, executor, policy node, training", ([*PYTEST, *tests_of("vla_policy")],)),
+    Stage("policy", "checkpoints, executor, policy node, training", ([*PYTEST, *tests_of("vla_policy", PLUGIN)],)),
     Stage("teleop", "devices, motion, skills, the operator's day, cameras", ([*PYTEST, *tests_of("vla_teleop")],)),
     Stage("launch", "every launch file, image transport", ([*PYTEST, *tests_of("vla_bringup")],)),
     Stage("demo", "the quick demo and each command of the README", ([*PYTEST, *tests_of("vla_demo")],)),

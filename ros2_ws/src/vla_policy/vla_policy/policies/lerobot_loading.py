@@ -17,6 +17,7 @@ import torch
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.types import NormalizationMode
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+from lerobot.utils.import_utils import register_third_party_plugins
 from safetensors.torch import load_model
 from vla_core.errors import CheckpointError
 
@@ -125,6 +126,8 @@ def processor_steps(path: Path) -> Steps:
 def _load_config(checkpoint: Checkpoint, request: LoadRequest) -> PreTrainedConfig:
     """The policy's configuration, with everything that points outside the checkpoint replaced."""
     stored = checkpoint.config
+    if checkpoint.policy_type not in PreTrainedConfig.get_known_choices():
+        register_third_party_plugins()  # packages named lerobot_policy_*
     overrides = [f"--device={request.device}"]
     if "pretrained_backbone_weights" in stored:
         overrides.append("--pretrained_backbone_weights=null")  # they come with the weights; this avoids a download
