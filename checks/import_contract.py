@@ -25,13 +25,19 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "transformers": ("vla_policy",),
     "mujoco": ("vla_sim",),
     "av": ("vla_core.images_video", "vla_recorder", "vla_demo"),
-    "pyarrow": ("vla_recorder",),
+    "pyarrow": ("vla_recorder", "vla_policy.training.dataset_checks", "vla_policy.training.merging"),
     "mcap": ("vla_recorder", "vla_demo"),
     "mcap_ros2": ("vla_recorder", "vla_demo"),
     "rosbags": ("vla_recorder",),
     "ray": ("vla_recorder",),
     "fsspec": ("vla_recorder",),
-    "matplotlib": ("vla_demo", "vla_policy.tools.report_plots", "vla_policy.evaluation.plots", "vla_teleop.node.check_plot"),
+    "matplotlib": (
+        "vla_demo",
+        "vla_policy.training.loss_plot",
+        "vla_policy.tools.report_plots",
+        "vla_policy.evaluation.plots",
+        "vla_teleop.node.check_plot",
+    ),
     "websockets": ("vla_policy",),
     "msgpack": ("vla_policy",),
     "prometheus_client": ("vla_policy",),
@@ -44,7 +50,13 @@ OWNERS: dict[str, tuple[str, ...]] = {
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "vla_recorder": (("bags",), ("capture", "media"), ("formats",), ("convert",), ("tools",), ("testing",)),
     "vla_teleop": (("motion", "skills"), ("devices", "cameras"), ("node",), ("operator",)),
-    "vla_policy": (("policies",), ("execution", "training", "serving", "registration"), ("node",), ("mcp_tool", "tools", "evaluation"), ("testing",)),
+    "vla_policy": (
+        ("policies",),
+        ("execution", "training", "serving", "registration"),
+        ("node",),
+        ("mcp_tool", "tools", "evaluation"),
+        ("testing",),
+    ),
 }
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Runs `lerobot-train` as a child process and turns its output into one progress line."""
+"""Runs the training process as a child, turns what it tells into one progress line, and says why it ended."""
 
 import os
 import re
@@ -10,50 +10,56 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO, TextIO
 
+from vla_policy.training.train_plan import WAIT_VARIABLE, parse_event
 from vla_policy.training.train_settings import TrainError
 
-PROGRESS = re.compile(rb"Training:\s+\d+%\|[^|]*\|\s*(\d+)/(\d+)")
-LOSS = re.compile(rb"\bloss:([-+\d.eEnaif]+)")
-DATA_SECONDS = re.compile(rb"\bdata_s:([\d.]+)")
 PLAIN_PERIOD_S = 10.0
 TAIL_LINES = 25
 STOP_GRACE_S = 10.0
+LOG_FILE = "train.log"
+BAR = re.compile(rb"Training:\s+\d+%\|")
 
 
 @dataclass(slots=True)
 class Progress:
-    """What is known about a run so far; `loss` and `data_s` are the means of the last log window."""
+    """What is known about a run so far.
+
+    Attributes:
+        total: Steps of the whole run.
+        step: Last step that was told.
+        loss: Its loss.
+        reason: Why the training ended itself, if it did.
+        rate: Steps per second since the first one.
+    """
 
     total: int
     step: int = 0
     loss: float | None = None
-    data_s: float | None = None
-    started_s: float | None = None
+    reason: str | None = None
     rate: float = 0.0
+    first_step: int = 0
+    first_s: float = 0.0
 
-    def feed(self, line: bytes, now_s: float) -> bool:
-        """Read one line of the trainer's output; true when the step or the loss changed."""
-        changed = False
-        if match := PROGRESS.search(line):
-            step = int(match.group(1))
-            if self.started_s is None:
-                self.started_s = now_s
-            elif step and now_s > self.started_s:
-                self.rate = step / (now_s - self.started_s)
-            changed = step != self.step
-            self.step = step
-        if match := LOSS.search(line):
-            self.loss = float(match.group(1))
-            changed = True
-        if match := DATA_SECONDS.search(line):
-            self.data_s = float(match.group(1))
-        return changed
+    def feed(self, line: bytes, now_s: float) -> dict[str, object] | None:
+        """Read one line of the training process; returns the event that it held, if it did."""
+        event = parse_event(line)
+        if event is None:
+            return None
+        if event["event"] == "step":
+            self.step, self.loss = int(event["step"]), float(event["loss"])
+            if not self.first_step:
+                self.first_step, self.first_s = self.step, now_s
+            elif now_s > self.first_s:
+                self.rate = (self.step - self.first_step) / (now_s - self.first_s)
+        elif event["event"] == "stop":
+            self.reason = str(event["reason"])
+        return event
 
     def line(self) -> str:
         """One line for people: bar, steps, loss, speed, time left."""
@@ -108,60 +114,125 @@ def split_lines(stream: IO[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def run_trainer(
-    command: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    steps: int,
-    output: Path,
-    stream: TextIO | None = None,
-) -> Progress:
-    """Run the trainer to its end.
+class Trainer:
+    """The training process. It loads its libraries at once and waits for `run`, so that checks can go on meanwhile."""
 
-    Args:
-        command: The `lerobot-train` call.
-        environment: Its whole environment.
-        steps: Number of steps, for the progress line.
-        output: The run folder that the command makes; the full log is put there as `train.log`.
-        stream: Where progress is printed; standard output by default.
+    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], wait: bool) -> None:
+        """Start it.
 
-    Returns:
-        The last state of the progress.
-
-    Raises:
-        TrainError: it ended with an error (the message holds the end of its log) or was stopped by a signal.
-    """
-    descriptor, name = tempfile.mkstemp(prefix="lerobot-train-", suffix=".log")
-    log = Path(name)
-    progress, printer = Progress(total=steps), ProgressPrinter(stream or sys.stdout)
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
-    with os.fdopen(descriptor, "wb") as record, _SignalForwarder() as stop:
-        child = subprocess.Popen(
-            list(command), env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0
+        Args:
+            command: The program; what it is to train on stands in the plan that the environment names.
+            environment: Its whole environment.
+            wait: Let it wait for `run` after its imports.
+        """
+        variables = {**environment, WAIT_VARIABLE: "1"} if wait else dict(environment)
+        self._wait = wait
+        self._stop = _SignalForwarder()
+        self._stop.__enter__()
+        self._child = subprocess.Popen(
+            list(command),
+            env=variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
         )
-        stop.child = child
-        assert child.stdout is not None
-        try:
-            for line in split_lines(child.stdout):
+        self._stop.child = self._child
+
+    def __enter__(self) -> "Trainer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, whatever it does, and leave no process behind."""
+        _end(self._child)
+        self._stop.__exit__()
+
+    def check_signal(self) -> None:
+        """Raise `TrainError` when the user has asked to stop."""
+        if self._stop.signal_number is not None:
+            raise TrainError(f"training was stopped by {signal.Signals(self._stop.signal_number).name}.")
+
+    def run(
+        self,
+        *,
+        steps: int,
+        output: Path,
+        stream: TextIO | None = None,
+        told: Callable[[Mapping[str, object]], None] = lambda event: None,
+    ) -> Progress:
+        """Let it train to its end.
+
+        Args:
+            steps: Number of steps, for the progress line.
+            output: The run folder that it makes; its full log is put there as `train.log`.
+            stream: Where progress is printed; standard output by default.
+            told: Is given every event.
+
+        Returns:
+            The last state of the progress; `reason` is set when the training ended itself.
+
+        Raises:
+            TrainError: it ended with an error (the message holds the end of its log), was killed or stopped by a signal.
+        """
+        descriptor, name = tempfile.mkstemp(prefix="vla-train-", suffix=".log")
+        log = Path(name)
+        progress, printer = Progress(total=steps), ProgressPrinter(stream or sys.stdout)
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.check_signal()
+        if self._wait:
+            self._begin()
+        assert self._child.stdout is not None
+        with os.fdopen(descriptor, "wb") as record:
+            for line in split_lines(self._child.stdout):
                 now_s = time.monotonic()
-                record.write(line + b"\n")
-                if not PROGRESS.search(line):
-                    tail.append(line.decode(errors="replace"))
-                if progress.feed(line, now_s):
+                event = progress.feed(line, now_s)
+                if event is not None:
+                    told(event)
                     printer.show(progress, now_s)
-            code = child.wait()
-        finally:
-            _end(child)
-    printer.show(progress, time.monotonic(), final=True)
-    if stop.signal_number is not None:
-        raise TrainError(f"training was stopped by {signal.Signals(stop.signal_number).name}. Log: {log}")
-    if code != 0:
-        shown = "\n".join(tail)
-        raise TrainError(f"lerobot-train ended with exit code {code}. The end of its log ({log}):\n{shown}")
-    if output.is_dir():
-        (output / "train.log").write_bytes(log.read_bytes())
-        log.unlink()
-    return progress
+                    continue
+                record.write(line + b"\n")
+                if not BAR.search(line):
+                    tail.append(line.decode(errors="replace"))
+        code = self._child.wait()
+        printer.show(progress, time.monotonic(), final=True)
+        place = _keep_log(log, output)
+        self.check_signal()
+        if progress.reason is None and code != 0:
+            raise TrainError(_why(code, place, tail))
+        return progress
+
+    def _begin(self) -> None:
+        assert self._child.stdin is not None
+        try:
+            self._child.stdin.write(b"g")
+            self._child.stdin.flush()
+        except BrokenPipeError:
+            return  # it died during its imports; its output says why
+
+
+def _keep_log(log: Path, output: Path) -> Path:
+    """Move the log into the run folder, if there is one and it has room."""
+    if not output.is_dir():
+        return log
+    try:
+        with (output / LOG_FILE).open("ab") as stream:
+            stream.write(log.read_bytes())
+    except OSError:
+        return log  # the disk is full: the message names the log where it is
+    log.unlink()
+    return output / LOG_FILE
+
+
+def _why(code: int, log: Path, tail: Sequence[str]) -> str:
+    end = "\n".join(tail)
+    if code == -signal.SIGKILL:
+        return (
+            f"the training process was killed ({signal.Signals(-code).name}), often because memory ran out (see: dmesg | "
+            f"tail). Lower --batch-size or --frame-cache; written checkpoints are whole, go on with --resume. The end of its "
+            f"log ({log}):\n{end}"
+        )
+    what = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return f"lerobot-train {what}. The end of its log ({log}):\n{end}"
 
 
 class _SignalForwarder:
@@ -197,5 +268,6 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-    if child.stdout is not None:
-        child.stdout.close()
+    for stream in (child.stdin, child.stdout):
+        if stream is not None:
+            stream.close()

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Going on with a run from its last checkpoint."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vla_policy.policies.checkpoint import CHECKPOINTS_DIR, LAST, PRETRAINED_DIR, TOKENIZER_DIR, find_checkpoint
+from vla_policy.training.dataset_checks import DatasetFacts, inspect_dataset
+from vla_policy.training.run_record import model_card, read_record
+from vla_policy.training.train_job import Work, merged_folder
+from vla_policy.training.train_plan import TrainPlan
+from vla_policy.training.train_settings import TrainError, extra_keys, flag
+
+FIXED = ("policy", "dataset", "base", "lora", "phase", "settings", "vlm", "tokenizer")
+"""Options that a run keeps; saying them again could only contradict it."""
+
+
+def resumed_work(arguments: argparse.Namespace, extra: Sequence[str], output: Path) -> Work:
+    """What going on with a run does.
+
+    Raises:
+        VlaError: there is no such run or checkpoint, its data have changed, or it is finished already.
+    """
+    given = [f"--{name}" for name in FIXED if getattr(arguments, name) is not None]
+    if given:
+        raise TrainError(f"--resume goes on with the run as it was started: leave out {', '.join(given)}.")
+    try:
+        record = read_record(output)
+    except (OSError, ValueError) as error:
+        raise TrainError(f"{output}: no run to go on with (run.json: {error}). Name the folder of a run.") from error
+    checkpoint = find_checkpoint(output)
+    last = (output / CHECKPOINTS_DIR / LAST).resolve()
+    step = int(last.name)
+    steps = arguments.steps or int(record["steps"])
+    if step >= steps:
+        raise TrainError(
+            f"{output}: has reached step {step} already. To train on, say how far: --resume --steps {2 * step}."
+        )
+    facts = tuple(_same_dataset(arguments, record["policy"], entry) for entry in record["datasets"])
+    config = last / PRETRAINED_DIR
+    options = {
+        "resume": True,
+        "config_path": str(config / "train_config.json"),
+        "output_dir": str(output.resolve()),
+        "dataset.root": record["dataset"],
+        "policy.device": arguments.device,
+        "steps": steps,
+    }
+    if arguments.batch_size is not None:
+        options["batch_size"] = arguments.batch_size
+    if checkpoint.vlm is not None:
+        options["policy.vlm_model_name"] = str(checkpoint.vlm.resolve())
+    tokenizer = config / TOKENIZER_DIR if checkpoint.vlm is None else checkpoint.vlm
+    keys = extra_keys(extra)
+    record |= {"steps": steps, "device": arguments.device, "batch_size": arguments.batch_size or record["batch_size"]}
+    profile = facts[0].profile
+    plan = TrainPlan(
+        arguments=(*(flag(key, value) for key, value in options.items() if key not in keys), *extra),
+        run=str(output.resolve()),
+        profile=profile.text,
+        profile_sha256=profile.sha256,
+        card=model_card(record, robot=profile.robot, fps=profile.fps, tasks=record["tasks"]),
+        device=arguments.device,
+        vlm=str(checkpoint.vlm.resolve()) if checkpoint.vlm else "",
+        tokenizer=str(tokenizer.resolve()) if tokenizer.is_dir() else "",
+        std_floor=arguments.std_floor,
+        cache_mb=arguments.frame_cache,
+        has_video=any(feature.get("dtype") == "video" for feature in facts[0].info["features"].values()),
+        last_step=step,
+    )
+    return Work(
+        output=output,
+        steps=steps,
+        plan=plan,
+        record=record | {"resumed_from": step},
+        datasets=facts,
+        merged=merged_folder(output, facts),
+        validate=not arguments.skip_validate,
+        resumed=True,
+        earlier_s=float(record.get("seconds", 0.0)),
+    )
+
+
+def _same_dataset(arguments: argparse.Namespace, policy: str, entry: dict[str, object]) -> DatasetFacts:
+    path = Path(str(entry["path"]))
+    facts = inspect_dataset(path, given=arguments.profile, policy=policy, part=0.0, spread=False)
+    if facts.sha256 != entry["sha256"]:
+        raise TrainError(
+            f"{path}: has changed since the run was started (sha256 {facts.sha256[:12]}…, then {str(entry['sha256'])[:12]}…), "
+            "so the run cannot go on with it. Restore it, or start a new run from the checkpoint: --base."
+        )
+    held_out = entry["held_out"]
+    assert isinstance(held_out, list)
+    return replace(facts, held_out=tuple(int(index) for index in held_out))
