@@ -136,6 +136,11 @@ class Hands:
         return teleop is not None and teleop.state == TeleopState.ACTIVE and not teleop.stale and not teleop.motion
 
     @property
+    def hears(self) -> bool:
+        """Whether teleoperation hears the sticks, whoever has the arm."""
+        return self._seen.teleop is not None and not self._seen.teleop.stale
+
+    @property
     def returned(self) -> bool:
         """Whether teleoperation has given the arm back."""
         return self._seen.teleop is not None and self._seen.teleop.state == TeleopState.OFF
@@ -207,13 +212,8 @@ class Hands:
         Raises:
             SimError: it never does.
         """
-
-        def heard() -> bool:
-            teleop = self._seen.teleop
-            return teleop is not None and not teleop.stale and bool(teleop.device)
-
         self.tick()
-        self.wait_until("teleoperation to hear the sticks (left/joy, right/joy)", heard)
+        self.wait_until("teleoperation to hear the sticks (left/joy, right/joy)", lambda: self.hears)
 
     def reset(self, seed: int, task: str) -> None:
         """Reset the scene and let it settle.

@@ -38,6 +38,17 @@ def test_one_button_takes_over_and_hands_back() -> None:
     assert bench.said[-2:] == [S.HELD.value, "handed back: the policy goes on from where the arm is"]
 
 
+def test_the_status_line_says_what_to_press() -> None:
+    bench = in_state(S.IDLE, takeover=True, recorder=False)
+    assert bench.day.advice == "no policy runs; start one, then press interrupt to take over"
+    bench = in_state(S.HELD, takeover=True)
+    assert bench.day.advice == S.HELD.value
+    see(bench, active=True, stale=True, line="unplugged")
+    assert bench.day.advice.startswith("the policy is stopped, and you cannot drive; press interrupt to drive")
+    see(bench, active=False)
+    assert "the device is back (); the policy is stopped, and you cannot drive" in bench.said[-1]
+
+
 def test_the_policy_lets_go_before_the_person_gets_the_arm_and_gets_it_after_the_person() -> None:
     bench = running()
     bench.slow = {Takeover}

@@ -104,7 +104,7 @@ class Day(TakeoverMoves):
         if view.stale and not before.stale:
             return self._device_lost(view.line, t)
         if before.stale and not view.stale:
-            return (Tell(text=f"the device is back ({view.line}); {self.state.value}"),)
+            return (Tell(text=f"the device is back ({view.line}); {self.advice}"),)
         return ()
 
     def on_skill(self, end: SkillEnd, t: float) -> Plan:

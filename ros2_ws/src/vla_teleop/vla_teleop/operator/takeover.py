@@ -26,11 +26,19 @@ class TakeoverMoves(Moves):
     @property
     def advice(self) -> str:
         """What to do next."""
-        if self.state == State.IDLE and self._policy_runs:
+        if self.state == State.HELD and (self._teleop.stale or not self._teleop.active):
+            return "the policy is stopped, and you cannot drive; press interrupt to drive, or enable to hand back"
+        if self.state != State.IDLE:
+            return self.state.value
+        if self._policy_runs:
             return "a policy drives; " + (
                 "press interrupt to take over" if self.options.takeover else "wait for its end"
             )
-        return self.state.value
+        return (
+            self.state.value
+            if self.options.recorder
+            else "no policy runs; start one, then press interrupt to take over"
+        )
 
     def on_policy(self, running: bool) -> Plan:
         """A policy has begun or ended its run."""
