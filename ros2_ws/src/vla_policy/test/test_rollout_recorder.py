@@ -26,11 +26,18 @@ class Recorder:
 
     def __init__(self, c, *, refuse=""):
         self.calls, self.about, self.refuse, self.forget = [], {}, refuse, ()
-        node = c.client_node
-        node.create_service(StartEpisode, "recorder/start", self._start)
-        node.create_service(StopEpisode, "recorder/stop", self._stop)
-        node.create_service(AnnotateEpisode, "recorder/annotate", self._note)
-        node.create_service(SetPhase, "recorder/set_phase", self._phase)
+        self.node = c.client_node
+        self.services = [
+            self.node.create_service(StartEpisode, "recorder/start", self._start),
+            self.node.create_service(StopEpisode, "recorder/stop", self._stop),
+            self.node.create_service(AnnotateEpisode, "recorder/annotate", self._note),
+            self.node.create_service(SetPhase, "recorder/set_phase", self._phase),
+        ]
+
+    def leave(self):
+        """End, as at ctrl-c: nobody answers any more."""
+        for service in self.services:
+            self.node.destroy_service(service)
 
     def _start(self, request, response):
         self.calls.append(("start", request.task))
@@ -126,6 +133,19 @@ def test_a_node_that_is_told_to_end_saves_the_run_as_stopped_by_the_operator(cel
     assert result.termination == Result.TERMINATION_SHUTDOWN
     assert recorder.calls[-1] == ("stop", RecordEpisode.Result.OUTCOME_UNKNOWN, "estop")
     assert recorder.about["x_run_termination"] == "shutdown"
+
+
+def test_a_node_that_ends_together_with_the_recorder_does_not_wait_for_it(cell):
+    c = cell()
+    recorder = Recorder(c)
+    handle = c.send(max_duration=30.0, record_eval=True)
+    wait_until(lambda: c.robot.arm_goals, what="a goal")
+    recorder.leave()
+    c.node.close()
+    c.node.close = lambda: None
+    assert not c.node._server._thread.is_alive(), "it has ended within the time that the node waits for it"
+    _, result = c.result(handle)
+    assert (result.termination, result.eval_dir) == (Result.TERMINATION_SHUTDOWN, "")
 
 
 def test_the_episode_is_closed_though_its_end_could_not_be_written_down(cell):

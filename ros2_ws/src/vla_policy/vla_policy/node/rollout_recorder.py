@@ -30,6 +30,8 @@ FIND_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 15.0
 PHASE_TIMEOUT_S = 2.0
+SHUTDOWN_TIMEOUT_S = 1.5
+"""Per call. At ctrl-c the recorder ends too and keeps the episode; launchers wait 5 s for a node."""
 PREFIX = "x_"
 """Begins every key that a rollout adds to the episode's metadata, as the recorder asks of foreign keys."""
 INTERRUPTED = "interrupted"
@@ -153,6 +155,7 @@ class RolloutRecorder:
             return
         self._open = False
         modes = self._modes()
+        ends = stop.termination == Result.TERMINATION_SHUTDOWN
         about = {
             "run_termination": TERMINATIONS[stop.termination],
             "run_error_code": str(stop.error_code),
@@ -164,12 +167,13 @@ class RolloutRecorder:
             "failed_grasps": str(modes.failed_grasps),
         }
         try:
-            self._note(about)
+            self._note(about, SHUTDOWN_TIMEOUT_S if ends else START_TIMEOUT_S)
         except CallError as error:
             self._log.error(f"the recorded run lacks its end: {error}")
         request = StopEpisode.Request(outcome=outcome_of(stop, modes), skill_outcome=skill_outcome_of(stop, modes))
         try:
-            result.eval_dir = str(call_checked(self._stop, request, STOP_TIMEOUT_S).bag_path)
+            answer = call_checked(self._stop, request, SHUTDOWN_TIMEOUT_S if ends else STOP_TIMEOUT_S)
+            result.eval_dir = str(answer.bag_path)
         except CallError as error:
             self._log.error(f"the recorder did not confirm the end of the run: {error}")
 
@@ -198,9 +202,9 @@ class RolloutRecorder:
             return
         self._log.warning(f"the recorder did not take the change of phase ({label}): {response.message}")
 
-    def _note(self, about: Mapping[str, str]) -> None:
+    def _note(self, about: Mapping[str, str], timeout_s: float = START_TIMEOUT_S) -> None:
         keys = [PREFIX + key for key in about]
-        call_checked(self._annotate, AnnotateEpisode.Request(keys=keys, values=list(about.values())), START_TIMEOUT_S)
+        call_checked(self._annotate, AnnotateEpisode.Request(keys=keys, values=list(about.values())), timeout_s)
 
     def _close_quietly(self) -> None:
         """Do not leave an episode open that was begun for a run which does not begin."""
