@@ -32,6 +32,8 @@ class TargetPublisher:
             ProfileError: an action is absent, or recorded from another type than sensor_msgs/msg/JointState.
         """
         specs = {spec.name: spec for spec in profile.action}
+        self._driver = node.get_fully_qualified_name()
+        self._last: dict[str, NDArray[np.float64]] = {}
         self._joints: dict[str, list[str]] = {}
         self._publishers: dict[str, Publisher] = {}
         for name in specs if names is None else names:
@@ -47,10 +49,22 @@ class TargetPublisher:
             self._publishers[name] = node.create_publisher(JointState, spec.record.topic, COMMAND)
 
     def publish(self, name: str, t_ns: int, positions: "Sequence[float] | NDArray[np.float64]") -> None:
-        """Publish the targets (k,) of the action `name` [rad or m], in the order of its joints, as of `t_ns`."""
+        """Publish the targets (k,) of the action `name` [rad or m], in the order of its joints, as of `t_ns`.
+
+        The header's `frame_id` says which node drives.
+
+        Raises:
+            ValueError: the action has another number of joints.
+        """
         joints = self._joints[name]
         if len(positions) != len(joints):
             raise ValueError(f"action '{name}' has {len(joints)} joints, got {len(positions)} positions")
         msg = JointState(name=joints, position=[float(value) for value in positions])
-        msg.header.stamp = time_message(t_ns)
+        msg.header.stamp, msg.header.frame_id = time_message(t_ns), self._driver
+        self._last[name] = np.array(msg.position)
         self._publishers[name].publish(msg)
+
+    @property
+    def last(self) -> "dict[str, NDArray[np.float64]]":
+        """What was published last: action -> targets (k,) [rad or m]; actions without any are left out."""
+        return dict(self._last)

@@ -119,6 +119,31 @@ def test_a_grasp_of_nothing_stops_the_skill_and_the_absolute_part_follows_on_res
     assert 0.1 < speed.max() < 0.5 * 0.3 * 1.05
 
 
+def test_a_running_skill_changes_its_speed_without_a_jump(bench):
+    start = bench.tcp()
+    full = 0.2  # [m/s]
+    bench.skill("far", [start, moved(start, y=0.3)], [OPEN] * 2, linear_speed=full, linear_acceleration=1.0)
+    run = bench.start("far")
+    bench.wait(lambda: np.linalg.norm(bench.tcp() - start) > 0.05)
+    assert bench.speed(0.5).message == "skills run at 0.5 of their speed, a running one too"
+    slowed_ns = bench.visited[-1][0]
+    bench.wait(lambda: np.linalg.norm(bench.tcp() - start) > 0.18)
+    bench.speed(1.0)
+    outcome = run.wait(30.0)
+    assert outcome.succeeded, outcome.result.error_msg
+    assert np.linalg.norm(bench.tcp()[:3, 3] - moved(start, y=0.3)[:3, 3]) < 0.002
+    said = sorted({stamp_ns(msg): tuple(msg.position) for msg in bench.targets["command/arm"]}.items())
+    t, q = (np.array(column) for column in zip(*said, strict=True))
+    places = (forward(bench.arm, q) @ bench.teleop.T_tool_tcp)[:, :3, 3]
+    speed = np.linalg.norm(np.diff(places, axis=0), axis=1) / np.diff(t * 1e-9)
+    slow = speed[(t[1:] > slowed_ns + 0.4e9) & (np.linalg.norm(places[1:] - start[:3, 3], axis=1) < 0.17)]
+    assert len(slow) > 10
+    assert slow == pytest.approx(0.5 * full, rel=0.05), "half the speed on the same way"
+    assert speed.max() == pytest.approx(full, rel=0.05)
+    assert speed[t[1:] > slowed_ns + 1.0e9].max() > 0.8 * full
+    assert np.abs(np.diff(speed)).max() < 2.5 * 1.0 * np.diff(t * 1e-9).max(), "no jump of the velocity"
+
+
 def test_what_is_dropped_stops_the_skill(bench):
     poses = bench.take(drop_check=True)
     assert bench.run("take").succeeded  # opening at the end is no drop
@@ -132,8 +157,10 @@ def test_what_is_dropped_stops_the_skill(bench):
     assert dropped.grasp_verified
     assert "(holds something below 200), so the part was dropped. The arm stands still" in dropped.error_msg
     assert dropped.waypoints < len(poses)
+    stood = bench.tcp()
     again = bench.run("take", resume=True).result  # a correction that has nothing in the gripper
-    assert again.error_code == Result.DROPPED
+    assert (again.error_code, again.waypoints) == (Result.DROPPED, 0)
+    assert np.linalg.norm(bench.tcp() - stood) < 1e-3, "found before the arm moves"
 
 
 def test_an_interrupt_brings_the_arm_to_rest(bench, monkeypatch):

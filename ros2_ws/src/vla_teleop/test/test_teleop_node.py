@@ -7,6 +7,8 @@ import pytest
 from control_msgs.action import FollowJointTrajectory
 from controller_manager_msgs.srv import ListControllers
 from rclpy.action import ActionClient
+from rclpy.time import Time
+from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from teleop_stage import MOVING, TeleopStage, wait_until
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -95,20 +97,35 @@ def test_a_person_takes_the_arm_drives_it_and_gives_it_back(stage):
     stage.pass_s(0.8)
 
 
-def test_the_targets_in_force_are_published_while_the_person_drives_only(stage):
-    stage.pass_s(0.2)
-    assert stage.targets["command/arm"] == []
+def test_the_targets_in_force_are_published_from_the_person_s_taking_until_somebody_else_drives(stage):
     stage.enable()
     stage.stick.move(twist=FORWARD)
     stage.pass_s(0.5)
     stage.enable(False)
+    back_s = stage.now_s
     stage.pass_s(0.3)
     arm, gripper = stage.targets["command/arm"], stage.targets["command/gripper"]
     stamps = np.array([stamp_ns(msg) for msg in arm]) * 1e-9
     assert list(arm[0].name) == list(stage.profile.action[0].joints)
     assert np.diff(stamps) == pytest.approx(0.01)
     assert len(gripper) == len(arm) >= 50
-    assert stage.now_s - stamps[-1] > 0.2
+    assert stage.now_s - stamps[-1] < 0.1, "they stand when the arm was given back"
+    stood = {tuple(msg.position) for msg, t in zip(arm, stamps, strict=True) if t > back_s}
+    assert stood == {tuple(stage.commands[-1][1])}
+    other = stage.helper.create_publisher(JointState, "command/arm", 10)
+    said = JointState(name=arm[-1].name, position=[q + 0.001 for q in arm[-1].position])
+    said.header.stamp, said.header.frame_id = Time(seconds=stage.now_s).to_msg(), "/skills"
+    other.publish(said)
+    stage.until(lambda: arm[-1].header.frame_id == "/skills", "somebody else to be heard")
+    stage.pass_s(0.2)
+    assert arm[-1].header.frame_id == "/skills", "then they fall silent"
+    stage.helper.destroy_publisher(other)
+    stage.stick.move()
+    stage.enable()
+    stage.pass_s(0.1)
+    again = [msg for msg in arm if msg.header.frame_id == "/teleop"][-1]
+    assert np.allclose(again.position, said.position), "the person begins with what is in force"
+    stage.enable(False)
 
 
 def test_a_silent_stick_stops_the_arm_within_a_fifth_of_a_second(stage):

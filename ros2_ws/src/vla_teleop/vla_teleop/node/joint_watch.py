@@ -74,7 +74,7 @@ class JointWatch:
         """Listen, and forget what was heard before."""
         self._fresh = {}
         self._old = self._newest()
-        if not self._lasting:
+        if not self._lasting and not self._subscriptions:
             self._subscribe()
 
     def _subscribe(self) -> None:

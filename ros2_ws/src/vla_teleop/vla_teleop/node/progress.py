@@ -20,6 +20,7 @@ class Progress:
     Attributes:
         seconds: Time on the trajectory at which the arm is [s].
         moved_ns: When it last came further.
+        on_time: Whether it is where the trajectory says.
     """
 
     def __init__(self, trajectory: Trajectory) -> None:
@@ -27,6 +28,11 @@ class Progress:
         self._index, self._asked_ns = 0, trajectory.start_ns
         self.seconds = 0.0
         self.moved_ns = trajectory.start_ns
+        self.on_time = True
+
+    def state_at(self, now_ns: int) -> tuple[Array, Array]:
+        """Targets ``(k,)`` and their velocities ``(k,)`` that are in force at `now_ns` while the arm is on time."""
+        return self._trajectory.state_at(now_ns)
 
     def update(self, now_ns: int, measured: Array) -> Array:
         """Take the joints ``(k,)`` measured at a tick; returns the target in force then."""
@@ -40,6 +46,7 @@ class Progress:
         if index > self._index:
             self._index, self.moved_ns = index, now_ns
         self.seconds = float(plan.time_from_start[self._index])
-        if min(elapsed, float(plan.time_from_start[-1])) - self.seconds <= BEHIND_S:
+        self.on_time = min(elapsed, float(plan.time_from_start[-1])) - self.seconds <= BEHIND_S
+        if self.on_time:
             return plan.position_at(now_ns)
         return plan.position_at(plan.start_ns + to_ns(self.seconds))

@@ -77,7 +77,7 @@ class SkillNode(ManagedNode):
         response.success = bool(0.0 < request.scale <= 1.0)
         if response.success:
             self._scale = request.scale
-            response.message = f"skills run at {request.scale:g} of their speed, beginning with the next one"
+            response.message = f"skills run at {request.scale:g} of their speed, a running one too"
         else:
             response.message = f"scale {request.scale:g} is outside 0 (excluded) to 1; the speed stays {self._scale:g}"
         return response
@@ -86,8 +86,12 @@ class SkillNode(ManagedNode):
         with self._ticker.attached():
             while not self._closing:
                 now = self._ticker.wait(timeout_s=POLL_S)
-                if now is not None and (handle := self._server.take()) is not None:
+                if now is None:
+                    continue
+                if (handle := self._server.take()) is not None:
                     self._execute(handle, now)
+                else:
+                    self._robot.idle(now)
 
     def _execute(self, handle: ServerGoalHandle, begin_ns: int) -> None:
         """Run one goal; whatever happens, the arm stands and the client gets an answer."""
@@ -113,9 +117,16 @@ class SkillNode(ManagedNode):
         try:
             spec, waypoints = self._skill(goal.skill)
             log = self.get_logger().info
-            run = SkillRun(self._robot, self._profile, spec, feedback=handle.publish_feedback, log=log)
+            run = SkillRun(
+                self._robot,
+                self._profile,
+                spec,
+                part=lambda: self._scale,
+                feedback=handle.publish_feedback,
+                log=log,
+            )
             self._robot.begin()
-            run.run(waypoints, resume=goal.resume, scale=self._scale)
+            run.run(waypoints, resume=goal.resume)
         except SkillStopError as stop:
             code, text = stop.code, str(stop)
         except CallError as error:

@@ -3,7 +3,8 @@
 """Arm and gripper as a skill needs them: ticks that stop for every reason to stop, commands, measured values.
 
 Everything here is for the worker thread that owns the ticker. At every tick the targets in force go out on the profile's
-record topics, so that a recording learns from skills too.
+record topics, so that a recording learns from skills too; they begin with those of whoever had the arm before, and stand
+until somebody else has it (see vla_common.standing).
 """
 
 import time
@@ -15,6 +16,7 @@ from vla_common.action_channel import TRAJECTORY, ActionChannel, ControllerError
 from vla_common.controllers import ControllerSwitch
 from vla_common.monitors import MonitorBoard, watch_monitors
 from vla_common.run import ManagedNode
+from vla_common.standing import StandingTargets
 from vla_common.stillness import Stillness
 from vla_common.targets import TargetPublisher
 from vla_common.ticks import Ticker
@@ -26,6 +28,7 @@ from vla_core.stamps import to_s
 from vla_core.trajectory import Trajectory
 from vla_msgs.action import ExecuteSkill
 
+from vla_teleop.motion.in_force import NEAR, arm_in_force, gripper_in_force
 from vla_teleop.node.joint_watch import JointWatch
 from vla_teleop.node.progress import Progress
 from vla_teleop.node.skill_params import SkillParams
@@ -93,7 +96,9 @@ class SkillRobot:
         self.teleop, self.kinematics, self.arm, self.gripper = arm_and_gripper(profile)
         self._watchdog_s = profile.safety.watchdog_s
         self._arm, self._gripper = ActionChannel(node, self.arm, None), ActionChannel(node, self.gripper, None)
-        self._targets = TargetPublisher(node, profile, [self.arm.name, self.gripper.name])
+        driven = [self.arm.name, self.gripper.name]
+        self._targets = TargetPublisher(node, profile, driven)
+        self._standing = StandingTargets(node, profile, self._targets, driven)
         self._controllers = ControllerSwitch(node, manager=self.teleop.manager)
         self._board = MonitorBoard(profile.monitors)
         watch_monitors(node, profile, self._board)
@@ -131,12 +136,40 @@ class SkillRobot:
             raise not_ready(fault)
         self._require_controllers()
         self._require_joints()
+        self._take_targets()
         self._require_rest()
-        self._target, self._grip = self.q(), self._watch.positions(self.gripper.joints)
+        self._target, self._grip = self._in_force()
 
     def end(self) -> None:
-        """Listen no more."""
-        self._watch.stop()
+        """The arm stands; its targets do so too, if the robot is well, until `idle` finds that somebody else has it."""
+        if self._target.size and np.isfinite(self._target).all() and self._board.fault() is None:
+            self._standing.stand(self.now_ns, {self.arm.name: self._target, self.gripper.name: self._grip})
+        else:
+            self._standing.release()
+            self._watch.stop()
+
+    def idle(self, now_ns: int) -> None:
+        """Between two skills: say what is in force during a hand-over; listen no longer than that lasts."""
+        if self._standing.held:
+            self._standing.publish(now_ns, {self.arm.name: self._watch.positions(self.arm.joints)})
+            if not self._standing.held:
+                self._watch.stop()
+
+    def _in_force(self) -> tuple[Array, Array]:
+        """The targets of arm ``(6,)`` and gripper ``(1,)`` in force, which its controllers hold."""
+        held = float(self._watch.positions(self.gripper.joints)[0])
+        gripper = self._standing.heard(self.gripper.name)
+        number = gripper_in_force(self.teleop.gripper_travel, held, None if gripper is None else float(gripper[0]))
+        measured = self._watch.positions(self.arm.joints)
+        return arm_in_force(measured, self._standing.heard(self.arm.name)), np.array([number])
+
+    def _take_targets(self) -> None:
+        """Speak up for what whoever had the arm before has left standing."""
+        said = self._standing.heard(self.arm.name)
+        measured = self._watch.positions(self.arm.joints)
+        if said is not None and np.abs(said - measured).max() <= NEAR:
+            arm, gripper = self._in_force()
+            self._standing.stand(self.now_ns, {self.arm.name: arm, self.gripper.name: gripper})
 
     def _require_controllers(self) -> None:
         wanted = self.teleop.trajectory_controller
@@ -183,6 +216,7 @@ class SkillRobot:
             self._wait()
             self._check_measured()
             rest.note(self.now_ns, self.q())
+            self._standing.publish(self.now_ns, {self.arm.name: self._watch.positions(self.arm.joints)}, taking=True)
 
     # --- time
 
@@ -291,6 +325,12 @@ class SkillRobot:
         self._arm.settle(ANSWER_S)
         self._progress = Progress(trajectory)
         return self._progress
+
+    def in_force(self, progress: Progress) -> tuple[Array, Array]:
+        """Targets ``(6,)`` [rad] and their velocities ``(6,)`` [rad/s] now, columns as `kinematics.joints`."""
+        order = [self.arm.joints.index(name) for name in self.kinematics.joints]
+        positions, velocities = progress.state_at(self.now_ns)
+        return positions[order], velocities[order]
 
     def resting(self) -> bool:
         """Whether the trajectory has ended."""

@@ -66,7 +66,7 @@ class Hands:
         device = self.device
         self._command = device.read(t_ns)
         lost = self._command is None or device.lost is not None
-        self._stale = lost or device.age_s(t_ns) > device.timeout_s
+        self._stale = lost or device.age_s(t_ns) >= device.timeout_s
         return () if self._command is None else self._command.pressed
 
     def press(self, name: str) -> None:
@@ -85,8 +85,8 @@ class Hands:
     # -- the robot ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Begin where the robot is."""
-        self.driver.start(self._robot.measured)
+        """Begin with the targets that the robot is held at."""
+        self.driver.start(self._robot.arm_in_force)
         in_force = self._robot.gripper_in_force
         self._gripper.start(self._robot.spec.gripper_travel[0] if in_force is None else in_force)
         self._reason = self._notice = ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from vla_common.ticks import Ticker
@@ -161,9 +162,12 @@ class Pilot:
         self._require()
         if before == State.FREEDRIVE:
             self._robot.freedrive(False)
+        if before == State.OFF and self._t_ns is not None:
+            self._robot.take_targets(self._t_ns)
         self._enter(State.TAKING)
         self._switch(self._robot.spec.stream_controller, TAKEN, before)
         self._hands.begin()
+        self._robot.drop_targets()
         self._enter(State.ACTIVE)
 
     def _give_back(self) -> str:
@@ -171,10 +175,13 @@ class Pilot:
             return "nobody drives by hand; the trajectory controller has the arm"
         if self._state == State.FREEDRIVE:
             self._robot.freedrive(False)
+        streamed = self._state == State.ACTIVE
         if self._state != State.FAULT:
             self._enter(State.RETURNING)
         self._switch(self._robot.spec.trajectory_controller, "the arm does not come to rest", self._state)
         self._borrowed = False
+        if streamed and self._t_ns is not None:
+            self._robot.leave_targets(self._t_ns)
         self._enter(State.OFF)
         return f"{self._controller} has the arm again"
 
@@ -254,7 +261,7 @@ class Pilot:
             streams = controller == self._robot.spec.stream_controller
             self._until(lambda: self._at_rest() and (not streams or self._robot.unheard() is None), hint)
             self._borrowed = True
-            self._robot.give(controller)
+            self._give(controller)
         except BrokenOffError:
             self._enter(before)
             raise
@@ -263,6 +270,24 @@ class Pilot:
         except VlaError as error:
             raise self._failed(f"{controller} did not get the arm: {error}") from error
         self._controller = controller
+
+    def _give(self, controller: str) -> None:
+        """Switch; on a clock, ticks go on meanwhile, so that the targets in force do not fall silent.
+
+        Raises:
+            VlaError: as `Robot.give`.
+        """
+        if self._robot.lockstep:
+            self._robot.give(controller)
+            return
+        with ThreadPoolExecutor(1, "switch") as switcher:
+            switched = switcher.submit(self._robot.give, controller)
+            while not switched.done():
+                self._tick(halt=True)
+        switched.result()
+        self._controller = controller
+        if self._state == State.FAULT:
+            raise FaultError(self._text)
 
     def _at_rest(self) -> bool:
         if self._t_ns is None or not self._hands.resting:
@@ -301,6 +326,7 @@ class Pilot:
     def _failed(self, text: str) -> FaultError:
         """FAULT: the arm stays where it is."""
         self._hands.let_go()
+        self._robot.drop_targets()
         self._enter(State.FAULT, f"{text}. {ADVICE}")
         return FaultError(self._text)
 
@@ -333,6 +359,8 @@ class Pilot:
             self._hands.drive(t_ns, dt, halt=halt or self._state == State.RETURNING)
         elif self._state == State.FREEDRIVE:
             self._robot.freedrive(True)
+        elif self._state in (State.OFF, State.TAKING):
+            self._robot.keep_targets(t_ns, taking=self._state == State.TAKING)
         self._show()
 
     def _show(self) -> None:

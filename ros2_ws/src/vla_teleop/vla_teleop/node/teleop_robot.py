@@ -9,12 +9,12 @@ from geometry_msgs.msg import TwistStamped
 from numpy.typing import NDArray
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray
 from vla_common.action_channel import ActionChannel, time_message
 from vla_common.controllers import ControllerSwitch
 from vla_common.monitors import MonitorBoard, watch_monitors
 from vla_common.qos import COMMAND
+from vla_common.standing import StandingTargets
 from vla_common.stillness import Stillness
 from vla_common.targets import TargetPublisher
 from vla_common.ticks import Ticker
@@ -23,11 +23,11 @@ from vla_core.profile import Profile
 from vla_core.profile_teleop import TeleopSpec
 from vla_core.specs import ActionSpec
 
+from vla_teleop.motion.in_force import NEAR, arm_in_force, gripper_in_force
 from vla_teleop.node.joint_watch import JointWatch
 
 Array = NDArray[np.float64]
 SETTLE_S = 2.0
-OPEN_SHARE = 0.05  # of the travel; a gripper that is less closed is open
 FREEDRIVE_TOPIC = "enable_freedrive_mode"
 
 
@@ -79,7 +79,9 @@ class Robot:
         self._options = options
         joints = (*self.arm.joints, *(self.gripper.joints if self.gripper else ()))
         self._joints = JointWatch(node, profile, ticker, joints, lockstep=options.lockstep)
-        self.targets = TargetPublisher(node, profile, [spec.name for spec in (self.arm, self.gripper) if spec])
+        driven = [spec.name for spec in (self.arm, self.gripper) if spec]
+        self.targets = TargetPublisher(node, profile, driven)
+        self._standing = StandingTargets(node, profile, self.targets, driven)
         self._switch = ControllerSwitch(node, manager=self.spec.manager, group=group)
         self._stream = node.create_publisher(Float64MultiArray, self.spec.stream_name, COMMAND)
         self._servo = (
@@ -94,12 +96,14 @@ class Robot:
             else None
         )
         self._channel = ActionChannel(node, self.gripper, group) if self.gripper else None
-        self._held: float | None = None
-        if self.gripper is not None:
-            node.create_subscription(JointState, self.gripper.record.topic, self._on_gripper_target, COMMAND)
         self._board = MonitorBoard(profile.monitors)
         watch_monitors(node, profile, self._board, group)
         self._still = Stillness(self.arm.joints)
+
+    @property
+    def lockstep(self) -> bool:
+        """Whether time stands still between two ticks."""
+        return self._options.lockstep
 
     @property
     def servo(self) -> bool:
@@ -127,19 +131,43 @@ class Robot:
 
     @property
     def gripper_in_force(self) -> float | None:
-        """The gripper's target in force [rad or m]; None: unknown.
-
-        A gripper that holds an object stands short of its target, so the target that was published last counts while it is
-        more closed than the gripper; an open gripper holds nothing.
-        """
+        """The gripper's target in force [rad or m]; None: unknown."""
         if self.gripper is None:
             return None
         position = float(self._joints.positions(self.gripper.joints)[0])
-        if np.isnan(position) or self._held is None:
-            return None if np.isnan(position) else position
-        (opened, closed), held = self.spec.gripper_travel, self._held
-        share, target = (position - opened) / (closed - opened), (held - opened) / (closed - opened)
-        return held if OPEN_SHARE < share < target else position
+        said = self._standing.heard(self.gripper.name)
+        if np.isnan(position):
+            return None
+        return gripper_in_force(self.spec.gripper_travel, position, None if said is None else float(said[0]))
+
+    @property
+    def arm_in_force(self) -> Array:
+        """The arm's targets (n,) in force while it stands still [rad]."""
+        return arm_in_force(self.measured, self._standing.heard(self.arm.name))
+
+    # -- hand-over ------------------------------------------------------------------------------------------------------
+
+    def take_targets(self, t_ns: int) -> None:
+        """Say from now on what is in force, as far as it was said before; the arm is being taken."""
+        said = self._standing.heard(self.arm.name)
+        if said is None or not np.abs(said - self.measured).max() <= NEAR:
+            return
+        targets = {self.arm.name: said}
+        if self.gripper is not None and self.gripper_in_force is not None:
+            targets[self.gripper.name] = np.array([self.gripper_in_force])
+        self._standing.stand(t_ns, targets)
+
+    def leave_targets(self, t_ns: int) -> None:
+        """What was commanded last stays in force; the arm was given back."""
+        self._standing.stand(t_ns, self.targets.last)
+
+    def drop_targets(self) -> None:
+        """Nothing is known any more of what is in force, or it is said by commands."""
+        self._standing.release()
+
+    def keep_targets(self, t_ns: int, *, taking: bool) -> None:
+        """Say what is in force during a hand-over; to be called at every tick without a command."""
+        self._standing.publish(t_ns, {self.arm.name: self.measured}, taking=taking)
 
     def why_not_still(self, t_ns: int) -> str | None:
         """What speaks against rest, or None; what was seen before `forget_rest` does not count."""
@@ -249,11 +277,6 @@ class Robot:
         """Destroy the clients."""
         if self._channel is not None:
             self._channel.close()
-
-    def _on_gripper_target(self, msg: JointState) -> None:
-        assert self.gripper is not None
-        names = dict(zip(msg.name, msg.position, strict=False))
-        self._held = names.get(self.gripper.joints[0], self._held)
 
     def _on_servoed(self, msg: Float64MultiArray) -> None:
         if len(msg.data) == len(self.arm.joints):
