@@ -13,8 +13,10 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.actions import IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from vla_bringup.ended import arm_hint, ended, recorder_hint
 from vla_bringup.launch_util import declare, flag, forwarded, given_file, node, require, resolve_profile, share, value
 from vla_bringup.teleop_launch import person
+from vla_core.profile import load_profile
 
 PLAYED_SCENES = ("extract_cpu", "extract_ram")
 # For a played operator; a real one has the robot's instruction, or his own.
@@ -75,8 +77,8 @@ def recorder(context: LaunchContext, path: Path, task: str, lockstep: bool):
     for name in ("include", "exclude", "attachments"):
         if words := value(context, name).split():
             parameters[name] = words
-    ended = Shutdown(reason="the recorder ended")
-    return node(context, "vla_recorder", "recorder_node", "recorder", parameters, on_exit=ended)
+    on_exit = ended("recorder", recorder_hint(value(context, "output_dir")))
+    return node(context, "vla_recorder", "recorder_node", "recorder", parameters, on_exit=on_exit)
 
 
 def scripted(context: LaunchContext, path: Path, task: str, lockstep: bool):
@@ -103,7 +105,7 @@ def joystick(context: LaunchContext, path: Path, table: Path | None, lockstep: b
         "enable_on_start": flag(context, "enable_on_start"),
         "correction_timeout_s": float(value(context, "correction_timeout_s")),
     }
-    nodes = []
+    nodes, hint = [], arm_hint(load_profile(path))
     if table is not None:
         files = {"table": str(table), "skills_dir": value(context, "skills_dir")}
         nodes.append(("vla_teleop", "skill_node", "skills", {**common, **files}))
@@ -121,7 +123,7 @@ def joystick(context: LaunchContext, path: Path, table: Path | None, lockstep: b
     return [
         *person(context, path, lockstep=lockstep, day=day),
         *(
-            node(context, package, executable, name, parameters, on_exit=Shutdown(reason=f"the node {name} ended"))
+            node(context, package, executable, name, parameters, on_exit=ended(name, hint))
             for package, executable, name, parameters in nodes
         ),
     ]

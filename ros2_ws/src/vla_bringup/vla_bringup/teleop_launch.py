@@ -7,13 +7,15 @@ from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext
-from launch.actions import LogInfo, Shutdown
+from launch.actions import LogInfo
 from launch_ros.actions import Node
 from vla_core.errors import VlaError
+from vla_core.profile import load_profile
 from vla_core.yamltree import Tree
 from vla_teleop.devices.registry import find_config, mapping_parts
 from vla_teleop.devices.settings import read_tree
 
+from vla_bringup.ended import arm_hint, ended
 from vla_bringup.launch_util import flag, node, value
 
 
@@ -44,11 +46,18 @@ def person(
         argument: Launch argument that names the device.
     """
     common = {"profile": str(profile), "lockstep": lockstep, "use_sim_time": flag(context, "sim")}
-    ended = [Shutdown(reason=f"the node {name} ended") for name in ("teleop", "operator")]
+    hint = arm_hint(load_profile(profile))
     return [
         *device_drivers(context, argument),
-        teleop_node(context, profile, lockstep=lockstep, argument=argument, on_exit=ended[0]),
-        node(context, "vla_teleop", "operator_node", "operator", {**common, **day}, on_exit=ended[1]),
+        teleop_node(context, profile, lockstep=lockstep, argument=argument, on_exit=ended("teleop", hint)),
+        node(
+            context,
+            "vla_teleop",
+            "operator_node",
+            "operator",
+            {**common, **day},
+            on_exit=ended("operator", hint),
+        ),
     ]
 
 
@@ -86,12 +95,34 @@ def device_drivers(context: LaunchContext, argument: str = "device") -> list[Nod
     wanted = value(context, "device_drivers")
     if wanted == "false" or (not wanted and flag(context, "sim")):
         return []
-    try:
-        trees = [read_tree(part) for part in mapping_parts(device_config(context, argument))]
-    except VlaError as error:
-        raise RuntimeError(str(error)) from error
+    trees = _mappings(context, argument)
     name = value(context, argument)
     return [_driver(context, driver.plain(), name) for tree in trees for driver in _drivers(tree)]
+
+
+def without_button(context: LaunchContext, event: str, argument: str = "device") -> list[LogInfo]:
+    """What to do where a device has no button for an event that is needed.
+
+    Raises:
+        RuntimeError: no such mapping, or it cannot be read.
+    """
+    parts = [tree.plain() for tree in _mappings(context, argument)]
+    if any(button.get("event") == event for part in parts for button in part.get("buttons") or ()):
+        return []
+    by_hand = f'ros2 topic pub --once /teleop/event vla_msgs/msg/TeleopEvent "{{name: {event}}}"'
+    return [
+        LogInfo(
+            msg=f"device {value(context, argument)}: it has no button {event}. Name one under `buttons` of its mapping, or "
+            f"press it by a command: {by_hand}"
+        )
+    ]
+
+
+def _mappings(context: LaunchContext, argument: str) -> list[Tree]:
+    try:
+        return [read_tree(part) for part in mapping_parts(device_config(context, argument))]
+    except VlaError as error:
+        raise RuntimeError(str(error)) from error
 
 
 def _drivers(tree: Tree) -> list[Tree]:
