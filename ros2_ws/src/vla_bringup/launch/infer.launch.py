@@ -30,7 +30,7 @@ from vla_bringup.launch_util import (
     share,
     value,
 )
-from vla_bringup.teleop_launch import person
+from vla_bringup.teleop_launch import person, without_button
 from vla_core.profile import Profile
 
 
@@ -279,6 +279,7 @@ def inference(context: LaunchContext):
         actions.insert(0, IncludeLaunchDescription(source, launch_arguments=arguments))
     if joystick(context):
         day = operator_parameters(context)
+        actions += without_button(context, "interrupt", "teleop_device")
         actions += person(context, path, lockstep=lockstep, day=day, argument="teleop_device")
     return [*actions, *helper_nodes(context, str(path), task, lockstep)]
 

@@ -101,6 +101,18 @@ def test_a_driver_of_the_device_that_is_not_installed_is_named(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("device", ["sol_r2", "gamepad", "keyboard", "gello_keyboard"])
+def test_devices_with_a_button_to_take_over(device):
+    assert teleop_launch.without_button(context(teleop_device=device), "interrupt", "teleop_device") == []
+
+
+def test_a_device_without_a_button_to_take_over_is_told():
+    given = context(teleop_device="spacemouse")
+    (said,) = [perform_substitutions(given, a.msg) for a in INFER.inference(given) if isinstance(a, LogInfo)]
+    assert said.startswith("device spacemouse: it has no button interrupt. Name one under `buttons` of its mapping")
+    assert said.endswith('ros2 topic pub --once /teleop/event vla_msgs/msg/TeleopEvent "{name: interrupt}"')
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
