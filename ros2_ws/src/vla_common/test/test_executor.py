@@ -132,3 +132,40 @@ def test_what_another_thread_destroys_does_not_end_it(node):
     assert gone.looked > 1
     node.remove_waitable(gone)
     executor.shutdown()
+
+
+class Held(BatchExecutor):
+    """Stops between the look at what is ready and its execution."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.ready, self.go_on = threading.Event(), threading.Event()
+
+    def _make_handler(self, *args):
+        self.ready.set()
+        self.go_on.wait(10.0)
+        return super()._make_handler(*args)
+
+
+def test_the_end_waits_for_what_is_about_to_be_executed(node):
+    """With rclpy's own shutdown alone it finds no guard condition any more and raises in its thread."""
+    executor, ended, served, errors = Held(context=node.context), threading.Event(), [], []
+    executor.add_node(node)
+    node.create_subscription(Int32, "numbers", lambda msg: served.append(msg.data), 10)
+    node.create_publisher(Int32, "numbers", 10).publish(Int32(data=7))
+
+    def spin():
+        try:
+            executor.serve(ended)
+        except Exception as error:  # noqa: BLE001  (border of a thread)
+            errors.append(error)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    assert executor.ready.wait(10.0)
+    executor.end(ended)
+    executor.go_on.set()
+    thread.join(10.0)
+    assert not thread.is_alive()
+    executor.shutdown(timeout_sec=0.0)
+    assert (served, errors) == ([7], [])

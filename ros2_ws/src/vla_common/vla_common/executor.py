@@ -2,6 +2,7 @@
 
 """An executor for nodes that read fast streams."""
 
+import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
@@ -31,6 +32,20 @@ class BatchExecutor(SingleThreadedExecutor):
     def __init__(self, *, gather_s: float = 0.0, context: Context | None = None) -> None:
         super().__init__(context=context)
         self.gather_s = gather_s
+
+    def serve(self, ended: threading.Event) -> None:
+        """Execute callbacks until ROS is shut down, or until `end` was called with the same event.
+
+        rclpy's `shutdown` does not wait for the thread that spins: it takes the guard condition away from under a callback
+        that is just being executed, which then ends the thread with `'NoneType' object has no attribute 'trigger'`.
+        """
+        while self._context.ok() and not ended.is_set():
+            self._spin_once_impl(None, ended.is_set)
+
+    def end(self, ended: threading.Event) -> None:
+        """Let `serve` return after the callback that it executes; from any thread."""
+        ended.set()
+        self.wake()
 
     def _wait_for_ready_callbacks(self, *args: Any, **kwargs: Any) -> Generator[Any, None, None]:
         if self.gather_s > 0:

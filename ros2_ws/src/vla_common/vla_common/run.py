@@ -18,7 +18,7 @@ from typing import Any
 
 import rclpy
 from rclpy.event_handler import PublisherEventCallbacks
-from rclpy.executors import Executor, ExternalShutdownException, ShutdownException
+from rclpy.executors import ExternalShutdownException, ShutdownException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.signals import SignalHandlerOptions
@@ -30,6 +30,7 @@ from vla_common.executor import BatchExecutor
 EXIT_OK = 0
 EXIT_FAILURE = 1  # the node stopped because of an error
 EXIT_USAGE = 2  # it never started: wrong parameters or files
+_LONGEST_CALLBACK_S = 2.0  # a callback that takes longer is left alone when the program ends
 
 
 class StopRequest:
@@ -150,12 +151,13 @@ def run_node(
             rclpy.try_shutdown()
 
 
-def _serve(node: ManagedNode, executor: Executor, signalled: StopRequest) -> int:
+def _serve(node: ManagedNode, executor: BatchExecutor, signalled: StopRequest) -> int:
     executor.add_node(node)
+    ended = threading.Event()
 
     def spin() -> None:
         try:
-            executor.spin()
+            executor.serve(ended)
         finally:
             if not signalled.is_set():
                 node.stop.set(EXIT_OK if not get_default_context().ok() else EXIT_FAILURE, "the executor ended")
@@ -175,6 +177,7 @@ def _serve(node: ManagedNode, executor: Executor, signalled: StopRequest) -> int
         node.stop = StopRequest()
         node.stop.set(EXIT_FAILURE, "closing failed")
     finally:
-        executor.shutdown(timeout_sec=2.0)
-        spinner.join(timeout=2.0)
+        executor.end(ended)
+        spinner.join(timeout=_LONGEST_CALLBACK_S)
+        executor.shutdown(timeout_sec=0.0)
     return node.stop.code
