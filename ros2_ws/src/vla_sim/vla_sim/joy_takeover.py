@@ -28,6 +28,7 @@ _ANSWER_S: Final = 60.0
 _MOVED_M: Final = 0.01
 _AWAY_M: Final = (0.03, 0.05)  # up, and as far to one side
 _END_S: Final = 10.0  # beyond its time limit, until the policy's run has ended
+_DRIVEN: Final = (PolicyStatus.RUNNING, PolicyStatus.SKILL)
 _ENDS = {
     value: name.removeprefix("TERMINATION_").lower()
     for name, value in vars(RunPolicy.Result).items()
@@ -127,7 +128,7 @@ class TakeoverEpisode(JoyPerson):
         self._fly(T_away, COARSE)
         self._think()
         self._press("interrupt")
-        self._until("the policy to have the arm again", lambda: self._policy.state == PolicyStatus.RUNNING)
+        self._until("the policy to have the arm again", lambda: self._policy.state in _DRIVEN)
         self._note("handed back", tool=hands.tool[:3, 3].tolist())
 
     # --- what the person sees -----------------------------------------------------------------------------------------
