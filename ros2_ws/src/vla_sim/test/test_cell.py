@@ -186,3 +186,27 @@ def test_start_states_cover_the_range_and_do_not_depend_on_options():
     assert moved.block.xyz == starts[5].block.xyz
     assert abs(moved.block.yaw) <= 0.5
     assert moved.bin.xyz != starts[5].bin.xyz
+
+
+def test_two_blocks_touch_each_other_and_the_named_one_is_the_object():
+    cell = Cell({}, 0, "pick_which")
+    red, blue = cell.task_state().object_pose, cell.other_state().object_pose
+    cell.reset(1)  # the sentence names the blue one now
+    assert cell.task_state().object_pose != blue
+    x, y, _ = cell.other_state().object_pose.xyz
+    sx, sy, sz = cell.seat.xyz
+    cell.displace(tasks.upright(x - sx, y - sy, 0.06 - sz))  # above the other one, so that it falls onto it
+    cell.step(300)
+    assert cell.task_state().object_pose.xyz[2] == pytest.approx(0.06, abs=2e-3)
+    cell.reset(0)
+    np.testing.assert_allclose(cell.task_state().object_pose.xyz, red.xyz, atol=1e-3)
+    with pytest.raises(SceneError, match="for task 'lift' start it with scene:=lift"):
+        cell.reset(0, "lift")
+    assert Cell({}).other_state() is None
+
+
+def test_pick_tasks_have_their_own_bin_and_turn():
+    with pytest.raises(SceneError, match="task 'pick_rotated' says itself how the bin moves"):
+        Cell({}, 0, "pick_rotated", bin_mode="moving")
+    with pytest.raises(SceneError, match="task 'pick' says itself"):
+        Cell({}, yaw_range=0.3).reset(0, "pick")

@@ -127,6 +127,15 @@ def test_operator_records_demonstrations(stage, tmp_path):
     assert (positions[:5] == positions[0]).all()  # holds before it moves
 
 
+def test_operator_says_of_each_episode_which_block_is_meant(stage, tmp_path):
+    recorder = FakeRecorder(stage)
+    _, report = stage.run(OperatorNode, tmp_path, episodes=2, first_seed=40, task="pick_which")
+    sentences = ["put the red block into the green bin", "put the blue block into the green bin"]
+    assert [sentence for sentence, _ in recorder.started] == sentences
+    assert [episode["instruction"] for episode in report["episodes"]] == sentences
+    assert (report["ok"], report["instruction"]) == (2, "")
+
+
 def test_operator_reports_a_refusing_recorder(stage, tmp_path):
     FakeRecorder(stage, refuse=True)
     node, report = stage.run(OperatorNode, tmp_path)
@@ -193,6 +202,58 @@ def test_trial_stops_the_policy_on_success(stage, tmp_path, monkeypatch):
     assert trial["inference_ms_p95"] == 0.0
     assert 0.1 < trial["start_distance"] < 0.4
     assert trial["min_distance"] <= trial["start_distance"] + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        ("own", ["put the blue block into the green bin", "put the red block into the green bin"]),
+        ("swapped", ["put the red block into the green bin", "put the blue block into the green bin"]),
+        ("empty", [" ", " "]),
+    ],
+)
+def test_trial_tells_the_policy_the_sentence_of_each_seed(stage, tmp_path, sentence, told):
+    policy = FakePolicy(stage, error="enough")
+    _, report = stage.run(TrialNode, tmp_path, episodes=2, first_seed=3, task="pick_which", sentence=sentence)
+    assert [goal.task for goal in policy.goals] == told
+    assert [trial["instruction"] for trial in report["trials"]] == told
+    assert report["sentence"] == sentence
+    assert [trial["taken"] for trial in report["trials"]] == ["", ""]
+
+
+def test_trial_ends_when_the_other_block_is_placed(stage, tmp_path, monkeypatch):
+    original = SceneClient.latest
+    seen = []
+
+    def latest(self):
+        scene = original(self)
+        if scene is not None:
+            seen.append(scene)
+            other = scene.other
+            other.grasped, other.object_pose.position.z = 20 < len(seen) < 30, 0.2
+            other.success = len(seen) > 40
+        return scene
+
+    monkeypatch.setattr(SceneClient, "latest", latest)
+    FakePolicy(stage)
+    node, report = stage.run(TrialNode, tmp_path, episodes=1, first_seed=3, max_duration_s=30.0, task="pick_which")
+    assert node.stop.code == 0
+    trial = report["trials"][0]
+    assert (trial["success"], trial["taken"], trial["other_success"]) == (False, "other", True)
+    assert trial["duration_s"] < 5.0
+    assert (report["ok"], report["other_taken"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"task": "pick", "sentence": "swapped"}, "task 'pick' has one block"),
+        ({"task": "pick_which", "sentence": "empty", "instruction": "go"}, "leave out the instruction 'go'"),
+    ],
+)
+def test_trial_refuses_sentences_that_cannot_be(stage, params, message):
+    with pytest.raises(SceneError, match=message):
+        stage.start(TrialNode, lockstep=True, **params)
 
 
 def test_trial_notes_a_policy_that_fails(stage, tmp_path):

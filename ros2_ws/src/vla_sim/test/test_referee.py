@@ -10,6 +10,7 @@ import pytest
 from vla_sim import constants as c
 from vla_sim import kinematics, skills, tasks
 from vla_sim.cell import Cell
+from vla_sim.expert import Expert
 from vla_sim.parts import PARTS
 from vla_sim.plant import FORWARD_CONTROLLER, TRAJECTORY_CONTROLLER, Plant
 from vla_sim.referee import Log, Referee
@@ -154,6 +155,30 @@ def test_placed_and_displaced_and_reset_and_faults(bench):
     (reset,) = bench.lines("reset")
     assert (reset["seed"], reset["task"]) == (7, "extract_cpu")
     assert bench.names("arm_moves") == []
+
+
+def test_the_other_block_is_told_from_the_named_one(tmp_path):
+    bench = Bench(tmp_path, "pick_which")
+    cell = bench.cell
+    bench.referee.reset(0)
+    named, other = cell.task_state(), cell.other_state()
+    assert named.object_pose != other.object_pose
+    x, y, z = other.target_pose.xyz
+    cell._put(cell._other, tasks.upright(x, y, z + c.BLOCK_HALF))
+    bench.run(0.2)
+    assert cell.other_state().success
+    assert not cell.task_state().success
+    plan = Expert("pick_which", 0).plan(bench.plant.q, named.object_pose, named.target_pose)
+    for i in range(round(2.6 * 500)):  # until the fingers hold the named block
+        cell.set_arm_target(plan.executed(i * 0.002))
+        cell.set_gripper_target(plan.gripper(i * 0.002))
+        cell.step()
+        if i % 5 == 0:
+            bench.referee._scene(cell.time_ns)
+    assert bench.lines("reset")[0]["sentence"] == "put the red block into the green bin"
+    scene = ("grasped", "other_grasped", "placed", "other_placed", "other_unplaced")
+    assert bench.names(*scene) == ["other_placed", "other_unplaced", "grasped"]  # closing fingers undo the condition
+    bench.log.close()
 
 
 def test_lines_are_complete_before_the_file_is_closed(bench):

@@ -22,7 +22,17 @@ from vla_sim.parts import PARTS
 
 Array = NDArray[np.float64]
 
+_BODIES = {"red": mjcf.BLOCK_BODY, "blue": mjcf.BLUE_BLOCK_BODY}  # of the blocks, by colour
 _FACTS_EVERY = 5  # steps between looks at the success condition (10 ms)
+
+
+class _Thing:
+    """Where a body that can move freely is in MuJoCo's vectors."""
+
+    def __init__(self, model_: Any, body: str) -> None:
+        self.q = int(model_.joint(body).qposadr[0])
+        self.v = int(model_.joint(body).dofadr[0])
+        self.geom = int(model_.geom(body).id)
 
 
 class Cell:
@@ -31,9 +41,10 @@ class Cell:
     Args:
         cameras: image size (height, width) by camera name, of "front" and "wrist".
         seed: start state of the first episode.
-        task: one of `tasks.TASKS`. The block tasks share a scene; each extraction task has its own.
-        bin_mode: "fixed", or "moving" for another bin position in each episode.
-        yaw_range: largest turn of the block about z at the start, either side, in rad.
+        task: one of `tasks.TASKS`. The tasks with one block share a scene; pick_which and each extraction task have
+            their own.
+        bin_mode: "fixed", or "moving" for another bin position in each episode; the pick tasks have their own.
+        yaw_range: largest turn of the block about z at the start, either side, in rad; the pick tasks have their own.
         plate: a calibration board on the table or in the gripper.
 
     Raises:
@@ -61,6 +72,7 @@ class Cell:
         )
         self._task = tasks.check_task(task)
         self._part = PARTS.get(task)
+        self.two_blocks = task == "pick_which"
         self._model: Any = mujoco.MjModel.from_xml_string(
             mjcf.build_mjcf(task, offscreen=offscreen, plate=plate), plate.assets() if plate else None
         )
@@ -77,10 +89,13 @@ class Cell:
         self._arm_u = np.array([m.actuator(name).id for name in c.ARM_JOINTS])
         self._grip_u = int(m.actuator(mjcf.GRIPPER_ACTUATOR).id)
         self._grip_tendon = int(m.tendon("gripper").id)
-        block, target = (mjcf.BLOCK_BODY, mjcf.BIN_BODY) if self._part is None else (mjcf.PART_BODY, mjcf.PLACE_BODY)
-        self._block_q = int(m.joint(block).qposadr[0])
-        self._block_v = int(m.joint(block).dofadr[0])
-        self._block_geom = int(m.geom(block).id)
+        target = mjcf.BIN_BODY if self._part is None else mjcf.PLACE_BODY
+        bodies = (
+            {"": mjcf.PART_BODY} if self._part is not None else _BODIES if self.two_blocks else {"": mjcf.BLOCK_BODY}
+        )
+        self._things = {colour: _Thing(m, body) for colour, body in bodies.items()}
+        self._block = next(iter(self._things.values()))
+        self._other: _Thing | None = None
         self._finger_geoms = [int(m.body(name).geomadr[0]) for name in mjcf.FINGERS]
         self._bin_mocap = int(m.body(target).mocapid[0])
         self._socket_mocap = None if self._part is None else int(m.body(mjcf.SOCKET_BODY).mocapid[0])
@@ -110,17 +125,22 @@ class Cell:
             SceneError: unknown task, a task of another scene, or negative seed; the scene is left as it was.
         """
         wanted = tasks.check_task(self._task if task is None else task)
-        if PARTS.get(wanted) is not self._part:
+        if PARTS.get(wanted) is not self._part or (wanted == "pick_which") != self.two_blocks:
             raise SceneError(
                 f"the simulated cell shows the scene of task '{self._task}'; for task '{wanted}' start it with "
                 f"scene:={wanted} (parameter 'task')"
             )
         start = self._start(wanted, seed)
         self._task, self._seed = wanted, seed
+        if self.two_blocks:
+            self._block = self._things[start.colour]
+            self._other = next(thing for colour, thing in self._things.items() if colour != start.colour)
         mujoco.mj_resetData(self._model, self._data)
         d = self._data
         d.qpos[self._arm_q] = start.q
-        self._put(start.block)
+        self._put(self._block, start.block)
+        if self._other is not None and start.other is not None:
+            self._put(self._other, start.other)
         d.mocap_pos[self._bin_mocap] = (start.bin.xyz[0], start.bin.xyz[1], 0.0)
         if start.socket is not None:
             x, y, z, w = start.socket.xyzw
@@ -135,21 +155,34 @@ class Cell:
         self._knuckle_goal = self._knuckle_setpoint = 0.0
         self._knuckle_speed = c.GRIPPER_MAX_SPEED
         self._set_grip_force(c.GRIPPER_DEFAULT_EFFORT)
-        self._monitor = tasks.SuccessMonitor(self._task)
+        self._monitor, self._other_monitor = tasks.SuccessMonitor(self._task), tasks.SuccessMonitor(self._task)
         self._until_facts = _FACTS_EVERY
+        self._other_success = False
         mujoco.mj_forward(self._model, d)
-        self._success = self._monitor.update(self._facts())
+        self._look()
 
     def _start(self, task: str, seed: int) -> tasks.StartState:
         if self._part is not None:
             return tasks.extraction_start(task, seed)
+        if task in tasks.PICK_TASKS:
+            if self._bin_mode != "fixed" or self._yaw_range:
+                raise SceneError(
+                    f"task '{task}' says itself how the bin moves and the block turns; leave bin:=fixed and yaw_range 0"
+                )
+            return tasks.pick_start(task, seed)
         return tasks.start_state(seed, bin_mode=self._bin_mode, yaw_range=self._yaw_range)
 
-    def _put(self, pose: tasks.Pose) -> None:
-        """Put the block or the part at a pose, at rest."""
+    def _put(self, thing: _Thing, pose: tasks.Pose) -> None:
+        """Put a block or the part at a pose, at rest."""
         x, y, z, w = pose.xyzw
-        self._data.qpos[self._block_q : self._block_q + 7] = (*pose.xyz, w, x, y, z)
-        self._data.qvel[self._block_v : self._block_v + 6] = 0.0
+        self._data.qpos[thing.q : thing.q + 7] = (*pose.xyz, w, x, y, z)
+        self._data.qvel[thing.v : thing.v + 6] = 0.0
+
+    def _look(self) -> None:
+        """Look at the success condition."""
+        self._success = self._monitor.update(self._facts(self._block))
+        if self._other is not None:
+            self._other_success = self._other_monitor.update(self._facts(self._other))
 
     @property
     def seat(self) -> tasks.Pose:
@@ -175,7 +208,7 @@ class Cell:
                 "quaternion x y z w; no turn is 0 0 0 1"
             )
         pose = tasks.compose(self._seat, offset)
-        self._put(pose)
+        self._put(self._block, pose)
         mujoco.mj_forward(self._model, self._data)
         return pose
 
@@ -191,7 +224,7 @@ class Cell:
             self._until_facts -= 1
             if self._until_facts == 0:
                 self._until_facts = _FACTS_EVERY
-                self._success = self._monitor.update(self._facts())
+                self._look()
 
     def set_arm_target(self, q: Array) -> None:
         """Set-point (6,) in rad of the joint position servos, in the order pan, lift, elbow, wrist 1, 2, 3.
@@ -301,7 +334,14 @@ class Cell:
 
     def task_state(self) -> tasks.TaskState:
         """Truth about the running episode, now; success is looked at every 10 ms."""
-        facts = self._facts()
+        return self._state(self._block, self._success)
+
+    def other_state(self) -> tasks.TaskState | None:
+        """The same about the block that the sentence does not name; None where there is one block."""
+        return None if self._other is None else self._state(self._other, self._other_success)
+
+    def _state(self, thing: _Thing, success: bool) -> tasks.TaskState:
+        facts = self._facts(thing)
         return tasks.TaskState(
             task=self._task,
             seed=self._seed,
@@ -309,7 +349,7 @@ class Cell:
             target_pose=self._target,
             tool_distance=facts.tool_distance,
             grasped=facts.grasped,
-            success=self._success,
+            success=success,
         )
 
     def urdf(self) -> str:
@@ -320,10 +360,10 @@ class Cell:
         """Fixed edges of the frame tree: (parent, child, pose (4, 4) of the child in the parent)."""
         return model.static_transforms()
 
-    def _facts(self) -> tasks.Facts:
+    def _facts(self, thing: _Thing) -> tasks.Facts:
         d = self._data
-        x, y, z, qw, qx, qy, qz = (float(v) for v in d.qpos[self._block_q : self._block_q + 7])
-        speed = float(np.linalg.norm(d.qvel[self._block_v : self._block_v + 3]))
+        x, y, z, qw, qx, qy, qz = (float(v) for v in d.qpos[thing.q : thing.q + 7])
+        speed = float(np.linalg.norm(d.qvel[thing.v : thing.v + 3]))
         tool = self._data.site_xpos[self._tcp_site]
         return tasks.Facts(
             time_ns=self._time_ns,
@@ -331,15 +371,15 @@ class Cell:
             bin=self._bin,
             block_speed=speed,
             tool_distance=float(np.linalg.norm(tool - (x, y, z))),
-            grasped=self._both_fingers_touch(),
+            grasped=self._both_fingers_touch(thing.geom),
             knuckle=self.gripper_state()[0],
         )
 
-    def _both_fingers_touch(self) -> bool:
+    def _both_fingers_touch(self, geom: int) -> bool:
         pairs = self._data.contact.geom
         if len(pairs) == 0:
             return False
-        touched = set(pairs[(pairs == self._block_geom).any(axis=1)].ravel().tolist())
+        touched = set(pairs[(pairs == geom).any(axis=1)].ravel().tolist())
         return all(finger in touched for finger in self._finger_geoms)
 
 

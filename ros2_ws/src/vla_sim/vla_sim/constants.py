@@ -62,6 +62,10 @@ BIN_WALL_HALF: Final = 0.003
 BIN_WALL_HEIGHT: Final = 0.025
 BIN_FLOOR: Final = 0.004
 BIN_SHIFT: Final = 0.05  # either side in x and y when the bin moves per episode
+PICK_RADIUS: Final = 0.025  # of the pick tasks: block centre to bin centre
+PICK_BIN_SHIFT: Final = 0.04  # of pick_rotated, either side in x and y
+PICK_YAW: Final = 29 * pi / 180  # of pick_rotated, either side
+BLOCK_GAP: Final = 0.09  # of pick_which: smallest distance of the two centres; an open finger fits between the blocks
 
 SOCKET_X: Final = (0.43, 0.53)
 SOCKET_Y: Final = (-0.06, 0.09)

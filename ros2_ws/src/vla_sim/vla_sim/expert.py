@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Planner of the scripted expert: joint and gripper targets as functions of time, for lift and pick_place.
+"""Planner of the scripted expert: joint and gripper targets as functions of time, for the tasks with blocks.
 
 The tool centre point follows overlapping minimum-jerk moves, so that it does not stand still above the block: a
 policy that imitates pauses learns to stop there. Poses are in base_link.
@@ -114,7 +114,7 @@ class Expert:
     """Plans episodes from the truth about the scene.
 
     Args:
-        task: "lift" or "pick_place".
+        task: one of `tasks.BLOCK_TASKS`.
         rng_seed: seed of the noise on the executed targets.
         noise: whether `Plan.executed` differs from `Plan.arm`.
 
@@ -124,7 +124,7 @@ class Expert:
 
     def __init__(self, task: str, rng_seed: int, noise: bool = True) -> None:
         if task not in BLOCK_TASKS:
-            raise SceneError(f"the scripted expert does {' and '.join(BLOCK_TASKS)}, not '{task}'")
+            raise SceneError(f"the scripted expert does {', '.join(BLOCK_TASKS)}, not '{task}'")
         self.task = task
         self._rng = np.random.default_rng(rng_seed)
         self._with_noise = noise
@@ -134,7 +134,7 @@ class Expert:
 
         Args:
             q0: present joint angles in rad.
-            object_pose: block, in base_link.
+            object_pose: the block that is meant, in base_link.
             target_pose: centre of the bin floor, in base_link; not used by lift.
 
         Raises:

@@ -3,8 +3,8 @@
 """MuJoCo model of the cell, written from `vla_sim.model`: arm, gripper, table, cameras, and the things of the task.
 
 Those are a block and a bin, or a part with its socket and its place (`vla_sim.parts`). Contact groups: the robot touches
-all of them and the table, block and part touch table, bin, socket and place, nothing else collides. The
-parallel finger slides stand for the four-bar linkage of the real gripper, so finger tips do not move along the
+all of them and the table, block and part touch table, bin, socket and place, two
+blocks touch each other, nothing else collides. The parallel finger slides stand for the four-bar linkage of the real gripper, so finger tips do not move along the
 approach axis while closing.
 """
 
@@ -18,6 +18,7 @@ from vla_sim.model import CAMERAS, LINKS, Joint, Link, Shape, quaternion, rotati
 from vla_sim.parts import PARTS, Box, Part
 
 BLOCK_BODY = "block"
+BLUE_BLOCK_BODY = "blue_block"
 BIN_BODY = "bin"
 PART_BODY = "part"
 SOCKET_BODY = "socket"
@@ -26,8 +27,13 @@ TCP_SITE = "gripper_tcp"
 FINGERS = ("robotiq_85_left_finger_tip_link", "robotiq_85_right_finger_tip_link")
 GRIPPER_ACTUATOR = "gripper"
 
-_CONTACT = {"robot": 'contype="1" conaffinity="0"', "world": 'contype="0" conaffinity="5"',
-            "block": 'contype="4" conaffinity="1"', "none": 'contype="0" conaffinity="0"'}  # fmt: skip
+_CONTACT = {
+    "robot": 'contype="1" conaffinity="0"',
+    "world": 'contype="0" conaffinity="5"',
+    "block": 'contype="4" conaffinity="1"',
+    "other": 'contype="4" conaffinity="5"',
+    "none": 'contype="0" conaffinity="0"',
+}
 
 
 def _nums(values: Iterable[float]) -> str:
@@ -106,7 +112,22 @@ def _extraction(part: Part) -> str:
     </body>"""
 
 
-def _block() -> str:
+_RED, _BLUE = (0.85, 0.12, 0.10, 1.0), (0.10, 0.25, 0.85, 1.0)
+
+
+def _block(name: str, rgba: tuple[float, ...], contact: str = "block") -> str:
+    half = c.BLOCK_HALF
+    inertia = 2.0 / 3.0 * c.BLOCK_MASS * half**2
+    return f"""
+    <body name="{name}" pos="0.5 0 {half}">
+      <freejoint name="{name}"/>
+      <inertial pos="0 0 0" mass="{c.BLOCK_MASS}" diaginertia="{_nums((inertia,) * 3)}"/>
+      <geom name="{name}" type="box" size="{_nums((half,) * 3)}" rgba="{_nums(rgba)}"
+            friction="0.8 0.01 0.0005" {_CONTACT[contact]}/>
+    </body>"""
+
+
+def _bin() -> str:
     inner, wall, height, floor = c.BIN_INNER_HALF, c.BIN_WALL_HALF, c.BIN_WALL_HEIGHT / 2, c.BIN_FLOOR / 2
     outer = inner + 2 * wall
     sides = [
@@ -119,19 +140,20 @@ def _block() -> str:
         f'rgba="0.15 0.55 0.30 1" {world}/>'
         for sx, sy, x, y in sides
     )
-    half = c.BLOCK_HALF
-    inertia = 2.0 / 3.0 * c.BLOCK_MASS * half**2
     return f"""
     <body name="{BIN_BODY}" mocap="true" pos="{_nums((*c.BIN_CENTRE, 0.0))}">
       <geom type="box" size="{_nums((inner, inner, floor))}" pos="{_nums((0, 0, floor))}"
             rgba="0.10 0.40 0.22 1" {world}/>{walls}
-    </body>
-    <body name="{BLOCK_BODY}" pos="0.5 0 {half}">
-      <freejoint name="{BLOCK_BODY}"/>
-      <inertial pos="0 0 0" mass="{c.BLOCK_MASS}" diaginertia="{_nums((inertia,) * 3)}"/>
-      <geom name="{BLOCK_BODY}" type="box" size="{_nums((half,) * 3)}" rgba="0.85 0.12 0.10 1"
-            friction="0.8 0.01 0.0005" {_CONTACT["block"]}/>
     </body>"""
+
+
+def _things(task: str) -> str:
+    """What the task puts onto the table."""
+    part = PARTS.get(task)
+    if part is not None:
+        return _extraction(part)
+    blue = _block(BLUE_BLOCK_BODY, _BLUE, "other") if task == "pick_which" else ""
+    return _bin() + _block(BLOCK_BODY, _RED) + blue
 
 
 def _actuators() -> str:
@@ -161,12 +183,10 @@ def build_mjcf(task: str = "lift", *, offscreen: tuple[int, int] = (480, 640), p
     """
     left, right = (next(k.joint.name for k in LINKS if k.name == finger and k.joint) for finger in FINGERS)
     bodies = "".join(_body(link, plate) for link in LINKS if link.parent == "base_link")
-    part = PARTS.get(task)
     table = (
         f'<geom name="table" type="box" size="{_nums(c.TABLE_HALF)}" pos="{_nums(c.TABLE_CENTRE)}" '
         f'rgba="0.42 0.42 0.44 1" friction="0.8 0.01 0.0005" {_CONTACT["world"]}/>'
     )
-    things = _block() if part is None else _extraction(part)
     board = plate.geoms() if plate is not None and plate.parent == "base_link" else ""
     return f"""<mujoco model="ur5e_cell">
   <compiler angle="radian" autolimits="true" inertiafromgeom="false"/>
@@ -181,7 +201,7 @@ def build_mjcf(task: str = "lift", *, offscreen: tuple[int, int] = (480, 640), p
     {texture(plate)}</asset>
   <worldbody>
     <light pos="0.3 0.6 2.0" dir="0.1 -0.3 -1" directional="true" diffuse="0.5 0.5 0.5" specular="0 0 0"/>
-    {table}{things}
+    {table}{_things(task)}
     <body name="base_link">{board}{bodies}</body>
   </worldbody>
   <tendon><fixed name="gripper"><joint joint="{left}" coef="0.5"/><joint joint="{right}" coef="0.5"/></fixed></tendon>

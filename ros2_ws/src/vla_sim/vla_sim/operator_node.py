@@ -10,6 +10,7 @@ the label on the profile's command topics is the clean plan.
 import json
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from vla_sim.expert import Expert, Plan
 from vla_sim.operator_params import OperatorParams
 from vla_sim.recorder_client import RecorderClient
 from vla_sim.scene_client import SceneClient, arm_and_gripper
-from vla_sim.tasks import INSTRUCTIONS
+from vla_sim.tasks import instruction
 
 _LEAD_S = 0.1  # recorded before the arm moves, so that every stream has data
 _SETTLE_TICKS = 5  # after the last point; the goal ends within them
@@ -40,6 +41,7 @@ class EpisodeResult:
     """One demonstration, as in the result file."""
 
     seed: int
+    instruction: str
     success: bool
     duration_s: float
     wall_s: float
@@ -90,15 +92,16 @@ class OperatorNode(ManagedNode):
         wall = time.monotonic()
         scene = self._scene.reset(seed, self.params.task)
         plan = Expert(self.params.task, seed, self.params.noise).plan(scene.q, scene.object_pose, scene.target_pose)
-        instruction = self.params.instruction or INSTRUCTIONS[self.params.task]
+        sentence = self.params.instruction or instruction(self.params.task, seed)
         if self._recorder is not None:
-            self._recorder.start(instruction, seed)
+            self._recorder.start(sentence, seed)
         duration_s = self._drive(plan)
         last = self._scene.latest()
         assert last is not None
         bag = "" if self._recorder is None else self._recorder.stop(last.task.success)
         return EpisodeResult(
             seed=seed,
+            instruction=sentence,
             success=last.task.success,
             duration_s=duration_s,
             wall_s=time.monotonic() - wall,
@@ -144,7 +147,7 @@ class OperatorNode(ManagedNode):
             return
         report = {
             "task": self.params.task,
-            "instruction": self.params.instruction or INSTRUCTIONS[self.params.task],
+            "instruction": common(result.instruction for result in self._results),
             "n": len(self._results),
             "ok": sum(result.success for result in self._results),
             "episodes": [asdict(result) for result in self._results],
@@ -152,6 +155,12 @@ class OperatorNode(ManagedNode):
         path = Path(self.params.result_file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def common(sentences: Iterable[str]) -> str:
+    """The sentence of all episodes; empty where they differ."""
+    found = set(sentences)
+    return found.pop() if len(found) == 1 else ""
 
 
 def _check(outcome: ActionOutcome | None, name: str) -> None:

@@ -17,7 +17,7 @@ class OperatorParams:
     episodes: int = param(1, "Episodes to record; the node ends afterwards.", minimum=1)
     first_seed: int = param(10000, "Seed of the first episode; the following ones count up.", minimum=0)
     task: str = param("lift", "What to demonstrate.", choices=BLOCK_TASKS)
-    instruction: str = param("", "Text stored with the episodes; empty: the task's own.")
+    instruction: str = param("", "Text stored with the episodes; empty: the task's own, of each episode.")
     noise: bool = param(True, "Disturb what is sent (never what is labelled).")
     record: bool = param(True, "Record through the services of /recorder; false only drives.")
     result_file: str = param("", "Result file (JSON); empty: none.")

@@ -6,16 +6,17 @@ Every line has `t` [s] and `event`:
 
 | event | fields |
 |---|---|
-| `reset` | `seed`, `task`: the scene was put into a start state |
+| `reset` | `seed`, `task`: the scene was put into a start state; `sentence`, where it depends on the seed |
 | `displaced` | `xyz`: the part was put there from outside [m, base_link] |
 | `controller` | `active`: who has the arm now; empty: nobody |
 | `goal_started`, `goal_ended` | `controller`, `goal` (number), and at the end `status`, `code`, `text` |
 | `streaming_begins`, `streaming_ends` | `controller`: commands come, or none has come for 0.1 s |
 | `arm_moves`, `arm_rests` | `controller`: the set-point changes, or has not changed for 0.1 s |
 | `gripper_goal`, `gripper_ended` | `goal`, `target`, and at the end `status`, `reached`, `stalled`, `reading`: numbers of skill files |
-| `grasped`, `lost` | `reading`: both fingers touch the part, or no longer do, for 50 ms |
+| `grasped`, `lost` | `reading`: both fingers touch the block or part, or no longer do, for 50 ms |
 | `left_socket`, `in_socket` | the part is 1 cm from where it began, or back there |
 | `placed`, `unplaced` | the task's success condition holds, or no longer does |
+| `other_grasped`, `other_lost`, `other_placed`, `other_unplaced` | the same of the block that the sentence does not name |
 | `program`, `safety` | `running`; `mode` (3 is a protective stop) |
 | `fault` | `name`, `on`: a fault on demand |
 """
@@ -119,8 +120,8 @@ class Referee:
         self._command: Array | None = None  # None: the next one is no motion, wherever it is
         self._moved_ns: int | None = None
         self._streams = False
-        self._touched = _Settled(_TOUCH_NS)
-        self._out = self._placed = False
+        self._touched, self._other_touched = _Settled(_TOUCH_NS), _Settled(_TOUCH_NS)
+        self._out = self._placed = self._other_placed = False
         self._cycle = 0
 
     def step(self) -> None:
@@ -135,7 +136,8 @@ class Referee:
 
     def reset(self, seed: int) -> None:
         """The scene was reset."""
-        self._log.write(self._plant.time_ns, "reset", seed=seed, task=self._cell.task)
+        sentence = {"sentence": tasks.instruction(self._cell.task, seed)} if self._cell.two_blocks else {}
+        self._log.write(self._plant.time_ns, "reset", seed=seed, task=self._cell.task, **sentence)
         self._forget()
 
     def displaced(self, pose: tasks.Pose) -> None:
@@ -206,6 +208,16 @@ class Referee:
         if state.success != self._placed:
             self._placed = state.success
             self._log.write(t_ns, "placed" if state.success else "unplaced")
+        other = self._cell.other_state()
+        if other is None:
+            return
+        if self._other_touched.update(bool(other.grasped), t_ns):
+            self._log.write(
+                t_ns, "other_grasped" if self._other_touched.value else "other_lost", reading=self._reading()
+            )
+        if other.success != self._other_placed:
+            self._other_placed = other.success
+            self._log.write(t_ns, "other_placed" if other.success else "other_unplaced")
 
     def _reading(self) -> float:
         return round(skills.grip_number(self._plant.knuckle[0]), 1)

@@ -37,10 +37,17 @@ TRAJECTORY, STREAM = "follow_joint_trajectory", "joint_group_position"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """The scene at one tick: truth about the task, and the joint angles (6,) in rad measured after the last reset."""
+    """The scene at one tick.
+
+    Attributes:
+        task: Truth about the task.
+        q: Joint angles (6,) in rad, measured after the last reset.
+        other: The same about the block that the sentence does not name; None unless the client was asked to read it.
+    """
 
     task: TaskState
     q: NDArray[np.float64]
+    other: TaskState | None = None
 
     @property
     def object_pose(self) -> Pose:
@@ -91,11 +98,14 @@ def arm_and_gripper(profile: Profile, interfaces: tuple[str, ...] = (TRAJECTORY,
 class SceneClient:
     """Reads the truth and the arm's state. Blocking calls are for the worker thread that owns the ticker."""
 
-    def __init__(self, node: ManagedNode, ticker: Ticker, profile: Profile) -> None:
+    def __init__(self, node: ManagedNode, ticker: Ticker, profile: Profile, *, other: bool = False) -> None:
+        """Subscribe; with `other` also to the state of the other block, which the scene pick_which has."""
         self._node = node
         self._ticker = ticker
         self._lock = threading.Lock()
         self._task: TaskState | None = None
+        self._other: TaskState | None = None
+        self._reads_other = other
         self._q: NDArray[np.float64] | None = None
         self._order: list[int] | None = None
         arm, _ = arm_and_gripper(profile, (TRAJECTORY, STREAM))
@@ -106,11 +116,21 @@ class SceneClient:
         self._reset = node.create_client(ResetCell, "sim/reset")
         self._displace = node.create_publisher(PoseMsg, "sim/displace", EVENT)
         ticker.watch(self._task_topic)
+        if other:
+            self._other_topic = str(
+                node.create_subscription(TaskState, "sim/other_state", self._on_other, SENSOR).topic_name
+            )
+            ticker.watch(self._other_topic)
 
     def _on_task(self, msg: TaskState) -> None:
         with self._lock:
             self._task = msg
         self._ticker.notice(self._task_topic, time_ns(msg.stamp))
+
+    def _on_other(self, msg: TaskState) -> None:
+        with self._lock:
+            self._other = msg
+        self._ticker.notice(self._other_topic, time_ns(msg.stamp))
 
     def _on_state(self, msg: JointTrajectoryControllerState) -> None:
         if self._order is None:
@@ -121,9 +141,9 @@ class SceneClient:
     def latest(self) -> Scene | None:
         """The newest state, or None before the first messages."""
         with self._lock:
-            if self._task is None or self._q is None:
+            if self._task is None or self._q is None or (self._reads_other and self._other is None):
                 return None
-            return Scene(task=self._task, q=self._q)
+            return Scene(task=self._task, q=self._q, other=self._other)
 
     def reset(self, seed: int, task: str) -> Scene:
         """Reset the scene, let it settle, and return its state.

@@ -5,7 +5,7 @@
 Poses are in base_link; quaternions are (x, y, z, w).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, hypot, sin
 from typing import Final, Literal
 
@@ -21,15 +21,21 @@ Array = NDArray[np.float64]
 BinMode = Literal["fixed", "moving"]
 Quaternion = tuple[float, float, float, float]
 
-BLOCK_TASKS: Final = ("lift", "pick_place")
+PICK_TASKS: Final = ("pick", "pick_rotated", "pick_which")
+BLOCK_TASKS: Final = ("lift", "pick_place", *PICK_TASKS)
 EXTRACTION_TASKS: Final = ("extract_cpu", "extract_ram")
 TASKS: Final = (*BLOCK_TASKS, *EXTRACTION_TASKS)
 INSTRUCTIONS: Final = {
     "lift": "pick up the red block",
     "pick_place": "put the red block into the green bin",
+    "pick": "put the red block into the green bin",
+    "pick_rotated": "put the red block into the green bin",
+    "pick_which": "put the {colour} block into the green bin",
     "extract_cpu": "take the yellow processor out of its socket and put it into the blue tray",
     "extract_ram": "take the green memory card out of its slot and put it into the blue slot",
 }
+
+COLOURS: Final = ("red", "blue")  # of the two blocks of pick_which
 
 # Steps of the additive recurrence with the plastic number, in units of 2**-64 (the "R2" low-discrepancy sequence).
 _SPREAD_X: Final = round(2**64 / 1.324717957244746)
@@ -61,22 +67,26 @@ class StartState:
 
     Attributes:
         q: joint angles (6,) in rad.
-        block: the block, or the part that is to be extracted.
+        block: the block that the sentence names, or the part that is to be extracted.
         bin: centre of the bin's floor, or of the place of the part, on the table top.
         socket: centre of the part's socket, on the table top; None in a block task.
+        other: the block that the sentence does not name; None where there is one block.
+        colour: colour of `block`.
     """
 
     q: Array
     block: Pose
     bin: Pose
     socket: Pose | None = None
+    other: Pose | None = None
+    colour: str = COLOURS[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskState:
     """Truth about the running episode; for the scripted expert and for scoring only.
 
-    `object_pose` is the block or the part, `target_pose` the bin's floor or, of a part, its seat in the place.
+    `object_pose` is the block that the sentence names, or the part, `target_pose` the bin's floor or, of a part, its seat in the place.
     """
 
     task: str
@@ -90,7 +100,7 @@ class TaskState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the success conditions need of the physics, at one moment; `block` and `bin` as in `StartState`."""
+    """What the success conditions need of the physics, at one moment, about one block or part and its target."""
 
     time_ns: int
     block: Pose
@@ -128,18 +138,71 @@ def start_state(seed: int, *, bin_mode: BinMode = "fixed", yaw_range: float = 0.
         bin_mode: "fixed", or "moving" for another bin position in each episode.
         yaw_range: largest turn of the block about z, either side, in rad.
     """
-    if seed < 0:
-        raise SceneError(f"seed {seed} of the simulated cell must not be negative")
-    rng = np.random.default_rng(seed)
+    _check_seed(seed)
+    return _block_start(seed, np.random.default_rng(seed), yaw_range, c.BIN_SHIFT if bin_mode == "moving" else 0.0)
+
+
+def _block_start(seed: int, rng: np.random.Generator, yaw_range: float, bin_shift: float) -> StartState:
     x, y = _spread(seed, _SPREAD_X, c.BLOCK_X), _spread(seed, _SPREAD_Y, c.BLOCK_Y)
     noise = rng.uniform(-c.START_NOISE, c.START_NOISE, 6)
     yaw = yaw_range * rng.uniform(-1.0, 1.0)
-    shift = c.BIN_SHIFT * rng.uniform(-1.0, 1.0, 2) if bin_mode == "moving" else np.zeros(2)
+    shift = bin_shift * rng.uniform(-1.0, 1.0, 2)
     return StartState(
         q=kinematics.home() + noise,
         block=upright(x, y, c.BLOCK_HALF, yaw),
         bin=upright(c.BIN_CENTRE[0] + float(shift[0]), c.BIN_CENTRE[1] + float(shift[1]), c.BIN_FLOOR),
     )
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise SceneError(f"seed {seed} of the simulated cell must not be negative")
+
+
+def pick_start(task: str, seed: int) -> StartState:
+    """Start state of a seed of a pick task.
+
+    pick: the block of `start_state`, the bin stands still. pick_rotated: the block turns by up to 29 degrees either side,
+    the bin moves by up to 4 cm in x and y. pick_which: a red and a blue block; the sentence names red and blue in turns,
+    and which of the two places is the named one's is drawn, so that neither place nor colour tells what is meant.
+
+    Raises:
+        SceneError: negative seed.
+    """
+    _check_seed(seed)
+    rng = np.random.default_rng(seed)
+    if task == "pick_rotated":
+        return _block_start(seed, rng, c.PICK_YAW, c.PICK_BIN_SHIFT)
+    start = _block_start(seed, rng, 0.0, 0.0)
+    if task != "pick_which":
+        return start
+    places = [start.block, _apart_from(start.block, rng)]
+    named = int(rng.integers(2))
+    return replace(start, block=places[named], other=places[1 - named], colour=COLOURS[seed % 2])
+
+
+def _apart_from(block: Pose, rng: np.random.Generator) -> Pose:
+    """A place of the range that is far enough from a block for an open finger between the two."""
+    while True:
+        x, y = rng.uniform(*c.BLOCK_X), rng.uniform(*c.BLOCK_Y)
+        if hypot(x - block.xyz[0], y - block.xyz[1]) >= c.BLOCK_GAP:
+            return upright(float(x), float(y), c.BLOCK_HALF)
+
+
+def instruction(task: str, seed: int) -> str:
+    """The sentence of an episode; only that of pick_which depends on the seed."""
+    return INSTRUCTIONS[task].format(colour=COLOURS[seed % 2])
+
+
+def swapped(task: str, seed: int) -> str:
+    """The sentence that names the other block of pick_which.
+
+    Raises:
+        SceneError: a task with one block.
+    """
+    if task != "pick_which":
+        raise SceneError(f"task '{task}' has one block, so its sentence cannot be swapped; use task pick_which")
+    return INSTRUCTIONS[task].format(colour=COLOURS[1 - seed % 2])
 
 
 def _spread(seed: int, step: int, span: tuple[float, float]) -> float:
@@ -168,7 +231,8 @@ class SuccessMonitor:
     """Watches the facts of one episode and says whether the success condition of the task holds now.
 
     lift: at least 5 cm of air under the block, with both fingers on it, for 0.5 s without a break.
-    pick_place: the block rests inside the bin, the gripper is open and the tool has retreated.
+    pick_place: the block rests inside the bin, the gripper is open and the tool has retreated. The pick tasks: the
+    same, and the block's centre is at most 2.5 cm from the bin's.
     extract_*: the part rests upright in its place, the gripper is open and does not touch it.
     """
 
@@ -182,7 +246,8 @@ class SuccessMonitor:
             return self._lifted(facts)
         if self.task in PARTS:
             return placed(PARTS[self.task], facts) and facts.knuckle < _OPEN_KNUCKLE and not facts.grasped
-        return _in_bin(facts) and facts.knuckle < _OPEN_KNUCKLE and facts.tool_distance > c.RETREAT_DISTANCE
+        radius = c.PICK_RADIUS if self.task in PICK_TASKS else c.BIN_INNER_HALF
+        return _in_bin(facts, radius) and facts.knuckle < _OPEN_KNUCKLE and facts.tool_distance > c.RETREAT_DISTANCE
 
     def _lifted(self, facts: Facts) -> bool:
         if not facts.grasped or facts.block.xyz[2] - c.BLOCK_HALF < c.LIFT_HEIGHT:
@@ -237,8 +302,8 @@ def _times(a: Quaternion, b: Quaternion) -> Quaternion:
     )
 
 
-def _in_bin(facts: Facts) -> bool:
-    """Whether the block lies still on the floor of the bin, its centre inside the walls."""
+def _in_bin(facts: Facts, radius: float) -> bool:
+    """Whether the block lies still on the floor of the bin, its centre within `radius` [m] of the bin's."""
     dx, dy, dz = (b - t for b, t in zip(facts.block.xyz, facts.bin.xyz, strict=True))
-    inside = max(abs(dx), abs(dy)) < c.BIN_INNER_HALF and hypot(dx, dy) < c.BIN_INNER_HALF
+    inside = hypot(dx, dy) < radius
     return inside and abs(dz - c.BLOCK_HALF) < 0.005 and facts.block_speed < _REST_SPEED

@@ -24,25 +24,34 @@ from vla_core.profile import load_profile
 from vla_msgs.action import RunPolicy
 from vla_msgs.msg import PolicyStatus
 
-from vla_sim import skills
-from vla_sim.errors import SimError
+from vla_sim import constants as c
+from vla_sim import skills, tasks
+from vla_sim.errors import SceneError, SimError
+from vla_sim.operator_node import common
 from vla_sim.recorder_client import RecorderClient
-from vla_sim.scene_client import SceneClient
-from vla_sim.tasks import INSTRUCTIONS
+from vla_sim.scene_client import Scene, SceneClient
 from vla_sim.trial_params import TrialParams
 
 _END_S = 10.0  # simulated time that the policy gets for ending after a cancel or its time limit
 _ALIGN_NS = 100_000_000  # three frames at 30 Hz, five ticks at 50 Hz
 _ALIGN_TICKS = 25  # a paced clock may skip a grid point
+_BLANK = " "  # a policy node takes an empty text for its own
 _ACCEPT_RETRY_S = 120.0  # wall time for a policy that is still loading its checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
-    """One trial, as in the result file. Distances from the tool centre point to the block centre [m]."""
+    """One trial, as in the result file. Distances from the tool centre point to the block centre [m].
+
+    `taken` is the block that was lifted first: "named" (by the task's own sentence), "other", or empty. `other_success`:
+    the other block lies where the named one belongs; the trial ends with it.
+    """
 
     seed: int
+    instruction: str
     success: bool
+    taken: str
+    other_success: bool
     duration_s: float
     wall_s: float
     start_distance: float
@@ -63,15 +72,45 @@ class TrialResult:
     displaced: bool
 
 
+class _Score:
+    """What a trial has come to so far."""
+
+    def __init__(self, params: TrialParams, start: Scene) -> None:
+        self._hold_s = params.hold_s
+        self._blocks = params.task in tasks.BLOCK_TASKS
+        self._held_ns: int | None = None
+        self.start = self.nearest = start.task.tool_distance
+        self.taken = ""
+        self.success = False
+
+    def update(self, now: int, scene: Scene) -> bool:
+        """Take note of a tick; true when a block or part has been for long enough where it belongs."""
+        task, other = scene.task, scene.other
+        self.nearest = min(self.nearest, task.tool_distance)
+        if self._blocks and not self.taken:
+            self.taken = "named" if _lifted(task) else "other" if other is not None and _lifted(other) else ""
+        there = bool(task.success) or (other is not None and bool(other.success))
+        self._held_ns = (self._held_ns or now) if there else None
+        if self._held_ns is None or (now - self._held_ns) * 1e-9 < self._hold_s:
+            return False
+        self.success = bool(task.success)
+        return True
+
+
+def _lifted(state: Any) -> bool:
+    return bool(state.grasped) and state.object_pose.position.z - c.BLOCK_HALF >= c.LIFT_HEIGHT
+
+
 class TrialNode(ManagedNode):
     """Runs `episodes` trials, writes the result file and ends."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("trial", **kwargs)
         self.params = declare(self, TrialParams)
-        self._instruction = self.params.instruction or INSTRUCTIONS[self.params.task]
+        _check_sentence(self.params)
         self._ticker = make_ticker(self, lockstep=self.params.lockstep)
-        self._scene = SceneClient(self, self._ticker, load_profile(self.params.profile))
+        profile = load_profile(self.params.profile)
+        self._scene = SceneClient(self, self._ticker, profile, other=self.params.task == "pick_which")
         self._client = GoalClient(self, RunPolicy, "policy/run")
         self._recorder = RecorderClient(self)
         self._skill = False
@@ -102,6 +141,7 @@ class TrialNode(ManagedNode):
                 self._results.append(result)
                 self._write()
                 why = f": {result.error_msg}" if result.error_msg else ""
+                why = ", the other block was taken" * (result.taken == "other") + why
                 self.get_logger().info(
                     f"trial {index + 1}/{params.episodes} seed {result.seed}: "
                     f"{'success' if result.success else 'FAILED'} after {result.duration_s:.2f} s, tool "
@@ -114,32 +154,36 @@ class TrialNode(ManagedNode):
     def _trial(self, seed: int, *, record: bool, displace: bool) -> TrialResult:
         wall = time.monotonic()
         scene = self._scene.reset(seed, self.params.task)
-        start_distance = nearest = scene.task.tool_distance
+        score, sentence = _Score(self.params, scene), self._sentence(seed)
         self._align()
-        run = self._start(record=record)
+        run = self._start(sentence, record=record)
         begin = now = self._scene.tick()
-        held_ns: int | None = None
-        success = displaced = False
+        displaced = False
         while run.outcome is None and (now - begin) * 1e-9 < self.params.max_duration_s + _END_S:
             now = self._scene.tick()
             if displace and self._skill and not displaced:
                 self._scene.displace(skills.displacement(self.params.task, np.random.default_rng(seed)))
                 displaced = True
-            task = self._now().task
-            nearest = min(nearest, task.tool_distance)
-            held_ns = (held_ns or now) if task.success else None
-            if held_ns is not None and (now - held_ns) * 1e-9 >= self.params.hold_s:
-                success = True
+            if score.update(now, self._now()):
                 break
         duration_s = (now - begin) * 1e-9
-        last = self._now().task
+        last = self._now()
         if run.outcome is not None:  # the policy has ended by itself, or a skill that followed it
-            success = success or bool(last.success)
+            score.success = score.success or bool(last.task.success)
         outcome = self._end(run)
         if outcome.result.eval_dir:
-            self._recorder.label(success, seed)
+            self._recorder.label(score.success, seed)
         wall_s = time.monotonic() - wall
-        return _result(seed, success, duration_s, wall_s, start_distance, nearest, last, outcome.result, displaced)
+        return _result(seed, sentence, score, duration_s, wall_s, last, outcome.result, displaced)
+
+    def _sentence(self, seed: int) -> str:
+        """What the policy is told in the trial of a seed."""
+        params = self.params
+        if params.instruction:
+            return params.instruction
+        if params.sentence == "empty":
+            return _BLANK
+        return (tasks.swapped if params.sentence == "swapped" else tasks.instruction)(params.task, seed)
 
     def _align(self) -> None:
         """Begin where the camera and control grids meet, so that a seed gives the same observations in every run."""
@@ -147,10 +191,10 @@ class TrialNode(ManagedNode):
             if self._scene.tick() % _ALIGN_NS == 0:
                 return
 
-    def _start(self, *, record: bool) -> GoalRun:
+    def _start(self, sentence: str, *, record: bool) -> GoalRun:
         """Send the goal; a policy that is still loading refuses it, so it is repeated for a while."""
         goal = RunPolicy.Goal(
-            task=self._instruction,
+            task=sentence,
             max_duration=self.params.max_duration_s,
             record_eval=record,
             scene=self.params.task,
@@ -186,10 +230,12 @@ class TrialNode(ManagedNode):
         good = sum(result.success for result in self._results)
         report = {
             "task": self.params.task,
-            "instruction": self._instruction,
+            "instruction": common(result.instruction for result in self._results),
+            "sentence": self.params.sentence,
             "n": len(self._results),
             "ok": good,
             "rate": good / len(self._results),
+            "other_taken": sum(result.taken == "other" for result in self._results),
             "trials": [asdict(result) for result in self._results],
         }
         path = Path(self.params.result_file)
@@ -197,24 +243,35 @@ class TrialNode(ManagedNode):
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
+def _check_sentence(params: TrialParams) -> None:
+    """Refuse a sentence that cannot be, before the first trial.
+
+    Raises:
+        SceneError: an instruction beside a choice of sentence, or a task whose sentence cannot be swapped.
+    """
+    if params.instruction and params.sentence != "own":
+        raise SceneError(
+            f"sentence '{params.sentence}' is about the task's own sentence; leave out the instruction "
+            f"'{params.instruction}'"
+        )
+    if params.sentence == "swapped":
+        tasks.swapped(params.task, 0)
+
+
 def _result(
-    seed: int,
-    success: bool,
-    duration_s: float,
-    wall_s: float,
-    start: float,
-    nearest: float,
-    last: Any,
-    run: Any,
-    displaced: bool,
+    seed: int, sentence: str, score: _Score, duration_s: float, wall_s: float, scene: Scene, run: Any, displaced: bool
 ) -> TrialResult:
+    last = scene.task
     return TrialResult(
         seed=seed,
-        success=success,
+        instruction=sentence,
+        success=score.success,
+        taken=score.taken,
+        other_success=scene.other is not None and bool(scene.other.success),
         duration_s=duration_s,
         wall_s=wall_s,
-        start_distance=start,
-        min_distance=min(nearest, last.tool_distance),
+        start_distance=score.start,
+        min_distance=min(score.nearest, last.tool_distance),
         final_distance=last.tool_distance,
         grasped=last.grasped,
         termination=run.termination,

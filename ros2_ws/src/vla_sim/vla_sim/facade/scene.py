@@ -10,6 +10,7 @@ import numpy as np
 from geometry_msgs.msg import Pose, TransformStamped
 from numpy.typing import NDArray
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from vla_common.qos import EVENT, LATCHED
@@ -93,7 +94,10 @@ class _MovingEdge:
 
 
 class TaskFacade:
-    """`sim/task_state`, `sim/reset` and `sim/displace`; only who plays a person and the scoring use them.
+    """`sim/task_state`, `sim/other_state`, `sim/reset` and `sim/displace`; for who plays a person and for scoring only.
+
+    `sim/other_state` is the task state of the block that the sentence does not name; where there is one block it is not
+    offered.
 
     `sim/displace` (geometry_msgs/Pose) puts the block or part elsewhere, as seen from where the episode began.
     """
@@ -113,19 +117,26 @@ class TaskFacade:
         self._on_published = on_published
         self._on_reset, self._on_displaced = on_reset, on_displaced
         self.publisher = node.create_publisher(TaskState, "sim/task_state", DRIVER)
+        self._other = node.create_publisher(TaskState, "sim/other_state", DRIVER) if cell.two_blocks else None
         node.create_service(ResetCell, "sim/reset", self._reset)
         node.create_subscription(Pose, "sim/displace", self._displace, EVENT)
 
     def send(self, t_ns: int) -> None:
         """Publish the truth; the plant is locked."""
-        if not self.publisher.get_subscription_count():
+        self._send(self.publisher, self._cell.task_state, t_ns)
+        if self._other is not None:
+            self._send(self._other, self._cell.other_state, t_ns)
+
+    def _send(self, publisher: Publisher, read: Callable[[], tasks.TaskState | None], t_ns: int) -> None:
+        if not publisher.get_subscription_count():
             return
-        state = self._cell.task_state()
+        state = read()
+        assert state is not None  # the publisher is there with the block
         msg = TaskState(stamp=to_time(t_ns), task=state.task, seed=state.seed)
         msg.object_pose, msg.target_pose = _pose(state.object_pose), _pose(state.target_pose)
         msg.tool_distance, msg.grasped, msg.success = state.tool_distance, bool(state.grasped), bool(state.success)
-        self.publisher.publish(msg)
-        self._on_published(self.publisher, t_ns)
+        publisher.publish(msg)
+        self._on_published(publisher, t_ns)
 
     def _reset(self, request: Any, response: Any) -> Any:
         with self._plant.lock:
