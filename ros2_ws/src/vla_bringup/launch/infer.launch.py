@@ -27,6 +27,7 @@ from vla_bringup.launch_util import (
     node,
     require,
     resolve_profile,
+    sentence,
     share,
     value,
 )
@@ -113,7 +114,8 @@ def trial_parameters(context: LaunchContext, path: str, task: str) -> dict:
     return {
         "profile": path,
         "task": value(context, "scene"),
-        "instruction": task,
+        "instruction": sentence(context, task),
+        "sentence": value(context, "sentence"),
         "episodes": int(value(context, "episodes")),
         "first_seed": int(value(context, "seed")),
         "max_duration_s": float(value(context, "max_duration")),

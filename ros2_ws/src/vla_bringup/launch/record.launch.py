@@ -14,7 +14,18 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from vla_bringup.ended import arm_hint, ended, recorder_hint
-from vla_bringup.launch_util import declare, flag, forwarded, given_file, node, require, resolve_profile, share, value
+from vla_bringup.launch_util import (
+    declare,
+    flag,
+    forwarded,
+    given_file,
+    node,
+    require,
+    resolve_profile,
+    sentence,
+    share,
+    value,
+)
 from vla_bringup.teleop_launch import person
 from vla_core.profile import load_profile
 
@@ -86,7 +97,7 @@ def scripted(context: LaunchContext, path: Path, task: str, lockstep: bool):
     parameters = {
         "profile": str(path),
         "task": value(context, "scene"),
-        "instruction": task,
+        "instruction": sentence(context, task),
         "episodes": int(value(context, "episodes")),
         "first_seed": int(value(context, "seed")),
         "result_file": value(context, "result_file"),

@@ -23,6 +23,9 @@ from vla_recorder.bags.reader import open_episode
 TRUE_WORDS, FALSE_WORDS = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
+SCENES_WITH_SENTENCES = ("pick", "pick_rotated", "pick_which")
+
+
 def share(package: str = "vla_bringup") -> Path:
     """The installed share folder of a package."""
     return Path(get_package_share_directory(package))
@@ -65,6 +68,18 @@ def flag(context: LaunchContext, name: str) -> bool:
 def value(context: LaunchContext, name: str) -> str:
     """The text of a launch argument."""
     return LaunchConfiguration(name).perform(context).strip()
+
+
+def sentence(context: LaunchContext, task: str) -> str:
+    """What the scripted operator or the trial is given as the sentence; empty: it takes the scene's own.
+
+    Args:
+        context: Of the launch.
+        task: The user's text or the profile's.
+    """
+    own = value(context, "scene") in SCENES_WITH_SENTENCES
+    changed = context.launch_configurations.get("sentence", "own") != "own"
+    return value(context, "task") if own or changed else task
 
 
 def resolve_profile(context: LaunchContext) -> tuple[Path, Profile]:
