@@ -116,8 +116,17 @@ def test_clipping_counts_commands_outside_the_limits_and_refused_chunks():
     found = limits.report()
     assert found["fraction"] == pytest.approx(2 / 12)
     assert found["per_joint"] == {"shoulder": 0.25, "elbow": 0.0, "finger": 0.25}
+    assert found["per_group"] == {"arm": 0.125, "gripper": 0.25}
     assert found["refused_chunks"] == 0.5
     assert found["refused_by"] == {"position": 1, "step": 1, "velocity": 1}
+
+
+def test_a_gripper_that_overshoots_is_clipped_and_refuses_nothing():
+    limits = Limits(small_profile())
+    limits.add(np.array([[0.0, 0.0, 1.3], [0.0, 0.0, 0.5]], dtype=np.float32), frame_of([0.0, 0.0, 0.0]))
+    found = limits.report()
+    assert found["per_joint"]["finger"] == 0.5
+    assert (found["refused_chunks"], found["refused_by"]) == (0.0, {})
 
 
 def test_the_first_step_counts_from_the_measured_joints():

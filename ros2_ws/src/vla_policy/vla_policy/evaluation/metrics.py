@@ -124,7 +124,8 @@ class Limits:
     """Which commands the profile's limits would change, and which chunks its safety filter would refuse.
 
     A command counts as clipped where its joint target lies outside the position limits, or farther than `max_step` from the
-    target before it (the first: from the measured joints).
+    target before it (the first: from the measured joints). Grippers that overshoot their travel are set to its end by the
+    executor, so they count as clipped but refuse no chunk.
     """
 
     profile: Profile
@@ -157,6 +158,9 @@ class Limits:
             for spec in self.profile.action
             if spec.name in current and not spec.is_gripper
         }
+        for spec in self.profile.action:
+            if spec.is_gripper:
+                targets[spec.name] = np.clip(targets[spec.name], spec.limits.lower, spec.limits.upper)
         report = SafetyFilter(self.profile).check(targets, 1.0 / self.profile.fps, arms)
         if not report.ok:
             self.refused += 1
@@ -177,10 +181,16 @@ class Limits:
         """Shares of commands and chunks; None with the reason where the state does not hold the joints."""
         if self.why_not:
             return {"fraction": None, "why_not": self.why_not}
-        per_joint = self.commands / max(1, len(self.clipped))
+        sent = self.commands / max(1, len(self.clipped))
+        per_joint = {joint: count / sent for joint, count in self.clipped.items()}
         return {
             "fraction": sum(self.clipped.values()) / self.commands if self.commands else None,
-            "per_joint": {joint: count / per_joint for joint, count in self.clipped.items()},
+            "per_joint": per_joint,
+            "per_group": {
+                spec.name: float(np.mean([per_joint[joint] for joint in spec.joints]))
+                for spec in self.profile.action
+                if per_joint
+            },
             "refused_chunks": self.refused / self.chunks if self.chunks else None,
             "refused_by": dict(sorted(self.refused_by.items())),
             "unreachable_chunks": self.unreachable,

@@ -63,10 +63,12 @@ def sentences(content: dict[str, Any]) -> list[str]:
     if clipping["fraction"] is None:
         said.append(f"Clipping was not measured: {clipping.get('why_not', 'no chunk could be reached by the arm')}.")
     else:
+        groups = ", ".join(f"{name} {percent(share, 2)}" for name, share in clipping["per_group"].items())
         reasons = ", ".join(f"{kind} in {count}" for kind, count in clipping["refused_by"].items())
         said.append(
-            f"Clipping: {percent(clipping['fraction'], 2)} of the commands lie outside the profile's limits; its safety "
-            f"filter would refuse {percent(clipping['refused_chunks'], 1)} of the chunks{f' ({reasons})' if reasons else ''}."
+            f"Clipping: {percent(clipping['fraction'], 2)} of the commands lie outside the profile's limits ({groups}); its "
+            f"safety filter would refuse {percent(clipping['refused_chunks'], 1)} of the chunks"
+            f"{f' ({reasons})' if reasons else ''}."
         )
     if content["latency_ms"]:
         timed = content["latency_ms"]
