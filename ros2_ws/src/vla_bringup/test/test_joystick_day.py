@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from target_gaps import drivers, silences
 from vla_core.episode import ARMED, CORRECTION, IDLE, SKILL, SKILL_RESUME, TELEOP
+from vla_recorder.bags.reader import find_episodes
 
 SCRIPT = Path(__file__).resolve().parents[4] / "benchmarks" / "scenarios.py"
 FULL = os.environ.get("VLA_TEST_FULL") == "1"
 pytestmark = pytest.mark.timeout(20 * 5 * 600 if FULL else 400)
 ALWAYS = ("failed_grasp",)
+FRESH_S = 0.1  # max_age_s of the actions
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,18 @@ def test_an_episode_is_recorded_as_it_happened(scenarios, tmp_path, scenario) ->
     assert (row["n"], row["phases"], row["outcome"], row["grasp"]) == (n, n, n, n)
     assert row["datasets"]["planner"]["rows"] > 3 * n
     assert (row["datasets"]["correction"]["rows"] > 0) == (scenario in ("failed_grasp", "interrupt"))
+    check_targets(tmp_path)
+
+
+def check_targets(folder) -> None:
+    """The arm goes from hand to hand, and never are its targets silent for so long that a frame has to be dropped."""
+    for episode in find_episodes(folder / "bags"):
+        longest, conflicts = silences(episode)
+        assert max(longest.values()) <= FRESH_S, longest
+        assert conflicts == []
+        assert set(drivers(episode)) <= {"/teleop", "/skills"}
+    dropped = json.loads((folder / "convert.json").read_text())["dropped"]
+    assert not [why for why in dropped if why.startswith("action")], dropped
 
 
 class Meta(dict):
