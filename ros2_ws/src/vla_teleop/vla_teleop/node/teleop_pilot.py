@@ -284,10 +284,13 @@ class Pilot:
             switched = switcher.submit(self._robot.give, controller)
             while not switched.done():
                 self._tick(halt=True)
-        switched.result()
-        self._controller = controller
-        if self._state == State.FAULT:
+        problem = switched.exception()
+        if problem is None:
+            self._controller = controller
+        if self._state == State.FAULT:  # which is why the controllers may not have been switched
             raise FaultError(self._text)
+        if problem is not None:
+            raise problem
 
     def _at_rest(self) -> bool:
         if self._t_ns is None or not self._hands.resting:
