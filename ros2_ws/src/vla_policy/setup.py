@@ -33,6 +33,9 @@ setup(
             "evaluate = vla_policy.evaluation.evaluate:main",
             "compare = vla_policy.evaluation.compare:main",
             "export_registration = vla_policy.tools.export_registration:main",
+            "augment = vla_policy.tools.augment:main",
+            "check_env = vla_policy.tools.check_env:main",
+            "list_codecs = vla_policy.tools.list_codecs:main",
         ],
         "vla_policy.policies": [
             "lerobot = vla_policy.policies.lerobot_runner:load",
