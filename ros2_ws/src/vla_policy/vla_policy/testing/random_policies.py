@@ -87,7 +87,7 @@ def make_policy(
     if kind == "smolvla" or full:
         policy: Any = get_policy_class(kind)(config)  # type: ignore[call-arg]
     else:
-        with _small_paligemma(kind):
+        with small_paligemma(kind):
             policy = get_policy_class(kind)(config)  # type: ignore[call-arg]
     _spread(policy)
     return policy.to(device).eval()
@@ -155,7 +155,7 @@ def _spread(policy: nn.Module) -> None:
 
 
 @contextmanager
-def _small_paligemma(kind: str) -> Iterator[None]:
+def small_paligemma(kind: str) -> Iterator[None]:
     """Let LeRobot's pi0 or pi0.5, whose sizes are fixed in its code, be built small."""
     module: Any = importlib.import_module(f"lerobot.policies.{kind}.modeling_{kind}")
     replaced = ("PaliGemmaForConditionalGenerationWithPiGemma", "PiGemmaForCausalLM", "get_gemma_config")

@@ -7,6 +7,7 @@ the command, and writes down what was trained on what. Each checkpoint is comple
 """
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -79,6 +80,7 @@ def _follow(trainer: Trainer, work: Work) -> int:
             say(str(event["text"]))
         elif event["event"] == "step" and "first_step_s" not in record:
             record["first_step_s"] = round(age_s + time.monotonic() - began_s, 2)
+            record["first_step_cpu_s"] = event.get("cpu_s")
             say(f"first step after {record['first_step_s']:.1f} s")
             record["parameters"], record["trainable_parameters"] = event.get("parameters"), event.get("trainable")
             _write(work.output, record)
@@ -93,7 +95,7 @@ def _follow(trainer: Trainer, work: Work) -> int:
         raise
     finally:
         record["outcome"] = outcome
-        _finish(work, record, age_s + time.monotonic() - began_s)
+        _finish(work, record, age_s + time.monotonic() - began_s, trainer.rate)
     if progress.reason is not None:
         raise TrainError(progress.reason)
     made = run_checkpoints(work.output)
@@ -103,7 +105,7 @@ def _follow(trainer: Trainer, work: Work) -> int:
     return 0
 
 
-def _finish(work: Work, record: dict[str, Any], seconds: float) -> None:
+def _finish(work: Work, record: dict[str, Any], seconds: float, rate: float) -> None:
     """Complete `run.json` and draw the loss; remove the folder of a run that came to nothing."""
     rows = read_loss(work.output)
     if not rows.step:
@@ -115,8 +117,9 @@ def _finish(work: Work, record: dict[str, Any], seconds: float) -> None:
     record |= {
         "seconds": round(work.earlier_s + seconds, 2),
         "steps_per_s": rows.steps_per_s,
+        "wall_steps_per_s": round(rate, 3),
         "data_time_share": rows.data_time_share,
-        "loss": rows.loss[-1],
+        "loss": rows.loss[-1] if math.isfinite(rows.loss[-1]) else None,
         "last_step": rows.step[-1],
     }
     _write(work.output, record)

@@ -17,6 +17,7 @@ from typing import Any
 from vla_core.errors import listing
 
 from vla_policy.policies.checkpoint import TOKENIZER_DIR, Checkpoint, find_checkpoint
+from vla_policy.training.augment import augment_flags
 from vla_policy.training.dataset_checks import DatasetFacts, check_alike, inspect_dataset
 from vla_policy.training.run_record import dataset_record, model_card, versions
 from vla_policy.training.train_plan import TrainPlan
@@ -90,7 +91,7 @@ def new_work(arguments: argparse.Namespace, extra: Sequence[str], output: Path) 
         vlm=vlm,
         base=base.path if base else None,
         episodes=_trained_episodes(facts),
-        options=_options(arguments, policy),
+        options=_options(arguments, policy) | augment_flags(arguments.augment, _colour_sizes(facts[0])),
         extra=tuple(extra),
     )
     record = _record(arguments, settings, job, facts)
@@ -220,6 +221,10 @@ def _options(arguments: argparse.Namespace, policy: str) -> dict[str, Any]:
     return options
 
 
+def _colour_sizes(facts: DatasetFacts) -> list[tuple[int, int]]:
+    return [camera.frame_size for camera in facts.profile.cameras if not camera.depth]
+
+
 def _record(
     arguments: argparse.Namespace, settings: TrainSettings, job: TrainJob, facts: Sequence[DatasetFacts]
 ) -> dict[str, Any]:
@@ -235,6 +240,7 @@ def _record(
         "seed": job.seed,
         "device": job.device,
         "lora": arguments.lora,
+        "augment": arguments.augment,
         "datasets": [dataset_record(one) for one in facts],
         "dataset": str(job.dataset.resolve()),
         "profile_sha256": facts[0].profile.sha256,

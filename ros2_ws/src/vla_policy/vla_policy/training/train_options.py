@@ -125,6 +125,11 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         metavar="VALUE",
         help="normalise by at least this; for values that never move",
     )
+    group.add_argument(
+        "--augment",
+        metavar="NAME",
+        help="change images at random: light, strong, or a YAML file (default: as recorded)",
+    )
     group.add_argument("--skip-validate", action="store_true", help="do not run vla_recorder validate on the datasets")
 
 

@@ -14,7 +14,7 @@ from vla_policy.training.train_job import Work, merged_folder
 from vla_policy.training.train_plan import TrainPlan
 from vla_policy.training.train_settings import TrainError, extra_keys, flag
 
-FIXED = ("policy", "dataset", "base", "lora", "phase", "settings", "vlm", "tokenizer")
+FIXED = ("policy", "dataset", "base", "lora", "augment", "phase", "settings", "vlm", "tokenizer")
 """Options that a run keeps; saying them again could only contradict it."""
 
 

@@ -126,6 +126,8 @@ class Trainer:
             wait: Let it wait for `run` after its imports.
         """
         variables = {**environment, WAIT_VARIABLE: "1"} if wait else dict(environment)
+        self.rate = 0.0
+        """Steps per second by the wall clock."""
         self._wait = wait
         self._stop = _SignalForwarder()
         self._stop.__enter__()
@@ -186,6 +188,7 @@ class Trainer:
             for line in split_lines(self._child.stdout):
                 now_s = time.monotonic()
                 event = progress.feed(line, now_s)
+                self.rate = progress.rate
                 if event is not None:
                     told(event)
                     printer.show(progress, now_s)

@@ -100,12 +100,24 @@ def follow_launcher() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def cache_size(wanted_mb: int) -> int:
+    """Memory for decoded frames [MB]: what is wanted, and no more than half of what is free."""
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    free_mb = next((int(line.split()[1]) // 1024 for line in lines if line.startswith("MemAvailable:")), 2 * wanted_mb)
+    if wanted_mb > free_mb // 2:
+        emit(
+            event="note", text=f"frame cache: {free_mb // 2} MB instead of {wanted_mb}; {free_mb} MB of memory are free"
+        )
+    return min(wanted_mb, free_mb // 2)
+
+
 def install(plan: TrainPlan) -> LossWatch:
     """Put everything that the plan asks for around LeRobot's functions."""
     workers = next((int(a.split("=", 1)[1]) for a in plan.arguments if a.startswith("--num_workers=")), 0)
     share = max(1, workers) * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if plan.cache_mb // share:
-        FrameCache(plan.cache_mb // share).install()
+    cache_mb = cache_size(plan.cache_mb) // share
+    if cache_mb:
+        FrameCache(cache_mb).install()
     if plan.tokenizer:
         use_tokenizer(plan.tokenizer)
     if plan.autocast:

@@ -2,7 +2,6 @@
 
 """Checkpoints that appear whole or not at all, with everything that a robot needs to run them."""
 
-import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +12,10 @@ from vla_core.profile import parse_profile
 
 from vla_policy.policies.checkpoint import LAST, PRETRAINED_DIR, TOKENIZER_DIR, attach
 from vla_policy.training.train_plan import TrainPlan
-from vla_policy.training.trainer_watch import TrainingStoppedError
+from vla_policy.training.trainer_adapters import store_whole
+from vla_policy.training.trainer_watch import TrainingStoppedError, disk_full
 
 CARD_FILE = "README.md"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class WholeCheckpoints:
@@ -31,15 +30,18 @@ class WholeCheckpoints:
 
         def whole(*, checkpoint_dir: Path, step: int, **options: Any) -> None:
             partial = checkpoint_dir.with_name(f".{checkpoint_dir.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
+            for left in checkpoint_dir.parent.glob(".*.partial"):
+                shutil.rmtree(left, ignore_errors=True)  # of a training that was killed while it saved
             try:
                 save(checkpoint_dir=partial, step=step, **options)
+                if getattr(options["cfg"], "peft", None) is not None:
+                    store_whole(partial / PRETRAINED_DIR, options["policy"])
                 self._complete(partial / PRETRAINED_DIR, step)
                 shutil.rmtree(checkpoint_dir, ignore_errors=True)
                 partial.rename(checkpoint_dir)
             except (OSError, SafetensorError) as error:
                 shutil.rmtree(partial, ignore_errors=True)
-                if not _disk_full(error):
+                if not disk_full(error):
                     raise
                 raise TrainingStoppedError(self._message(checkpoint_dir, step, error)) from error
             except BaseException:
@@ -78,9 +80,3 @@ class WholeCheckpoints:
         made.symlink_to(checkpoint_dir.name)
         made.replace(link)
         return link
-
-
-def _disk_full(error: Exception) -> bool:
-    if isinstance(error, OSError) and error.errno in FULL:
-        return True
-    return any(f"os error {number}" in str(error) for number in FULL)

@@ -2,7 +2,9 @@
 
 """Looks at every training step: writes the loss down, tells the launcher, and ends a training that has gone wrong."""
 
+import contextlib
 import csv
+import errno
 import math
 import os
 import time
@@ -16,6 +18,7 @@ from vla_policy.training.train_plan import LOSS_COLUMNS, LOSS_FILE, TrainPlan, e
 
 FLUSH_PERIOD_S = 1.0
 TELL_PERIOD_S = 0.1
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TrainingStoppedError(Exception):
@@ -53,7 +56,15 @@ class LossWatch:
         values = {name: float(metrics.metrics[name].val) for name in ("loss", "grad_norm", "lr", "update_s")}
         values["data_s"] = float(metrics.metrics["dataloading_s"].val)
         if self._main:
-            self._record(step, values, policy)
+            try:
+                self._record(step, values, policy)
+            except OSError as error:
+                if not disk_full(error):
+                    raise
+                raise TrainingStoppedError(
+                    f"the disk is full: {LOSS_FILE} could not be written to {self._plan.run} ({error}). Free space, then go on "
+                    f"with: ros2 run vla_policy train --resume --output {self._plan.run}"
+                ) from error
         bad = [name for name in ("loss", "grad_norm") if not math.isfinite(values[name])]
         if bad:
             raise TrainingStoppedError(
@@ -97,15 +108,27 @@ class LossWatch:
         if self._last is not None:
             emit(event="step", step=self._last[0], loss=self._last[1])
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk; the training has said so
+                self._file.close()
 
 
-def _sizes(policy: Any) -> dict[str, int]:
-    """Number of weights of a policy, all and those that are trained."""
+def disk_full(error: Exception) -> bool:
+    """Whether a file could not be written for want of space, by Python's or by safetensors' account."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return any(f"os error {number}" in str(error) or f"[Errno {number}]" in str(error) for number in FULL)
+
+
+def _sizes(policy: Any) -> dict[str, float]:
+    """Number of weights of a policy, all and those that are trained, and the CPU time [s] that the first step took."""
     if policy is None:
         return {}
     sizes = [(weight.numel(), weight.requires_grad) for weight in policy.parameters()]
-    return {"parameters": sum(n for n, _ in sizes), "trainable": sum(n for n, trained in sizes if trained)}
+    return {
+        "parameters": sum(n for n, _ in sizes),
+        "trainable": sum(n for n, trained in sizes if trained),
+        "cpu_s": round(time.process_time(), 2),
+    }
 
 
 def floor_statistics(meta: Any, floor: float) -> None:
