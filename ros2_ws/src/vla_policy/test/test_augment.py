@@ -2,6 +2,7 @@
 
 """Augmentation: options that lerobot-train reads, ranges that are kept, the same images from the same seed."""
 
+import shlex
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from lerobot.datasets import LeRobotDataset
 from policy_fixtures import make_dataset, small_profile
 from vla_policy.tools.augment import main, sheet, tiled, transforms_of
 from vla_policy.training.augment import CHANGES, PRESETS, AugmentError, augment_flags, augmentation, camera_sizes
+from vla_policy.training.train import main as train
 from vla_policy.training.train_settings import flag
 
 SIZE = (48, 48)
@@ -193,3 +195,16 @@ def test_options_can_be_printed_without_loading_torch(dataset):
 def test_what_cannot_be_shown(dataset, capsys, words, said):
     assert main([str(dataset) if word == "SET" else word for word in words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_train_passes_it_on(dataset, tmp_path, capsys):
+    command = ["--policy", "act", "--dataset", str(dataset), "--output", str(tmp_path / "run"), "--dry-run"]
+    assert train([*command, "--augment", "strong"]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    size = small_profile().cameras[0].frame_size
+    for key, value in augment_flags("strong", [size]).items():
+        assert flag(key, value) in words
+    assert train([*command, "--augment", "heavy"]) == 2
+    assert "augmentation 'heavy' is neither light nor strong" in capsys.readouterr().err
+    assert train(command) == 0
+    assert "image_transforms" not in capsys.readouterr().out
