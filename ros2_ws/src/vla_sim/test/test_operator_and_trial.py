@@ -129,7 +129,7 @@ def test_operator_records_demonstrations(stage, tmp_path):
 
 def test_operator_says_of_each_episode_which_block_is_meant(stage, tmp_path):
     recorder = FakeRecorder(stage)
-    _, report = stage.run(OperatorNode, tmp_path, episodes=2, first_seed=40, task="pick_which")
+    _, report = stage.run(OperatorNode, tmp_path, 110.0, episodes=2, first_seed=40, task="pick_which")
     sentences = ["put the red block into the green bin", "put the blue block into the green bin"]
     assert [sentence for sentence, _ in recorder.started] == sentences
     assert [episode["instruction"] for episode in report["episodes"]] == sentences

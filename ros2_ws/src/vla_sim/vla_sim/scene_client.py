@@ -31,7 +31,7 @@ from vla_sim.tasks import Pose
 
 _SETTLE_S = 0.1  # after a reset, until sensors and controllers show the new scene
 _FIRST_DATA_TICKS = 500
-_DISCOVERY_S = 60.0  # wall time
+_DISCOVERY_S = 300.0  # wall time; as long as the cell waits for its participants
 TRAJECTORY, STREAM = "follow_joint_trajectory", "joint_group_position"
 
 
