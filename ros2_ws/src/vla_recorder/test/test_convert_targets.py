@@ -292,6 +292,35 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, capsys) 
     np.testing.assert_allclose(columns(tmp_path / "data")["observation.state"][-1, 2], 0.8, atol=1e-6)
 
 
+@pytest.mark.parametrize("action", ["commanded", "next_state"])
+def test_stop_frames_as_measured_close_the_action_alone(tmp_path: Path, action: str) -> None:
+    write_bag(tmp_path / "bags/episode_a")
+    command = [
+        "--bags",
+        tmp_path / "bags",
+        "--profile",
+        tmp_path / "gripper.yaml",
+        "--target",
+        "planner",
+        "--workers",
+        1,
+    ]
+    (tmp_path / "gripper.yaml").write_text(GRIPPER_PROFILE)
+    command += ["--action", action]
+    assert run(*command, "--output", tmp_path / "seed") == 0
+    assert run(*command, "--output", tmp_path / "seen", "--stop-frames", 8, "--stop-state", "measured") == 0
+    seed, seen = columns(tmp_path / "seed"), columns(tmp_path / "seen")
+    assert (seed["synthetic"].sum(), seen["synthetic"].sum()) == (3, 8)
+    last, state, done = len(seen["synthetic"]) - 9, seen["observation.state"], seen["action"]
+    assert (state[last:, 2] == state[last, 2]).all()  # nobody sees it closed
+    assert state[last, 2] < 1.0
+    np.testing.assert_array_equal(done[last + 1 :, 2], 1.0)
+    np.testing.assert_array_equal(seed["observation.state"][-3:, 2], 1.0)
+    # the arm is asked to stay, and the row before the stop frames is the same as ever
+    assert (done[last + 1 :, :2] == done[last + 1, :2]).all()
+    np.testing.assert_array_equal(done[: last + 1], seed["action"][:-3])
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -299,6 +328,9 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, capsys) 
         (["--noop-threshold", "0.1"], "--target recorded removes no rows"),
         (["--target", "e2e", "--keep-noops", "--noop-rule", "joints"], "--keep-noops is given"),
         (["--target", "e2e", "--gripper-closed", "0.8"], "--gripper-closed is for stop frames"),
+        (["--target", "e2e", "--stop-frames", "8"], "--stop-frames is for stop frames"),
+        (["--stop-state", "measured"], "--stop-state is for stop frames, and --target recorded has none"),
+        (["--target", "planner", "--stop-frames", "0"], "--stop-frames 0: at least 1"),
     ],
 )
 def test_options_that_mean_nothing_for_the_target_are_refused(tmp_path, capsys, options, text) -> None:

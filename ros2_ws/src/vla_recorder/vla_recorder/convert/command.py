@@ -21,7 +21,7 @@ from vla_core.specs import ROTATIONS
 from vla_recorder.convert.job import ACTIONS
 from vla_recorder.convert.run import Options, Plan, convert, make_plan
 from vla_recorder.convert.staging import OutputError, partial_of
-from vla_recorder.convert.targets import NOOP_RULES, NOOP_THRESHOLD, TARGETS
+from vla_recorder.convert.targets import NOOP_RULES, NOOP_THRESHOLD, STOP_FRAMES, STOP_STATES, TARGETS
 from vla_recorder.formats import DEFAULT_FORMAT, FORMATS, FormatError, make_format
 from vla_recorder.media.hardware import encoder_settings
 from vla_recorder.media.settings import add_encoder_arguments
@@ -101,6 +101,19 @@ def _add_rows(group: argparse._ArgumentGroup) -> None:
         "--gripper-closed",
         type=float,
         help="joint position of the closed gripper, for stop frames; default: the upper end of its scale in the profile",
+    )
+    group.add_argument(
+        "--stop-frames",
+        type=int,
+        default=STOP_FRAMES,
+        help="rows added at the end of planner and correction episodes, which say that the policy is done",
+    )
+    group.add_argument(
+        "--stop-state",
+        choices=STOP_STATES,
+        default=STOP_STATES[0],
+        help="the gripper in the observed state of a stop frame: closed, as its action says, or as it was measured, which is "
+        "what a policy will see there",
     )
     group.add_argument("--fps", type=float, help="rows per second, a whole number; default: the profile's")
     group.add_argument("--task", help="instruction of all episodes; default: the one recorded with each")
@@ -186,6 +199,8 @@ def options(arguments: argparse.Namespace) -> Options:
         noop_rule=arguments.noop_rule,
         noop_threshold=arguments.noop_threshold,
         gripper_closed=arguments.gripper_closed,
+        stop_frames=arguments.stop_frames,
+        stop_state=arguments.stop_state,
         action=arguments.action,
         codec=arguments.codec,
         rotation=arguments.rotation,

@@ -97,7 +97,7 @@ class _Reading:
         self._job = job
         self._bag = bag
         self.frames = BagFrames(bag, profile, job.fps, actions=job.action == "commanded", references=copied)
-        robot = Robot(profile, job.gripper_closed)
+        robot = Robot(profile, job.gripper_closed, job.stop_state)
         self._outputs = {
             target.name: TargetRows(job, target, job.layout(profile, target, copied), robot, work_dir / target.name)
             for target in job.targets

@@ -64,6 +64,7 @@ class Job:
         noop_rule: What must move for a row to be kept; see `Robot.position`.
         noop_threshold: By how much.
         gripper_closed: Joint position of a closed gripper, where the profile has no scale for it.
+        stop_state: One of `STOP_STATES`; see `Robot`.
         age_columns: Whether the ages of the messages are stored with every row.
     """
 
@@ -81,6 +82,7 @@ class Job:
     noop_rule: str = "all"
     noop_threshold: float = NOOP_THRESHOLD
     gripper_closed: float | None = None
+    stop_state: str = "closed"
     age_columns: bool = False
 
     def age_streams(self, profile: Profile) -> tuple[str, ...]:

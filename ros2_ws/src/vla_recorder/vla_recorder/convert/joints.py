@@ -14,7 +14,7 @@ from vla_core.profile import Profile
 from vla_core.specs import Scale
 from vla_core.states import apply_scale, undo_scale
 
-from vla_recorder.convert.targets import NOOP_RULES, Row, TargetError
+from vla_recorder.convert.targets import NOOP_RULES, STOP_STATES, Row, TargetError
 
 Array = NDArray[np.float64]
 
@@ -22,13 +22,17 @@ Array = NDArray[np.float64]
 class Robot:
     """The parts of a profile's action, seen from the rows of an episode."""
 
-    def __init__(self, profile: Profile, gripper_closed: float | None = None) -> None:
+    def __init__(self, profile: Profile, gripper_closed: float | None = None, stop_state: str = "closed") -> None:
         """Prepare.
 
         Args:
             profile: Profile of the dataset.
             gripper_closed: Joint position of a closed gripper [message units]; None: the upper end of its scale.
+            stop_state: What the observed state of a stop frame says of the grippers: ``closed`` as its action does, or as
+                ``measured`` in the row that it copies.
         """
+        assert stop_state in STOP_STATES
+        self._shows_closed = stop_state == "closed"
         self._map = ActionMap(profile)
         self._source = profile.source
         self._closed = gripper_closed
@@ -68,7 +72,7 @@ class Robot:
         return position
 
     def close(self, row: Row) -> Row:
-        """Return a copy of a row with every gripper closed, in the state and in the targets.
+        """Return a copy of a row with every gripper closed, in what actions are made of and, if asked for, in the state.
 
         Raises:
             TargetError: Nobody says what closed means.
@@ -78,7 +82,7 @@ class Robot:
             name = group.spec.name
             closed = np.full(len(group.spec.joints), self._closed_joint(group))
             for joint, value in zip(group.spec.joints, closed, strict=True):
-                if joint in self._map.state.in_state:
+                if self._shows_closed and joint in self._map.state.in_state:
                     index, scale = self._map.state.in_state[joint]
                     state[index] = apply_scale(scale, value)
             joints |= {name: closed} if name in joints else {}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vla_recorder.convert.targets import NOOP_THRESHOLD
+from vla_recorder.convert.targets import NOOP_THRESHOLD, STOP_FRAMES
 from vla_recorder.formats.base import DatasetFormat
 from vla_recorder.formats.lerobot_v3 import LeRobotV3
 from vla_recorder.media.video import VideoSettings
@@ -31,6 +31,8 @@ class Options:
     noop_rule: str = "all"
     noop_threshold: float = NOOP_THRESHOLD
     gripper_closed: float | None = None
+    stop_frames: int = STOP_FRAMES
+    stop_state: str = "closed"
     action: str = "commanded"
     codec: str | None = None
     rotation: str | None = None
@@ -66,6 +68,8 @@ class Options:
             "noop_rule": self.noop_rule,
             "noop_threshold": self.noop_threshold,
             "gripper_closed": self.gripper_closed,
+            "stop_frames": self.stop_frames,
+            "stop_state": self.stop_state,
             "action": self.action,
             "age_columns": self.age_columns,
             "video": asdict(self.video),

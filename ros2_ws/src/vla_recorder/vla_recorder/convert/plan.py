@@ -20,7 +20,7 @@ from vla_recorder.convert.job import Job
 from vla_recorder.convert.joints import Robot
 from vla_recorder.convert.options import Options
 from vla_recorder.convert.staging import APPEND, Begin, how_to_begin
-from vla_recorder.convert.targets import NOOP_THRESHOLD, Target, targets_of
+from vla_recorder.convert.targets import NOOP_THRESHOLD, STOP_FRAMES, STOP_STATES, Target, targets_of
 
 DISCARDED = "discarded"
 _BROKEN_ENDS = ("shutdown", "error")
@@ -67,7 +67,7 @@ def make_plan(options: Options) -> Plan:
         raise VlaError(f"--noop-threshold {options.noop_threshold:g}: give a distance of zero or more")
     _check_target_options(options)
     begin = how_to_begin(options.output.absolute(), resume=options.resume, overwrite=options.overwrite)
-    targets = targets_of(options.target, keep_noops=options.keep_noops)
+    targets = targets_of(options.target, keep_noops=options.keep_noops, stop_frames=options.stop_frames)
     bags, bad = _open_all(options)
     chosen, skipped = _choose(bags, bad, options)
     profiles, unusable = _profiles(chosen, options)
@@ -110,11 +110,22 @@ def _check_target_options(options: Options) -> None:
         raise VlaError(
             f"--noop-rule and --noop-threshold mean nothing here: {why}; leave them out, or give --target e2e"
         )
-    if options.gripper_closed is not None and options.target in ("recorded", "e2e"):
+    if options.stop_frames < 1:
         raise VlaError(
-            f"--gripper-closed is for stop frames, and --target {options.target} has none; leave it out, or give --target "
-            "planner or correction"
+            f"--stop-frames {options.stop_frames}: at least 1; without stop frames a policy never learns to say that it is "
+            "done. To have none, give --target e2e"
         )
+    asked = {
+        "--gripper-closed": options.gripper_closed is not None,
+        "--stop-frames": options.stop_frames != STOP_FRAMES,
+        "--stop-state": options.stop_state != STOP_STATES[0],
+    }
+    for name, given in asked.items():
+        if given and options.target in ("recorded", "e2e"):
+            raise VlaError(
+                f"{name} is for stop frames, and --target {options.target} has none; leave it out, or give --target "
+                "planner or correction"
+            )
 
 
 def _job(bag: EpisodeBag, profile: Profile, fps: int, targets: tuple[Target, ...], options: Options) -> Job:
@@ -133,6 +144,7 @@ def _job(bag: EpisodeBag, profile: Profile, fps: int, targets: tuple[Target, ...
         noop_rule=options.noop_rule,
         noop_threshold=options.noop_threshold,
         gripper_closed=options.gripper_closed,
+        stop_state=options.stop_state,
         age_columns=options.age_columns,
     )
 
@@ -266,7 +278,7 @@ def dataset_codec(profile: Profile, options: Options) -> str | None:
 
 
 def _check_targets(profile: Profile, targets: tuple[Target, ...], options: Options) -> None:
-    robot = Robot(profile, options.gripper_closed)
+    robot = Robot(profile, options.gripper_closed, options.stop_state)
     if any(target.remove_noops for target in targets):
         robot.position(options.noop_rule)
     if any(target.stop_frames for target in targets):

@@ -24,6 +24,7 @@ DRIVEN = frozenset({TELEOP, SKILL, CORRECTION, SKILL_RESUME, POLICY})
 """Phases in which somebody or something drives the arm: all but idle and armed."""
 
 STOP_FRAMES = 3
+STOP_STATES = ("closed", "measured")
 NOOP_THRESHOLD = 1e-4
 NOOP_RULES = ("all", "joints")
 
@@ -64,12 +65,13 @@ ALL_TARGETS = ("e2e", "planner", "correction")
 assert {PHASES[phase] for phase in DRIVEN} | {PHASES[IDLE], PHASES[ARMED]} == set(PHASES)
 
 
-def targets_of(name: str, *, keep_noops: bool = False) -> tuple[Target, ...]:
+def targets_of(name: str, *, keep_noops: bool = False, stop_frames: int = STOP_FRAMES) -> tuple[Target, ...]:
     """Return the targets that ``--target NAME`` asks for.
 
     Args:
         name: A target, or ``all``.
         keep_noops: Leave rows in which the robot stands still where they are.
+        stop_frames: Stop frames of the targets that have any.
 
     Raises:
         TargetError: There is no such target.
@@ -77,7 +79,14 @@ def targets_of(name: str, *, keep_noops: bool = False) -> tuple[Target, ...]:
     if name != "all" and name not in TARGETS:
         raise TargetError(f"there is no target '{name}'; targets: {listing((*TARGETS, 'all'))}")
     chosen = [TARGETS[key] for key in (ALL_TARGETS if name == "all" else (name,))]
-    return tuple(replace(target, remove_noops=target.remove_noops and not keep_noops) for target in chosen)
+    return tuple(
+        replace(
+            target,
+            remove_noops=target.remove_noops and not keep_noops,
+            stop_frames=stop_frames if target.stop_frames else 0,
+        )
+        for target in chosen
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
