@@ -127,7 +127,7 @@ def trial_parameters(context: LaunchContext, path: str, task: str) -> dict:
 def player_parameters(context: LaunchContext, path: str, task: str) -> dict:
     return {
         "task": value(context, "scene"),
-        "instruction": task,
+        "instruction": sentence(context, task),
         "scenario": value(context, "joy_player"),
         "episodes": max(1, int(value(context, "episodes"))),
         "first_seed": int(value(context, "seed")),
@@ -229,6 +229,10 @@ def check_operator(context: LaunchContext, profile: Profile) -> None:
     require(
         not player or int(value(context, "record_episodes")) == 0,
         f"record_episodes:= counts trials, and joy_player:={player} plays none; record its runs with record_eval:=true",
+    )
+    require(
+        not player or value(context, "sentence") == "own",
+        f"sentence:={value(context, 'sentence')} is for trials, and joy_player:={player} plays none; leave it out, or use task:=",
     )
     require(
         not (player and value(context, "dry_run") in TRUE_WORDS),

@@ -123,6 +123,7 @@ def test_a_device_without_a_button_to_take_over_is_told():
         ({"sim": "false", "joy_player": "takeover", "profile": str(TINY)}, "in the simulated cell; add sim:=true"),
         ({"takeover_topic": "joy"}, "takeover_topic:=joy would take over a second time"),
         ({"joy_player": "takeover", "record_episodes": "1"}, "record its runs with record_eval:=true"),
+        ({"joy_player": "takeover", "sentence": "swapped"}, "sentence:=swapped is for trials"),
         ({"joy_player": "takeover", "dry_run": "true"}, "dry_run:=true never does; leave dry_run out"),
         ({"robot": "sim_ur5e_stream"}, "needs action.command.interface follow_joint_trajectory"),
         ({"teleop_device": "sol_r3"}, "launch argument teleop_device:=sol_r3: device 'sol_r3'"),

@@ -31,7 +31,7 @@ from vla_sim.joy_hands import Hands
 from vla_sim.joy_person import Diary, JoyPerson
 from vla_sim.joy_player_params import TAKEOVER, JoyPlayerParams
 from vla_sim.joy_takeover import PolicyView, TakeoverEpisode
-from vla_sim.tasks import EXTRACTION_TASKS, INSTRUCTIONS
+from vla_sim.tasks import EXTRACTION_TASKS, instruction
 
 RATE_HZ = 50.0
 
@@ -92,7 +92,7 @@ class JoyPlayerNode(ManagedNode):
         if self._policy is None:
             return JoyEpisode(self._hands, diary, rng, unplug_s=params.unplug_s)
         goal = RunPolicy.Goal(
-            task=params.instruction or INSTRUCTIONS[params.task],
+            task=params.instruction or instruction(params.task, diary.seed),
             max_duration=params.max_duration_s,
             scene=params.task,
             client="joy_player",
