@@ -47,9 +47,20 @@ def test_every_command_and_the_python_lines_run(here, capsys):
         assert words[:2] == ["ros2", "run"], line
         ran.append(words[3])
         assert entry_point(words[2], words[3]).main(words[4:]) == 0, capsys.readouterr()
-    assert ran == ["convert", "validate", "convert", "export_registration", "convert", "validate", "norms"]
+    registration = ["export_registration", "export_registration", "convert", "export_registration"]
+    assert ran == ["convert", "validate", "convert", *registration, "convert", "validate", "norms"]
     assert (here / "norms/norms.npz").is_file()
-    assert '"ur5e_vla_planner": {' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert '"ur5e_vla_planner": {' in printed
+    for line in (
+        "  --num_steps_before_decay 100000 ",
+        "scripts/train.py pi0_openpi_lora --exp-name openpi --overwrite",
+    ):
+        assert line in printed
+    shown = re.sub(r"\s*\\\n\s*", " ", PAGE)
+    for line in re.sub(r"\s*\\\n\s*", " ", printed).splitlines():
+        if line.startswith(("torchrun", "XLA", "uv run")) and "use_film" not in line:
+            assert set(line.split()) <= set(shown.split()), line
     if not REFEREE.exists():
         pytest.skip("commands of the page ran; its Python lines need the referee environment: run ./test data")
     (script,) = blocks("python")
@@ -60,6 +71,6 @@ def test_every_command_and_the_python_lines_run(here, capsys):
 
 def test_the_options_that_the_page_names_exist():
     fields = import_module("vla_recorder.formats").format_options("rlds")
-    named = set(re.findall(r"`?(?:--format-option '?|`)(\w+)=", PAGE)) | {"jpeg_quality"}
+    named = set(re.findall(r"`?(?:--format-option '?|`)(\w+)=", PAGE.partition("## Register")[0])) | {"jpeg_quality"}
     assert named <= {field.name for field in fields}
     assert {"schema", "primary", "wrist", "shard_mb", "embedder"} <= named
