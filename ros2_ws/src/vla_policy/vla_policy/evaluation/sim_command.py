@@ -90,18 +90,17 @@ def run_sim(options: argparse.Namespace, command: str) -> list[dict[str, Any]]:
         launch=tuple(options.launch),
     )
     contenders = [Contender.of(path) for path in (options.checkpoint, options.against) if path is not None]
-    name = options.name or f"sim-{settings.scene}"
     if len(contenders) == 2 and contenders[0].weights == contenders[1].weights:
         raise EvaluationError(
             f"--against {options.against}: has the same weights as --checkpoint; there is nothing to compare."
         )
     records = []
     for number, contender in enumerate(contenders):
-        places = _places(options, contender, name, number)
+        places = _places(options, contender, settings.scene, number)
         records.append(_evaluate(contender, settings, options, places, command))
-    places = _places(options, contenders[0], name, 0)
+    places = _places(options, contenders[0], settings.scene, 0)
     if len(records) == 2:
-        paired = pair(records, command, f"{name}-against-{contenders[1].label}")
+        paired = pair(records, command, f"{records[0]['name']}-against-{contenders[1].label}")
         records.append(paired)
         places = Places.of(options, contenders[0].folder, paired["name"])
     sys.stdout.write("\n" + as_text(records) + "\n\n")
@@ -109,10 +108,13 @@ def run_sim(options: argparse.Namespace, command: str) -> list[dict[str, Any]]:
     return records
 
 
-def _places(options: argparse.Namespace, contender: Contender, name: str, number: int) -> Places:
-    """Where a contender's record goes; in a folder that the user named both would have one file."""
-    own = name if number == 0 or options.output is None else f"{name}-{contender.label}"
-    return Places.of(options, contender.folder, own)
+def _places(options: argparse.Namespace, contender: Contender, scene: str, number: int) -> Places:
+    """Where a contender's record goes; in a folder that the user named both might have one file."""
+    step = step_of(contender.checkpoint)
+    name = options.name or f"sim-{scene}" + ("" if step is None else f"-{step}")
+    return Places.of(
+        options, contender.folder, name if number == 0 or options.output is None else f"{name}-{contender.label}"
+    )
 
 
 def _evaluate(
