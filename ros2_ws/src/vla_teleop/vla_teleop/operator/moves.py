@@ -74,7 +74,7 @@ class DayOptions:
     correction_speed: float = 0.5
     correction_timeout_s: float = 0.0
     stop_timeout_s: float = 2.0
-    device_grace_s: float = 0.02
+    device_grace_s: float = 0.0
     takeover: bool = False
     skills: bool = True
     recorder: bool = True

@@ -47,7 +47,7 @@ class OperatorParams:
         maximum=60.0,
     )
     device_grace_s: float = param(
-        0.02,
+        0.0,
         "How long the device may be silent, beyond its own time-out, before a running skill is stopped [s, node clock].",
         minimum=0.0,
         maximum=10.0,
