@@ -46,9 +46,19 @@ def small_profile(**replaced: str) -> Profile:
 
 
 def make_dataset(
-    folder: Path, profile: Profile, *, episodes: int = 2, length: int = 20, with_profile: bool = True
+    folder: Path,
+    profile: Profile,
+    *,
+    episodes: int = 2,
+    length: int = 20,
+    with_profile: bool = True,
+    gripper: float = 0.0,
+    offset: float = 0.0,
 ) -> Path:
-    """A LeRobot dataset in which the joints follow a sine and the image follows the first joint."""
+    """A LeRobot dataset in which the joints follow a sine and the image follows the first joint.
+
+    The gripper moves by `gripper` about 0.5; `offset` shifts the sines.
+    """
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     stored = {
@@ -58,13 +68,14 @@ def make_dataset(
     dataset = LeRobotDataset.create("local/test", fps=int(profile.fps), features=stored, root=folder, use_videos=False)
     for episode in range(episodes):
         for i in range(length):
-            phase = 0.2 * i + episode
+            phase = 0.2 * i + episode + offset
+            grip = 0.5 + gripper * np.sin(phase)
             image = np.full((*profile.cameras[0].frame_size, 3), int(127 + 100 * np.sin(phase)), dtype=np.uint8)
             dataset.add_frame(
                 {
-                    "observation.state": np.array([np.sin(phase), np.cos(phase), 0.5], dtype=np.float32),
+                    "observation.state": np.array([np.sin(phase), np.cos(phase), grip], dtype=np.float32),
                     "observation.images.front": image,
-                    "action": np.array([np.sin(phase + 0.2), np.cos(phase + 0.2), 0.5], dtype=np.float32),
+                    "action": np.array([np.sin(phase + 0.2), np.cos(phase + 0.2), grip], dtype=np.float32),
                     "task": profile.task,
                 }
             )

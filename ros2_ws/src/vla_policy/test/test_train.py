@@ -1,31 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The training launcher: checks before it starts, the command it builds, progress, and what it leaves behind."""
+"""The training launcher: the command it builds, what it writes down, progress, and what it leaves behind when it fails."""
 
 import io
-import json
 import os
-import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from policy_fixtures import make_act_checkpoint, make_dataset, small_profile
+from policy_fixtures import small_profile
+from train_work import work_of, write_checkpoint, write_dataset
 from vla_policy.policies.checkpoint import choose_profile, find_checkpoint
-from vla_policy.training.train import build_parser, check_dataset, dataset_profile, main
-from vla_policy.training.train_run import Progress, ProgressPrinter, run_trainer
+from vla_policy.training.run_record import LossRows, read_loss, read_record
+from vla_policy.training.train import main
+from vla_policy.training.train_options import build_parser
+from vla_policy.training.train_run import Progress, ProgressPrinter, Trainer
 from vla_policy.training.train_settings import (
+    PHASES,
+    POLICIES,
     SETTINGS_BY_POLICY,
     TrainError,
     TrainJob,
-    build_command,
+    build_arguments,
     environment,
     flag,
     load_settings,
+    precision_options,
+    settings_file,
+    tracker_options,
 )
+
+LEROBOT = tuple(policy for policy in POLICIES if policy != "vla_keypoints")
+FAKE = """
+import json, os, shutil, sys, time
+from pathlib import Path
+from vla_policy.training.train_plan import emit, load_plan
+fail = os.environ.get("FAIL", "")
+if not os.read(0, 1):
+    sys.exit(0)
+plan = load_plan(Path(os.environ["VLA_TRAIN_PLAN"]))
+run = Path(plan.run)
+sys.stderr.write("Training:  25%|###| 1/4 [00:01<00:01,  1.0step/s]\\r"); sys.stderr.flush()
+if fail == "early":
+    sys.exit("RuntimeError: no more memory")
+run.mkdir(exist_ok=True)
+with (run / "loss.csv").open("w") as out:
+    out.write("step,loss,grad_norm,lr,update_s,data_s\\n")
+    for step in range(1, 5):
+        out.write(f"{step},{1 / step},1.0,0.001,0.3,0.1\\n")
+        emit(event="step", step=step, loss=1 / step, parameters=7, trainable=5)
+print("INFO step:4 loss:0.250", flush=True)
+if fail == "reason":
+    emit(event="stop", reason="the loss is nan at step 4. Lower it.")
+    sys.exit(4)
+if fail == "wait":
+    (run / "waiting").touch()
+    time.sleep(60)
+shutil.copytree(READY, run, symlinks=True, dirs_exist_ok=True)
+if fail == "late":
+    sys.exit(3)
+if fail == "killed":
+    os.kill(os.getpid(), 9)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -35,27 +75,17 @@ def profile():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory, profile):
-    return make_dataset(tmp_path_factory.mktemp("data") / "ds", profile, episodes=1, length=4)
+    return write_dataset(tmp_path_factory.mktemp("data") / "ds", profile, episodes=3, length=10)
 
 
 @pytest.fixture
 def fake_trainer(tmp_path, monkeypatch, profile):
-    """Replaces lerobot-train by a script that prints what it prints and copies a ready checkpoint."""
+    """Replaces the training process by a script that tells what it tells and copies a ready checkpoint."""
     ready = tmp_path / "ready"
-    make_act_checkpoint(ready, profile, attach_profile=False)
+    write_checkpoint(ready, profile)
     script = tmp_path / "trainer.py"
-    script.write_text(
-        "import os, shutil, sys, time\n"
-        "out = next(a.split('=', 1)[1] for a in sys.argv if a.startswith('--output_dir='))\n"
-        "for i in range(1, 5):\n"
-        "    sys.stderr.write(f'Training: {25 * i:3d}%|###| {i}/4 [00:01<00:01,  1.0step/s]\\r'); sys.stderr.flush()\n"
-        "print('INFO step:4 smpl:64 ep:2 epch:1.00 loss:0.125 grdn:1.0 lr:3.0e-04 updt_s:0.1 data_s:0.02', flush=True)\n"
-        "if os.environ.get('FAIL') == 'early': sys.exit('RuntimeError: no more memory')\n"
-        f"shutil.copytree({str(ready)!r}, out, symlinks=True)\n"
-        "if os.environ.get('FAIL') == 'late': print('boom', flush=True); sys.exit(3)\n"
-    )
-    monkeypatch.setattr("vla_policy.training.train.trainer_program", lambda: [sys.executable, str(script)])
-    monkeypatch.setattr("vla_policy.training.train.video_backend", lambda: "pyav")
+    script.write_text(FAKE.replace("READY", repr(str(ready))))
+    monkeypatch.setattr("vla_policy.training.train.trainer_command", lambda processes: [sys.executable, str(script)])
     return script
 
 
@@ -63,37 +93,23 @@ def arguments(dataset, output, *more):
     return ["--policy", "act", "--dataset", str(dataset), "--output", str(output), *more]
 
 
-@pytest.mark.parametrize("policy", sorted(SETTINGS_BY_POLICY))
-def test_lerobot_understands_every_shipped_setting(policy, dataset, tmp_path):
-    """The command is parsed by LeRobot's own parser, so a renamed option is found here and not in a user's run."""
-    import draccus
-    import lerobot.policies  # noqa: F401
-    from lerobot.configs.train import TrainPipelineConfig
+def test_phases_name_their_settings():
+    for policy in LEROBOT:
+        assert {"finetune", "sanity"} <= {phase for phase in PHASES if _there(policy, phase)}
+        assert load_settings(settings_file(policy, "sanity"), policy=policy).steps <= 20
+    assert settings_file("act", None).stem == "act_demo"
+    assert settings_file("pi05", None).stem == "pi05_finetune"
+    with pytest.raises(TrainError, match=r"--phase demo: there are no such settings for policy 'pi05'"):
+        settings_file("pi05", "demo")
+    with pytest.raises(TrainError, match=r"policy 'smolvl'; did you mean 'smolvla'.*--settings FILE"):
+        settings_file("smolvl", None)
 
-    settings = load_settings(SETTINGS_BY_POLICY[policy], policy=policy)
-    vlm = tmp_path / "vlm" if policy == "smolvla" else None
-    job = TrainJob(
-        dataset=dataset,
-        output=tmp_path / "run",
-        device="cpu",
-        seed=3,
-        video_backend="pyav",
-        vlm=vlm,
-        extra=("--seed=4",),
-    )
-    command = build_command(settings, job, program=["lerobot-train"])
-    config = draccus.parse(TrainPipelineConfig, args=command[1:])
-    assert config.policy.type == policy
-    assert (config.steps, config.batch_size, config.seed) == (settings.steps, settings.batch_size, 4)
-    assert config.policy.push_to_hub is False
-    assert config.policy.chunk_size == 16
-    assert config.save_freq == 0
-    if policy == "act":
-        assert config.policy.pretrained_backbone_weights is None
-        assert config.optimizer.lr == settings.flags["optimizer.lr"]
-    else:
-        assert config.policy.vlm_model_name == str(vlm)
-        assert tuple(config.policy.resize_imgs_with_padding) == (96, 96)
+
+def _there(policy, phase):
+    try:
+        return settings_file(policy, phase).is_file()
+    except TrainError:
+        return False
 
 
 def test_values_become_flags():
@@ -142,61 +158,63 @@ def test_settings_that_cannot_be_read(tmp_path):
 def test_extra_options_must_fit(dataset, tmp_path):
     settings = load_settings(SETTINGS_BY_POLICY["act"], policy="act")
     for extra, message in (("--seed", "not of the form --key=value"), ("--output_dir=x", "is set by the launcher")):
-        job = TrainJob(dataset=dataset, output=tmp_path, device="cpu", seed=0, video_backend="pyav", extra=(extra,))
+        job = TrainJob(dataset=dataset, output=tmp_path, device="cpu", seed=0, extra=(extra,))
         with pytest.raises(TrainError, match=message):
-            build_command(settings, job, program=["lerobot-train"])
+            build_arguments(settings, job)
 
 
-def test_folders_that_are_no_dataset(tmp_path, dataset):
-    with pytest.raises(TrainError, match=r"there is no such dataset folder.*vla_recorder convert"):
-        check_dataset(tmp_path / "none")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(TrainError, match="the dataset folder is empty"):
-        check_dataset(tmp_path / "empty")
-    (tmp_path / "empty" / "x").touch()
-    with pytest.raises(TrainError, match=r"meta/info\.json is missing"):
-        check_dataset(tmp_path / "empty")
-    (tmp_path / "empty" / "meta").mkdir()
-    (tmp_path / "empty" / "meta" / "info.json").write_text("{")
-    with pytest.raises(TrainError, match="not valid JSON"):
-        check_dataset(tmp_path / "empty")
-    (tmp_path / "empty" / "meta" / "info.json").write_text('{"total_frames": 0}')
-    with pytest.raises(TrainError, match="holds no frames"):
-        check_dataset(tmp_path / "empty")
+def test_precision_becomes_the_option_that_the_policy_has():
+    assert precision_options("act", "auto", "cuda") == {}
+    assert precision_options("act", "bfloat16", "cpu") == {"policy.use_amp": True}
+    assert precision_options("smolvla", "float32", "cpu") == {"policy.use_amp": False}
+    assert precision_options("pi05", "bfloat16", "cuda") == {"policy.dtype": "bfloat16"}
+    for policy, device in (("pi0", "cuda"), ("act", "cpu")):
+        with pytest.raises(TrainError, match="trains in bfloat16 or float32"):
+            precision_options(policy, "float16", device)
 
 
-def test_the_profile_must_describe_the_dataset(tmp_path, dataset, profile):
-    info = check_dataset(dataset)
-    assert dataset_profile(dataset, info, None).sha256 == profile.sha256
-    bare = tmp_path / "bare"
-    shutil.copytree(dataset, bare)
-    shutil.rmtree(bare / "meta" / "vla")
-    with pytest.raises(TrainError, match=r"no robot profile travels with the dataset.*--profile FILE"):
-        dataset_profile(bare, info, None)
-    other = tmp_path / "other.yaml"
-    other.write_text(profile.text.replace("- 32", "- 64"))
-    with pytest.raises(TrainError, match=r"observation\.images\.front: dataset \(3, 32, 32\), profile \(3, 64, 64\)"):
-        dataset_profile(dataset, info, other)
-    other.write_text("robot: x\n")
-    with pytest.raises(TrainError, match=r"robot profile is unusable: .*other\.yaml"):
-        dataset_profile(dataset, info, other)
+def test_the_tracker_goes_online_only_when_somebody_is_logged_in(tmp_path):
+    assert tracker_options("off", "p", {}) == {"wandb.enable": False}
+    home = {"HOME": str(tmp_path)}
+    options = tracker_options("offline", "p", home)
+    assert (options["wandb.enable"], options["wandb.mode"], options["wandb.project"]) == (True, "offline", "p")
+    with pytest.raises(TrainError, match=r"nobody is logged in.*wandb login.*--tracker offline"):
+        tracker_options("online", "p", home)
+    assert tracker_options("online", "p", {**home, "WANDB_API_KEY": "k"})["wandb.mode"] == "online"
 
 
-def test_a_run_ends_with_checkpoints_that_can_be_loaded(fake_trainer, dataset, tmp_path, profile, capsys):
+def test_a_run_writes_down_what_was_trained_on_what(fake_trainer, dataset, tmp_path, profile, capsys):
     output = tmp_path / "out"
-    assert main(arguments(dataset, output, "--steps", "4")) == 0
+    assert main(arguments(dataset, output, "--steps", "4", "--held-out", "0.3")) == 0
     printed = capsys.readouterr().out
-    assert "HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1" in printed
-    assert "4/4 steps  loss 0.1250" in printed
+    assert (
+        "HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 python -m vla_policy.training.trainer --dataset.repo_id=local/ds" in printed
+    )
+    assert "validated: " in printed
+    assert "4/4 steps  loss 0.2500" in printed
     assert choose_profile(find_checkpoint(output), None).sha256 == profile.sha256
-    report = json.loads((output / "train_report.json").read_text())
-    assert (report["steps"], report["loss"], report["policy"]) == (4, 0.125, "act")
-    assert "loss:0.125" in (output / "train.log").read_text()
+    record = read_record(output)
+    assert (record["schema"], record["policy"], record["phase"], record["base"]) == (1, "act", "demo", None)
+    assert (record["outcome"], record["loss"], record["last_step"]) == ("finished", 0.25, 4)
+    assert (record["parameters"], record["trainable_parameters"]) == (7, 5)
+    assert (record["data_time_share"], record["steps_per_s"]) == (0.25, 2.5)
+    assert 0.0 < record["first_step_s"] <= record["seconds"] + 0.01
+    (data,) = record["datasets"]
+    assert (data["path"], data["episodes"], data["frames"]) == (str(dataset), 3, 30)
+    assert len(data["sha256"]) == 64
+    assert 1 <= len(data["held_out"]) < 3
+    assert record["versions"]["lerobot"].startswith("0.6")
+    assert "loss:0.250" in (output / "train.log").read_text()
+    assert (output / "loss.png").read_bytes()[:4] == b"\x89PNG"
     assert main(arguments(dataset, output)) == 2
-    assert "the run folder exists already" in capsys.readouterr().err
+    assert (
+        "the run folder exists already. Name a new one, delete it, or go on with it: --resume"
+        in capsys.readouterr().err
+    )
 
 
-def test_a_dry_run_prints_the_command_and_does_nothing(fake_trainer, dataset, tmp_path, capsys):
+def test_a_dry_run_prints_the_command_and_starts_nothing(dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", None)
     assert main(arguments(dataset, tmp_path / "out", "--dry-run", "--", "--policy.dim_model=32")) == 0
     printed = capsys.readouterr().out
     assert printed.count("--policy.dim_model=") == 1
@@ -204,7 +222,18 @@ def test_a_dry_run_prints_the_command_and_does_nothing(fake_trainer, dataset, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failed_training_leaves_nothing_behind(fake_trainer, dataset, tmp_path, capsys, monkeypatch):
+def test_help_and_a_dry_run_load_neither_ros_nor_lerobot(dataset, tmp_path):
+    check = (
+        "import sys; from vla_policy.training.train import main\n"
+        f"code = main({arguments(dataset, tmp_path / 'out', '--dry-run')!r})\n"
+        "heavy = {'rclpy', 'torch', 'lerobot', 'transformers', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'{code} {heavy}' if code or heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_training_that_made_no_step_leaves_nothing_behind(fake_trainer, dataset, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("FAIL", "early")
     assert main(arguments(dataset, tmp_path / "out")) == 2
     error = capsys.readouterr().err
@@ -213,53 +242,103 @@ def test_a_failed_training_leaves_nothing_behind(fake_trainer, dataset, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_checkpoints_of_a_run_that_failed_later_are_completed(fake_trainer, dataset, tmp_path, monkeypatch, profile):
-    monkeypatch.setenv("FAIL", "late")
-    assert main(arguments(dataset, tmp_path / "out")) == 2
-    assert choose_profile(find_checkpoint(tmp_path / "out"), None).sha256 == profile.sha256
+@pytest.mark.parametrize(
+    ("fail", "message"),
+    [
+        ("late", "lerobot-train ended with exit code 3"),
+        ("killed", "the training process was killed (SIGKILL), often because memory ran out"),
+        ("reason", "the loss is nan at step 4. Lower it."),
+    ],
+)
+def test_a_training_that_ends_early_keeps_its_record(
+    fail, message, fake_trainer, dataset, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("FAIL", fail)
+    assert main(arguments(dataset, tmp_path / "out", "--skip-validate")) == 2
+    assert message in capsys.readouterr().err
+    record = read_record(tmp_path / "out")
+    assert record["outcome"].startswith("stopped: ")
+    assert message[:30] in record["outcome"]
+    assert record["last_step"] == 4
+    assert (tmp_path / "out" / "loss.png").is_file()
 
 
-def test_a_backbone_is_for_smolvla_only(fake_trainer, dataset, tmp_path, capsys):
-    assert main(arguments(dataset, tmp_path / "out", "--vlm", str(tmp_path))) == 2
-    assert "--vlm is for SmolVLA" in capsys.readouterr().err
-    given = arguments(dataset, tmp_path / "out", "--vlm", str(tmp_path / "no"))
-    given[1] = "smolvla"
-    assert main(given) == 2
-    assert "no backbone folder" in capsys.readouterr().err
-
-
-def test_a_signal_ends_the_trainer_and_is_reported(tmp_path):
-    marker = tmp_path / "started"
-    child = f"import pathlib, time; pathlib.Path({str(marker)!r}).touch(); time.sleep(60)"
+def test_a_signal_ends_the_training_process_and_is_reported(fake_trainer, dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FAIL", "wait")
 
     def interrupt():
-        while not marker.exists():
+        while not (tmp_path / "out" / "waiting").exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     started = time.monotonic()
-    with pytest.raises(TrainError, match="stopped by SIGTERM"):
-        run_trainer(
-            [sys.executable, "-c", child],
-            environment=os.environ,
-            steps=1,
-            output=tmp_path / "out",
-            stream=io.StringIO(),
-        )
+    assert main(arguments(dataset, tmp_path / "out", "--skip-validate")) == 2
     thread.join()
-    assert time.monotonic() - started < 20
+    assert "training was stopped by SIGTERM" in capsys.readouterr().err
+    assert "SIGTERM" in read_record(tmp_path / "out")["outcome"]
+    assert time.monotonic() - started < 30
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_progress_is_read_from_the_trainers_output():
+def test_a_training_process_ends_with_its_launcher(tmp_path):
+    """It waits with its libraries loaded; when nobody tells it to begin, its input closes."""
+    waiting = Trainer(
+        [sys.executable, "-c", "import os; os._exit(7 if os.read(0, 1) else 0)"], environment=os.environ, wait=True
+    )
+    child = waiting._child
+    waiting._child.stdin.close()
+    assert child.wait(20) == 0
+    waiting.__exit__()
+
+
+def test_options_that_contradict_each_other(dataset, tmp_path, profile):
+    base = write_checkpoint(tmp_path / "base", profile)
+    cases = {
+        "--vlm is for SmolVLA": ("--vlm", tmp_path),
+        "--tokenizer is for pi0": ("--tokenizer", tmp_path),
+        "adapters of pi0, pi05, smolvla, not of 'act'": ("--lora", "8"),
+        "both name the settings": ("--phase", "sanity", "--settings", tmp_path / "x.yaml"),
+    }
+    for message, options in cases.items():
+        with pytest.raises(TrainError, match=message):
+            work_of(*arguments(dataset, tmp_path / "out", *options))
+    smolvla = [str(one) if one != "act" else "smolvla" for one in arguments(dataset, tmp_path / "out")]
+    for message, options in {
+        "no backbone folder": ("--vlm", tmp_path / "no"),
+        "adapters need a checkpoint to adapt": ("--lora", "8"),
+        "is a 'act', not a 'smolvla'": ("--base", base),
+    }.items():
+        with pytest.raises(TrainError, match=message):
+            work_of(*smolvla, *options)
+    with pytest.raises(TrainError, match="name the policy and the dataset"):
+        work_of("--output", tmp_path / "out")
+
+
+def test_a_base_checkpoint_replaces_the_policy_type(dataset, tmp_path, profile):
+    base = write_checkpoint(tmp_path / "base", profile)
+    work = work_of(*arguments(dataset, tmp_path / "out", "--base", tmp_path / "base"))
+    assert f"--policy.path={base}" in work.plan.arguments
+    assert not [one for one in work.plan.arguments if one.startswith("--policy.type=")]
+    assert work.record["base"] == str(base)
+    assert f"from {base}" in work.plan.card
+
+
+def test_resuming_needs_a_run(tmp_path, dataset):
+    with pytest.raises(TrainError, match=r"no run to go on with \(run\.json"):
+        work_of("--resume", "--output", tmp_path / "none")
+
+
+def test_progress_is_told_by_the_training_process():
     progress = Progress(total=200)
-    assert not progress.feed(b"INFO Creating dataset", 0.0)
-    assert progress.feed(b"Training:   1%|#         | 1/200 [00:00<00:40,  4.0step/s]", 1.0)
-    assert progress.feed(b"Training:  10%|#         | 21/200 [00:05<00:40,  4.0step/s]", 11.0)
-    assert progress.feed(b"INFO step:1K smpl:2K loss:0.250 grdn:2.1 data_s:0.012", 11.0)
-    assert (progress.step, progress.loss, progress.data_s) == (21, 0.25, 0.012)
-    assert progress.line().startswith("[##......................] 21/200 steps  loss 0.2500  2.10 steps/s  85 s left")
+    assert progress.feed(b"INFO Creating dataset", 0.0) is None
+    assert progress.feed(b'@vla-train {"event": "step", "step": 1, "loss": 0.5}', 1.0)
+    assert progress.feed(b'Training: 10%|@vla-train {"event": "step", "step": 21, "loss": 0.25}', 11.0)
+    assert (progress.step, progress.loss) == (21, 0.25)
+    assert progress.line().startswith("[##......................] 21/200 steps  loss 0.2500  2.00 steps/s  90 s left")
+    assert progress.feed(b'@vla-train {"event": "stop", "reason": "full"}', 12.0)
+    assert progress.reason == "full"
     stream = io.StringIO()
     printer = ProgressPrinter(stream)
     printer.show(progress, 100.0)
@@ -267,17 +346,14 @@ def test_progress_is_read_from_the_trainers_output():
     assert stream.getvalue().count("\n") == 1, "a line now and then where there is no terminal"
 
 
-def test_help_names_every_option():
-    text = build_parser().format_help()
-    for option in (
-        "--policy",
-        "--dataset",
-        "--output",
-        "--steps",
-        "--batch-size",
-        "--threads",
-        "--device",
-        "--dry-run",
-    ):
-        assert option in text
-    assert Path(SETTINGS_BY_POLICY["act"]).is_file()
+def test_a_run_without_a_step_has_no_loss(tmp_path):
+    assert read_loss(tmp_path) == LossRows()
+    assert LossRows().data_time_share is None
+    assert LossRows(step=[1], loss=[1.0], update_s=[1.0], data_s=[1.0]).steps_per_s is None
+
+
+def test_every_option_has_a_help_text_and_the_help_an_example():
+    parser = build_parser()
+    assert all(action.help for action in parser._actions)
+    assert "ros2 run vla_policy train --policy act --dataset outputs/lift --run lift_act" in parser.format_help()
+    assert all(Path(file).is_file() for file in SETTINGS_BY_POLICY.values())

@@ -59,8 +59,7 @@ def train(arguments: argparse.Namespace, extra: Sequence[str]) -> int:
         validations = [stack.enter_context(Validation(d)) for d in work.datasets if work.validate]
         if work.merged is not None:
             merge(work.merged, work.datasets, variables)
-        for validation in validations:
-            validation.check()
+        _check(validations, trainer)
         work.plan.save(plan_file)
         output.parent.mkdir(parents=True, exist_ok=True)
         if trainer is None:
@@ -68,6 +67,17 @@ def train(arguments: argparse.Namespace, extra: Sequence[str]) -> int:
                 Trainer(trainer_command(arguments.processes), environment=variables, wait=False)
             )
         return _follow(trainer, work)
+
+
+def _check(validations: Sequence[Validation], trainer: Trainer | None) -> None:
+    """Wait for the validations; a user's signal, which ends them too, is reported as what it is."""
+    try:
+        for validation in validations:
+            validation.check()
+    except TrainError:
+        if trainer is not None:
+            trainer.check_signal()
+        raise
 
 
 def _follow(trainer: Trainer, work: Work) -> int:
