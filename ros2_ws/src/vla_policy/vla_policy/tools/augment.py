@@ -99,8 +99,15 @@ def sheet(dataset: Path, options: dict[str, Any], *, seed: int, frames: int, exa
         row = data[int(index)]
         for camera in cameras:
             pictures = [row[camera], *(transforms(row[camera]) for _ in range(examples))]
-            rows.append([np.ascontiguousarray(picture.permute(1, 2, 0).numpy()) for picture in pictures])
+            rows.append([_bytes(picture.permute(1, 2, 0).numpy()) for picture in pictures])
     return tiled(rows)
+
+
+def _bytes(picture: NDArray[Any]) -> Image:
+    """Return an image as bytes; LeRobot reads video as bytes, and images in the table as floats from 0 to 1."""
+    if np.issubdtype(picture.dtype, np.floating):
+        picture = np.rint(255.0 * np.clip(picture, 0.0, 1.0))
+    return np.ascontiguousarray(picture, dtype=np.uint8)
 
 
 def tiled(rows: Sequence[Sequence[Image]]) -> Image:

@@ -3,7 +3,7 @@
 """Random changes of the training images: brightness, contrast, crop and the like, by LeRobot's image transforms.
 
 LeRobot applies them as it reads a row, to each camera by itself; all changes named here are applied to every image, and the
-images of one camera's window change together. `lerobot-train` reads images as uint8, and LeRobot's own transforms for
+images of one camera's window change together. `lerobot-train` reads video as uint8, and LeRobot's own transforms for
 noise, blur, compression, shadow, dropout, gamma and colour temperature return such images as they are (LeRobot 0.6.1,
 ``lerobot/transforms/transforms.py``), so none of these is offered.
 
