@@ -24,7 +24,7 @@ from vla_common.targets import TargetPublisher
 Array = NDArray[np.float64]
 QUIET_NS = to_ns(0.07)  # after another driver's message; targets are fresh for 0.1 s
 LONGEST_NS = to_ns(5.0)  # a hand-over that takes longer is none
-AWAY = 0.02  # [rad or m]; a joint that is further from its target is driven by somebody else
+AWAY = 0.002  # [rad or m]; a joint that is further from its target is driven, or was moved, by somebody else
 SAME = 1e-9  # [rad or m]
 
 

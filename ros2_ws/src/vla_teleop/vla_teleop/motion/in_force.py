@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-NEAR = 0.02  # [rad]; a joint that stands further from the last target was moved by somebody who publishes none
+NEAR = (
+    0.002  # [rad]; a joint that stands further from the last target was moved by somebody who publishes none: to begin
+)
+# with that target would make it jump
 SHARE = 0.05  # of the travel: a gripper this near its target is there, and one that is less closed is open
 
 
