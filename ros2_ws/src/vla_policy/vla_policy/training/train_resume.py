@@ -6,11 +6,13 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from vla_policy.policies.checkpoint import CHECKPOINTS_DIR, LAST, PRETRAINED_DIR, TOKENIZER_DIR, find_checkpoint
+from vla_policy.policies.checkpoint import TOKENIZER_DIR, Checkpoint, find_checkpoint
 from vla_policy.training.dataset_checks import DatasetFacts, inspect_dataset
 from vla_policy.training.run_record import model_card, read_record
 from vla_policy.training.train_job import Work, merged_folder
+from vla_policy.training.train_options import RUNS
 from vla_policy.training.train_plan import TrainPlan
 from vla_policy.training.train_settings import TrainError, extra_keys, flag
 
@@ -32,33 +34,18 @@ def resumed_work(arguments: argparse.Namespace, extra: Sequence[str], output: Pa
     except (OSError, ValueError) as error:
         raise TrainError(f"{output}: no run to go on with (run.json: {error}). Name the folder of a run.") from error
     checkpoint = find_checkpoint(output)
-    last = (output / CHECKPOINTS_DIR / LAST).resolve()
-    step = int(last.name)
+    step = int(checkpoint.path.resolve().parent.name)
     steps = arguments.steps or int(record["steps"])
     if step >= steps:
         raise TrainError(
             f"{output}: has reached step {step} already. To train on, say how far: --resume --steps {2 * step}."
         )
     facts = tuple(_same_dataset(arguments, record["policy"], entry) for entry in record["datasets"])
-    config = last / PRETRAINED_DIR
-    options = {
-        "resume": True,
-        "config_path": str(config / "train_config.json"),
-        "output_dir": str(output.resolve()),
-        "dataset.root": record["dataset"],
-        "policy.device": arguments.device,
-        "steps": steps,
-    }
-    if arguments.batch_size is not None:
-        options["batch_size"] = arguments.batch_size
-    if checkpoint.vlm is not None:
-        options["policy.vlm_model_name"] = str(checkpoint.vlm.resolve())
-    tokenizer = config / TOKENIZER_DIR if checkpoint.vlm is None else checkpoint.vlm
-    keys = extra_keys(extra)
+    tokenizer = checkpoint.vlm or checkpoint.path / TOKENIZER_DIR
     record |= {"steps": steps, "device": arguments.device, "batch_size": arguments.batch_size or record["batch_size"]}
     profile = facts[0].profile
     plan = TrainPlan(
-        arguments=(*(flag(key, value) for key, value in options.items() if key not in keys), *extra),
+        arguments=_lerobot_arguments(arguments, extra, record, checkpoint, steps),
         run=str(output.resolve()),
         profile=profile.text,
         profile_sha256=profile.sha256,
@@ -82,6 +69,27 @@ def resumed_work(arguments: argparse.Namespace, extra: Sequence[str], output: Pa
         resumed=True,
         earlier_s=float(record.get("seconds", 0.0)),
     )
+
+
+def _lerobot_arguments(
+    arguments: argparse.Namespace, extra: Sequence[str], record: dict[str, Any], checkpoint: Checkpoint, steps: int
+) -> tuple[str, ...]:
+    """What `lerobot-train` is told; everything else it takes from the checkpoint's `train_config.json`."""
+    options: dict[str, Any] = {
+        "resume": True,
+        "config_path": str(checkpoint.path.resolve() / "train_config.json"),
+        "output_dir": str((arguments.output or RUNS / arguments.run).resolve()),
+        "dataset.root": record["dataset"],
+        "policy.device": arguments.device,
+        "steps": steps,
+    }
+    if arguments.batch_size is not None:
+        options["batch_size"] = arguments.batch_size
+    if checkpoint.vlm is not None:
+        options["policy.vlm_model_name"] = str(checkpoint.vlm.resolve())
+    for key in extra_keys(extra):
+        options.pop(key, None)
+    return (*(flag(key, value) for key, value in options.items()), *extra)
 
 
 def _same_dataset(arguments: argparse.Namespace, policy: str, entry: dict[str, object]) -> DatasetFacts:
