@@ -2,19 +2,23 @@
 
 """Predicted chunks against recorded actions, over a whole dataset."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from vla_core.profile import Profile
 from vla_core.statistics import percentile
 
-from vla_policy.evaluation.dataset import RecordedWindows, Window
 from vla_policy.evaluation.metrics import ErrorSums, Limits, StepSizes, dimension_units
 from vla_policy.evaluation.predictors import HOLD_LAST, DatasetMean, HoldLast, Predictor
 from vla_policy.evaluation.run_folder import OFFLINE
+
+if TYPE_CHECKING:
+    from vla_policy.evaluation.dataset import RecordedWindows, Window
 
 POLICY, DATASET_MEAN = "policy", "dataset_mean"
 PREDICTORS = (POLICY, HOLD_LAST, DATASET_MEAN)

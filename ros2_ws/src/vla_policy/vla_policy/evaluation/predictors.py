@@ -2,14 +2,18 @@
 
 """What predicts the chunks that an evaluation judges: a policy as the node runs it, baselines, mocks without a checkpoint."""
 
+from __future__ import annotations
+
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_policy.evaluation.dataset import Window
 from vla_policy.policies.runner import PolicyRunner
+
+if TYPE_CHECKING:
+    from vla_policy.evaluation.dataset import Window
 
 HOLD_LAST, NOISY = "hold_last", "noisy"
 MOCKS = (NOISY, HOLD_LAST)
