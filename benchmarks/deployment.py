@@ -41,6 +41,8 @@ SCENARIOS = ("success", "failed_grasp")
 TARGETS = ("e2e", "planner", "correction")
 DEMONSTRATION_SEED, HELD_OUT_SEED = 10_000, 0
 PLANNER_S, END_TO_END_S = 120.0, 90.0
+STOP_FRAMES = 12
+STD_FLOOR = 0.01  # the gripper never moves in an approach
 
 
 @dataclass
@@ -98,8 +100,10 @@ def demonstrate(work: Work) -> None:
 def convert(work: Work) -> dict[str, int]:
     """Make the three training sets; returns their frames."""
     root = work.folder / "datasets"
-    command = ["ros2", "run", "vla_recorder", "convert", "--target", "all", "--output", str(root), "--bags"]
-    work.run("convert", [*command, str(work.options.bags or work.folder / "bags")], dataset(work, "planner"))
+    command = ["ros2", "run", "vla_recorder", "convert", "--target", "all", "--output", str(root)]
+    stop = ["--stop-frames", str(STOP_FRAMES), "--stop-state", "measured"]
+    bags = str(work.options.bags or work.folder / "bags")
+    work.run("convert", [*command, *stop, "--bags", bags], dataset(work, "planner"))
     infos = {target: json.loads((dataset(work, target) / "meta" / "info.json").read_text()) for target in TARGETS}
     return {target: int(info["total_frames"]) for target, info in infos.items()}
 
@@ -114,6 +118,7 @@ def train(work: Work, target: str) -> Path:
     output = work.folder / "train" / target
     command = ["ros2", "run", "vla_policy", "train", "--policy", "act", "--dataset", str(dataset(work, target))]
     options = ["--output", str(output), "--steps", str(work.options.steps), "--threads", str(work.options.threads)]
+    options += ["--std-floor", str(STD_FLOOR)]
     work.run(f"train_{target}", [*command, *options], output / "checkpoints" / "last")
     return output
 
@@ -125,7 +130,8 @@ def trials(work: Work, name: str, *arguments: str) -> list[dict[str, Any]]:
     more = work.folder / "trials.yaml"
     more.write_text(
         f"/**/trial:\n  ros__parameters: {{displaced_trials: {displaced}}}\n"
-        f"/**/policy:\n  ros__parameters: {{stop_distance: {work.options.stop_distance}}}\n",
+        f"/**/policy:\n  ros__parameters: "
+        f"{{stop_distance: {work.options.stop_distance}, stop_steps: {work.options.stop_steps}}}\n",
         encoding="utf-8",
     )
     common = [f"episodes:={count}", f"seed:={HELD_OUT_SEED}", f"params_file:={more}"]
@@ -169,7 +175,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=40, help="demonstrations, half of each scenario (default: 40)")
     parser.add_argument("--bags", type=Path, help="folder of recordings, or of such folders; without it they are made")
     parser.add_argument(
-        "--stop-distance", type=float, default=0.0, help="parameter stop_distance of the policy node; 0: its preset's"
+        "--stop-distance",
+        type=float,
+        default=0.02,
+        help="stop_distance of the policy node [rad] (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stop-steps", type=int, default=10, help="stop_steps of the policy node (default: %(default)s)"
     )
     parser.add_argument("--steps", type=int, default=1500, help="of each training (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of each training (default: %(default)s)")

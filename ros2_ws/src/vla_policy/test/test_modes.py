@@ -53,6 +53,13 @@ class Detector:
         return int(said.argmax()) if said.any() else None
 
 
+class Twos(Detector):
+    """Chunks of twos say stop."""
+
+    def find(self, chunk, observed):
+        return 0 if (chunk.values == 2.0).all() else None
+
+
 class Skills:
     """Ends as it is told to."""
 
@@ -99,7 +106,7 @@ class Runner:
 class Run:
     """Plays the ticks of `PolicyRun`: guards, gate, then the policy's chunk."""
 
-    def __init__(self, mode, *, correction=False, there=True, **options):
+    def __init__(self, mode, *, correction=False, there=True, correction_detector=None, **options):
         self.person, self.skills, self.phases, self.log = Person(), Skills(there), [], []
         self.runner = SwitchRunner(Runner("first"), Runner("correction")) if correction else Runner("first")
         self.modes = Modes(
@@ -107,6 +114,7 @@ class Run:
             person=self.person,
             skills=None if mode == "e2e" else self.skills,
             detector=None if mode == "e2e" else Detector(),
+            correction_detector=correction_detector,
             runner=lambda: self.runner,
             announce=lambda phase, label, skill: self.phases.append((phase, label, skill)),
             log=self.log.append,
@@ -198,6 +206,21 @@ def test_the_signal_of_a_correction_is_executed_because_it_closes_the_gripper():
         run.begin()
         ticks.append(run.to_skill())
     assert ticks[1] - ticks[0] == 9, "until the third action of 0.1 s each is in force"
+
+
+def test_a_correction_policy_has_a_stop_signal_of_its_own():
+    run = Run("planner", correction=True, correction_detector=Twos())
+    run.begin()
+    run.to_skill()
+    run.skills.outcome = FAILED
+    run.tick(MOVE)
+    for _ in range(20):
+        assert run.tick(STOP) is None
+        assert (run.held, run.sent) == (None, True), "that is the sign of the first policy"
+    run.tick(np.full_like(STOP, 2.0))
+    for _ in range(20):
+        run.tick()
+    assert run.skills.started == [("grasp", False), ("grasp", True)]
 
 
 def test_a_failed_grasp_goes_to_the_correction_policy_and_the_skill_is_resumed():

@@ -2,6 +2,8 @@
 
 """Puts together what decides who drives in a run, and what records it."""
 
+from dataclasses import replace
+
 from vla_common.run import ManagedNode
 from vla_core.profile import Profile
 
@@ -52,7 +54,7 @@ class Driving:
         """
         status.mode = params.mode
         self._skills: SkillsClient | None = None
-        detector = None
+        detector = correction_detector = None
         if params.mode != E2E:
             self._skills = SkillsClient(node, lockstep=params.lockstep)
             rule = stop_rule(
@@ -62,6 +64,8 @@ class Driving:
                 gripper=params.stop_gripper,
             )
             detector = StopDetector(profile, rule)
+            correction_rule = replace(rule, steps=params.correction_stop_steps or rule.steps)
+            correction_detector = StopDetector(profile, correction_rule)
         self.recorder = RolloutRecorder(
             node,
             modes=lambda: self.modes,
@@ -91,6 +95,7 @@ class Driving:
             ),
             skills=self._skills,
             detector=detector,
+            correction_detector=correction_detector,
             runner=lambda: policy.inference.runner,
             announce=self.recorder.announce,
             log=node.get_logger().info,

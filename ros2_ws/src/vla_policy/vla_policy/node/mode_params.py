@@ -34,6 +34,13 @@ class ModeParams:
     stop_steps: int = param(
         0, "Stop signal: actions in a row that must give it; 0: the preset's.", minimum=0, maximum=1000
     )
+    correction_stop_steps: int = param(
+        0,
+        "Stop signal of a correction policy: actions in a row that must give it; 0: as stop_steps. An arm that closes its "
+        "gripper around an object stands for a few actions too, so a correction wants more of them than an approach.",
+        minimum=0,
+        maximum=1000,
+    )
     stop_distance: float = param(
         0.0,
         "Stop signal: norm below which an action leaves the arm where it was observed, in the numbers of the action (rad "

@@ -127,6 +127,7 @@ class Modes:
         person: Person,
         skills: Skills | None = None,
         detector: StopDetector | None = None,
+        correction_detector: StopDetector | None = None,
         runner: Callable[[], object] = lambda: None,
         announce: Callable[[int, str, str], None],
         log: Callable[[str], None],
@@ -139,6 +140,7 @@ class Modes:
             person: Who may take over.
             skills: The skill server; not needed in e2e.
             detector: Finds the policy's stop signal; not needed in e2e.
+            correction_detector: Finds that of a correction policy; None: the same.
             runner: The loaded policy; where it is a `Switch`, it holds the correction policy too.
             announce: Told of every change of who drives: phase (EpisodeEvent constant), what caused it, skill.
             log: Takes lines for people.
@@ -147,7 +149,8 @@ class Modes:
         self._options = options
         self._person = person
         self._skills = skills
-        self._detector = detector
+        self._approach_detector = detector
+        self._correction_detector = correction_detector or detector
         self._announce = announce
         self._log = log
         self._runner = runner
@@ -175,6 +178,10 @@ class Modes:
     def mode(self) -> str:
         """One of `MODES`."""
         return self._options.mode
+
+    @property
+    def _detector(self) -> StopDetector | None:
+        return self._correction_detector if self._corrects else self._approach_detector
 
     @property
     def skill_outcome(self) -> str:
@@ -212,8 +219,9 @@ class Modes:
         self._switch = runner if isinstance(runner, Switch) else None
         if self._switch is not None:
             self._switch.select(correction=False)
-        if self._detector is not None:
-            self._detector.reset()
+        for detector in (self._approach_detector, self._correction_detector):
+            if detector is not None:
+                detector.reset()
         return None
 
     def finish(self, stop: Stop, result: RunPolicy.Result) -> None:

@@ -128,18 +128,7 @@ def _load_config(checkpoint: Checkpoint, request: LoadRequest) -> PreTrainedConf
     stored = checkpoint.config
     if checkpoint.policy_type not in PreTrainedConfig.get_known_choices():
         register_third_party_plugins()  # packages named lerobot_policy_*
-    overrides = [f"--device={request.device}"]
-    if "pretrained_backbone_weights" in stored:
-        overrides.append("--pretrained_backbone_weights=null")  # they come with the weights; this avoids a download
-    if "load_vlm_weights" in stored:
-        overrides.append("--load_vlm_weights=false")
-    for key, folder in (
-        ("vlm_model_name", VLM_DIR),
-        ("text_tokenizer_name", TOKENIZER_DIR),
-        ("action_tokenizer_name", ACTION_TOKENIZER_DIR),
-    ):
-        if isinstance(stored.get(key), str):
-            overrides.append(f"--{key}={travelling_folder(checkpoint, stored[key], folder)}")
+    overrides = [f"--device={request.device}", *_within(checkpoint)]
     if request.dtype and "dtype" in stored:
         if request.dtype == "float16":
             raise CheckpointError(
@@ -156,6 +145,23 @@ def _load_config(checkpoint: Checkpoint, request: LoadRequest) -> PreTrainedConf
         return PreTrainedConfig.from_pretrained(str(checkpoint.path), cli_overrides=overrides)
     except (ValueError, TypeError, SystemExit) as error:
         raise CheckpointError(f"{checkpoint.path}: config.json does not describe a known policy: {error}") from error
+
+
+def _within(checkpoint: Checkpoint) -> list[str]:
+    """Overrides by which nothing is fetched: weights come with the checkpoint, and so do backbone and tokenizers."""
+    stored, found = checkpoint.config, []
+    if "pretrained_backbone_weights" in stored:
+        found.append("--pretrained_backbone_weights=null")
+    if "load_vlm_weights" in stored:
+        found.append("--load_vlm_weights=false")
+    for key, folder in (
+        ("vlm_model_name", VLM_DIR),
+        ("text_tokenizer_name", TOKENIZER_DIR),
+        ("action_tokenizer_name", ACTION_TOKENIZER_DIR),
+    ):
+        if isinstance(stored.get(key), str):
+            found.append(f"--{key}={travelling_folder(checkpoint, stored[key], folder)}")
+    return found
 
 
 def _load_processors(checkpoint: Checkpoint, config: Any, device: str, steps: Steps) -> tuple[Any, Any]:

@@ -29,7 +29,7 @@ class TakeoverMoves(Moves):
         if self.state == State.HELD and (self._teleop.stale or not self._teleop.active):
             return "the policy is stopped, and you cannot drive; press interrupt to drive, or enable to hand back"
         if self.state != State.IDLE:
-            return self.state.value
+            return str(self.state.value)
         if self._policy_runs:
             return "a policy drives; " + (
                 "press interrupt to take over" if self.options.takeover else "wait for its end"
