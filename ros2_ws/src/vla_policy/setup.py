@@ -31,6 +31,7 @@ setup(
             "smoke = vla_policy.tools.smoke:main",
             "mcp = vla_policy.mcp_tool.server:main",
             "evaluate = vla_policy.evaluation.evaluate:main",
+            "stop_signal = vla_policy.evaluation.stop_signal:main",
             "compare = vla_policy.evaluation.compare:main",
             "export_registration = vla_policy.tools.export_registration:main",
             "augment = vla_policy.tools.augment:main",

@@ -25,6 +25,7 @@ from vla_core.episode import SKILL, TELEOP
 from vla_core.stamps import stamp_ns, time_ns
 from vla_msgs.msg import EpisodeEvent, SimTick, SimTickDone
 from vla_recorder.bags.reader import find_episodes, open_episode
+from vla_recorder.bags.writer import FLUSH_PERIOD_S
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -129,8 +130,10 @@ def test_a_killed_node_stops_the_arm_and_loses_nothing(killed, tmp_path):
         try:
             moves = lambda: witness.phase == phase and witness.motion[-1][1] > MOVING  # noqa: E731
             wait_until(moves, launched, log, "motion in the phase")
-            recorded_s = witness.motion[-1][0]
-            wait_until(lambda: witness.motion[-1][0] > recorded_s + 0.3, launched, log, "something to record")
+            recorded_s, begin_s = witness.motion[-1][0], time.monotonic()
+            # the recorder hands what it has to the system every 0.4 s of wall time; after a kill that is what is left
+            more = lambda: witness.motion[-1][0] > recorded_s + 0.3 and time.monotonic() > begin_s + 2 * FLUSH_PERIOD_S  # noqa: E731
+            wait_until(more, launched, log, "something to record")
             os.kill(process_of(killed, env["ROS_LOG_DIR"]), signal.SIGKILL)
             launched.wait(END_S)
         finally:

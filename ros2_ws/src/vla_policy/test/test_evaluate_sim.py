@@ -202,7 +202,14 @@ def test_a_stopped_evaluation_ends_the_launch_and_keeps_its_trials(ros, number):
         "--seeds",
         "0:4",
     ]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that starts the tests in the background has SIGINT ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     record = run / "evaluations" / "sim-lift-200.json"
     try:
         deadline = time.monotonic() + 120.0

@@ -271,6 +271,7 @@ def test_a_signal_ends_the_training_process_and_is_reported(fake_trainer, datase
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=interrupt)
     thread.start()
     started = time.monotonic()
@@ -279,7 +280,7 @@ def test_a_signal_ends_the_training_process_and_is_reported(fake_trainer, datase
     assert "training was stopped by SIGTERM" in capsys.readouterr().err
     assert "SIGTERM" in read_record(tmp_path / "out")["outcome"]
     assert time.monotonic() - started < 30
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_training_process_ends_with_its_launcher(tmp_path):

@@ -188,7 +188,9 @@ def test_what_the_person_is_told(bench):
     bench.fault("silent/arm")
     bench.wait(lambda: "joint_states is silent for" in lesson.press("waypoint_add"))
     bench.fault("silent/arm", False)
-    target.publish(JointState(name=[GRIPPER], position=[0.7929]))
+    told_now = JointState(name=[GRIPPER], position=[0.7929])
+    told_now.header.stamp = lesson.node.get_clock().now().to_msg()  # else the skills node's target still stands
+    target.publish(told_now)
     bench.wait(lambda: lesson.node._told == 0.7929)
     lesson.add()
     assert load_waypoints(bench.folder / "taught.csv")[-1].gripper == 230

@@ -126,6 +126,15 @@ class RecordedWindows:
             )
         return {name: np.asarray(stats[name], dtype=np.float64).reshape(-1) for name in ("mean", "std")}
 
+    def stop_frames(self) -> dict[int, int]:
+        """Episode to its first stop frame (column `synthetic`); episodes without one are absent."""
+        table = self._dataset.hf_dataset.data
+        if "synthetic" not in table.column_names:
+            return {}
+        marked = np.flatnonzero(table.column("synthetic").to_numpy())
+        episodes, frames = (table.column(name).to_numpy()[marked] for name in ("episode_index", "frame_index"))
+        return {int(one): int(frames[episodes == one].min()) for one in np.unique(episodes)}
+
     def _deltas(self, steps: int, history: int) -> dict[str, list[float]]:
         """LeRobot's `delta_timestamps`: times around the present frame at which it reads each feature [s]."""
         dt_s = 1.0 / self._profile.fps

@@ -36,11 +36,10 @@ from vla_teleop.node.skill_stop import SkillStopError, motion, not_ready
 
 Array = NDArray[np.float64]
 FULL_SPEED = 255  # of a skill table
-ANSWER_S = 2.0  # wall
-FROZEN_S = 120.0  # wall
-POLL_S = 0.2  # wall
+ANSWER_S, FROZEN_S, POLL_S = 2.0, 120.0, 0.2  # wall
 REPORT_TICKS = 10  # parts of a robot's report on a fault arrive one after the other
 STOP_S, STOP_WALL_S = 1.0, 10.0
+STANDS_WITHIN, STANDS_S = 2.0, 1.0  # numbers and seconds: a gripper that moves no more than this has done what it can
 STUCK_WAY, STUCK_MOVED = 10.0, 1.0  # gripper numbers: told to go further than this and moved less than that
 
 
@@ -354,11 +353,16 @@ class SkillRobot:
         self._grip = np.array([position])
         self._gripper.gripper(position, self._params.gripper_max_velocity * speed / FULL_SPEED if self._timed else None)
         self._gripper.settle(ANSWER_S)
-        begin = end = self.now_ns
+        begin = end = stands_ns = self.now_ns
+        stands_at = before
         while to_s(self.now_ns - end) < settle_s or not self._gripper.resting():
             self.tick()
             if not self._gripper.resting():
                 end = self.now_ns
+            if abs(self.closing() - stands_at) > STANDS_WITHIN:
+                stands_at, stands_ns = self.closing(), self.now_ns
+            if to_s(self.now_ns - stands_ns) > STANDS_S + settle_s:
+                break  # a part that settles between the fingers can keep the controller from calling it a stall
             if to_s(self.now_ns - begin) > self._params.gripper_timeout_s + settle_s:
                 raise motion(
                     f"the gripper was told to go to {number:g} and has not ended after {self._params.gripper_timeout_s:g} s"
@@ -368,15 +372,13 @@ class SkillRobot:
         stood = abs(reachable - before) > STUCK_WAY and abs(self.closing() - before) < STUCK_MOVED
         if stood and not (holding and reachable > before):
             raise motion(
-                f"the gripper does not move: it was told to go from {before:.0f} to {number:g} and is at "
-                f"{self.closing():.0f}. The arm stands still. Free the gripper, look at its power and its driver, then call "
-                "the skill again"
+                f"the gripper does not move: it was told to go from {before:.0f} to {number:g} and is at {self.closing():.0f}. "
+                "The arm stands still. Free the gripper, look at its power and its driver, then call the skill again"
             )
 
     def halt(self) -> None:
         """Bring the arm to rest: cancel its trajectory and wait until it stands. Safe at any time."""
-        moved = not self._arm.resting()
-        problem = self._arm.stop(ANSWER_S)
+        moved, problem = not self._arm.resting(), self._arm.stop(ANSWER_S)
         self._progress = None
         if problem is not None:
             self._node.get_logger().error(f"the arm's trajectory could not be cancelled: {problem}")
