@@ -41,8 +41,8 @@ SCENARIOS = ("success", "failed_grasp")
 TARGETS = ("e2e", "planner", "correction")
 DEMONSTRATION_SEED, HELD_OUT_SEED = 10_000, 0
 PLANNER_S, END_TO_END_S = 120.0, 90.0
-STOP_FRAMES = 12
-STD_FLOOR = 0.01  # the gripper never moves in an approach
+STOP_FRAMES = 40
+STD_FLOOR = 0.1  # the gripper never moves in an approach
 
 
 @dataclass
@@ -128,10 +128,11 @@ def trials(work: Work, name: str, *arguments: str) -> list[dict[str, Any]]:
     done = work.folder / f"{name}.json"
     count, displaced = work.options.trials, work.options.trials // 2
     more = work.folder / "trials.yaml"
+    names = ("stop_distance", "stop_steps", "correction_stop_steps", "stop_gripper")
+    stop = {name: getattr(work.options, name) for name in names}
     more.write_text(
         f"/**/trial:\n  ros__parameters: {{displaced_trials: {displaced}}}\n"
-        f"/**/policy:\n  ros__parameters: "
-        f"{{stop_distance: {work.options.stop_distance}, stop_steps: {work.options.stop_steps}}}\n",
+        f"/**/policy:\n  ros__parameters: {{{', '.join(f'{name}: {value}' for name, value in stop.items())}}}\n",
         encoding="utf-8",
     )
     common = [f"episodes:={count}", f"seed:={HELD_OUT_SEED}", f"params_file:={more}"]
@@ -174,15 +175,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--episodes", type=int, default=40, help="demonstrations, half of each scenario (default: 40)")
     parser.add_argument("--bags", type=Path, help="folder of recordings, or of such folders; without it they are made")
-    parser.add_argument(
-        "--stop-distance",
-        type=float,
-        default=0.02,
-        help="stop_distance of the policy node [rad] (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--stop-steps", type=int, default=10, help="stop_steps of the policy node (default: %(default)s)"
-    )
+    stop = {"stop_distance": 0.03, "stop_steps": 3, "correction_stop_steps": 12, "stop_gripper": 0.5}
+    for name, value in stop.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type(value),
+            default=value,
+            help="parameter of the policy node (default: %(default)s)",
+        )
     parser.add_argument("--steps", type=int, default=1500, help="of each training (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of each training (default: %(default)s)")
     parser.add_argument(
