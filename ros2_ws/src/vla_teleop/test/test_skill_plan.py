@@ -122,16 +122,6 @@ def test_resume_drives_the_absolute_part_from_where_the_arm_stands():
         plan(spec(relative_count=8), resume=True)
 
 
-def test_half_the_speed_is_the_same_motion_in_twice_the_time():
-    fast, slow = plan(), plan(speed_scale=0.5)
-    assert slow.duration == pytest.approx(2.0 * fast.duration)
-    assert np.abs(slow.segments[0].velocities).max() == pytest.approx(
-        np.abs(fast.segments[0].velocities).max() / 2, rel=0.02
-    )
-    with pytest.raises(PlanError, match="speed_scale must be larger than 0, got 0"):
-        plan(speed_scale=0.0)
-
-
 def test_a_jump_to_another_configuration_is_refused():
     # Solutions meet at singular poses only, which are refused before; a jump would come from an inverse that strays.
     times, q = np.linspace(0.0, 0.1, 6), np.tile(READY, (6, 1))

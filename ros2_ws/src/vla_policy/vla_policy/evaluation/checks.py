@@ -13,7 +13,7 @@ from vla_core.profile import Profile, load_profile, mapping_differences
 
 from vla_policy.evaluation.run_folder import EvaluationError
 from vla_policy.policies.contract import feature_differences, profile_shapes
-from vla_policy.training.dataset_checks import DATASET_PROFILE
+from vla_policy.training.dataset_checks import DATASET_PROFILE, channels_first
 
 
 def own_profile(dataset: Path) -> Profile | None:
@@ -64,7 +64,7 @@ def check_fit(dataset: Path, info: dict[str, Any], profile: Profile, whose: str)
 def _differences(features: dict[str, Any], profile: Profile) -> list[str]:
     """One line per feature that differs in shape, and for names in another order."""
     stored = {
-        name: _channels_first(feature)
+        name: channels_first(feature)
         for name, feature in features.items()
         if name in (ACTION_KEY, STATE_KEY) or name.startswith(IMAGE_PREFIX)
     }
@@ -80,12 +80,6 @@ def _differences(features: dict[str, Any], profile: Profile) -> list[str]:
             pairs = [f"'{a}' where the policy has '{b}'" for a, b in zip(names, wanted, strict=True) if a != b]
             lines.append(f"{key}: the dataset has {', '.join(pairs)}")
     return lines
-
-
-def _channels_first(feature: dict[str, Any]) -> tuple[int, ...]:
-    shape = tuple(feature["shape"])
-    picture = feature.get("dtype") in ("video", "image") and shape[-1] in (1, 3)
-    return (shape[-1], *shape[:-1]) if picture else shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,7 +146,7 @@ def dataset_profile(dataset: Path, info: Mapping[str, Any], given: Path | None) 
     except ProfileError as error:
         raise TrainError(f"{file}: the dataset's robot profile is unusable: {error}") from error
     stored = {
-        name: _channels_first(feature)
+        name: channels_first(feature)
         for name, feature in info["features"].items()
         if name in VECTORS or name.startswith("observation.images.")
     }
@@ -164,7 +164,8 @@ def dataset_profile(dataset: Path, info: Mapping[str, Any], given: Path | None) 
     return profile
 
 
-def _channels_first(feature: Mapping[str, Any]) -> tuple[int, ...]:
+def channels_first(feature: Mapping[str, Any]) -> tuple[int, ...]:
+    """Shape of a stored feature as a policy sees it: pictures (3, H, W), the rest as it is."""
     shape = tuple(feature["shape"])
     if feature.get("dtype") in ("video", "image") and shape[-1] in (1, 3):
         return (shape[-1], *shape[:-1])

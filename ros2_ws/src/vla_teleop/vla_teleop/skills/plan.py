@@ -115,7 +115,6 @@ def plan_skill(
     limits: Limits,
     workspace: Box | None = None,
     resume: bool = False,
-    speed_scale: float = 1.0,
     dt_s: float = SAMPLE_S,
 ) -> SkillPlan:
     """Plan a skill and check all of it, before anything moves.
@@ -131,7 +130,6 @@ def plan_skill(
         limits: Limits of these joints.
         workspace: Lower and upper corner of the box for the tool frame [m, base_frame]; None: no box.
         resume: Plan the absolute waypoints only.
-        speed_scale: The same motion at this part of the speed: speeds times it, accelerations times its square.
         dt_s: Longest time between two samples of a trajectory [s].
 
     Raises:
@@ -149,7 +147,7 @@ def plan_skill(
     start = forward(kinematics, q) @ tcp
     trigger = start if T_base_trigger is None else np.asarray(T_base_trigger, dtype=np.float64)
     bounds = Bounds(arm=kinematics, limits=limits, workspace=workspace)
-    planner = _Planner(spec, waypoints, bounds, tcp, _speeds(spec, speed_scale), dt_s)
+    planner = _Planner(spec, waypoints, bounds, tcp, _speeds(spec), dt_s)
     targets = target_poses(spec, waypoints, kinematics, trigger)
     return SkillPlan(
         spec=spec,
@@ -219,15 +217,13 @@ def _grasp(spec: SkillSpec, waypoints: Sequence[Waypoint]) -> int | None:
     return closings[0]
 
 
-def _speeds(spec: SkillSpec, scale: float) -> Speeds:
-    if not scale > 0.0:
-        raise PlanError(f"skill '{spec.name}': speed_scale must be larger than 0, got {scale:g}")
+def _speeds(spec: SkillSpec) -> Speeds:
     return Speeds(
         linear=spec.linear_speed,
         linear_acceleration=spec.linear_acceleration,
         angular=spec.angular_speed,
         angular_acceleration=spec.angular_acceleration,
-    ).scaled(scale)
+    )
 
 
 class _Planner:
