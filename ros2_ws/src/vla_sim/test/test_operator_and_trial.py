@@ -19,13 +19,13 @@ from sensor_msgs.msg import JointState
 from vla_common.action_server import DeferredActionServer
 from vla_common.params import overrides
 from vla_common.qos import COMMAND, LATCHED
+from vla_core.controller_outcome import GoalStatus
 from vla_core.stamps import stamp_ns
 from vla_msgs.action import RecordEpisode, RunPolicy
 from vla_msgs.msg import PolicyStatus
 from vla_msgs.srv import StartEpisode, StopEpisode
 from vla_sim import constants as c
 from vla_sim import joy_player, skills, tasks
-from vla_sim.controllers.outcome import GoalStatus
 from vla_sim.errors import SceneError, SimError
 from vla_sim.joy_hands import Hands
 from vla_sim.joy_player import JoyPlayerNode

@@ -4,10 +4,10 @@ from types import SimpleNamespace as Ns
 
 import numpy as np
 import pytest
+from vla_core.controller_outcome import GoalRefusedError
 from vla_sim import constants as c
 from vla_sim import kinematics
 from vla_sim.controllers.forward import SpeedLimitError
-from vla_sim.controllers.outcome import GoalRefusedError
 from vla_sim.plant import FORWARD_CONTROLLER, FREEDRIVE_CONTROLLER, TRAJECTORY_CONTROLLER, Plant
 
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace as Ns
 
 import numpy as np
 import pytest
+from vla_core.controller_trajectory import TrajectoryController
 from vla_core.trajectory import build_trajectory
 from vla_sim import constants as c
 from vla_sim.cell import Cell
-from vla_sim.controllers.trajectory import TrajectoryController
 from vla_sim.plant import FORWARD_CONTROLLER, TRAJECTORY_CONTROLLER, Plant
 
 JOINTS = ("a", "b")

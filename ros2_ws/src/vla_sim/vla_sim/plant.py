@@ -11,15 +11,15 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from vla_core.controller_gripper import GripperController
+from vla_core.controller_trajectory import TrajectoryController
 
 from vla_sim import constants as c
 from vla_sim import kinematics
 from vla_sim.controllers.forward import ForwardController, SpeedLimitError
 from vla_sim.controllers.freedrive import FreedriveController
-from vla_sim.controllers.gripper import GripperController
 from vla_sim.controllers.manager import Controller, ControllerManager
 from vla_sim.controllers.robot import RobotState
-from vla_sim.controllers.trajectory import TrajectoryController
 
 Array = NDArray[np.float64]
 

@@ -5,9 +5,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-
-from vla_sim.controllers.outcome import GoalRefusedError
-from vla_sim.controllers.spline import Vector
+from vla_core.controller_outcome import GoalRefusedError
+from vla_core.controller_spline import Vector
 
 _SHORTEST_S = 0.03  # the robot smooths streamed positions over this look-ahead
 _LONGEST_S = 0.1  # after a pause a command may still only ask for what can be reached in this time

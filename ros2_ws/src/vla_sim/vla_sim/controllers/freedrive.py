@@ -10,11 +10,10 @@ simulated.
 from collections.abc import Sequence
 
 import numpy as np
+from vla_core.controller_outcome import GoalRefusedError
+from vla_core.controller_spline import Vector
 from vla_core.kinematics import jacobian
 from vla_core.specs import Kinematics
-
-from vla_sim.controllers.outcome import GoalRefusedError
-from vla_sim.controllers.spline import Vector
 
 TIMEOUT_S = 1.0
 _PUSH_S = 0.2  # a push that is not repeated ends

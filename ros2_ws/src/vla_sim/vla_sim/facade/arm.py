@@ -14,12 +14,12 @@ from std_msgs.msg import Float64, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from vla_common.action_server import DeferredActionServer
 from vla_common.qos import COMMAND
+from vla_core.controller_outcome import GoalOutcome, GoalRefusedError
+from vla_core.controller_trajectory import Plan, Tolerances
 
 from vla_sim import constants as c
 from vla_sim import kinematics, model
 from vla_sim.cell_params import CellParams
-from vla_sim.controllers.outcome import GoalOutcome, GoalRefusedError
-from vla_sim.controllers.trajectory import Plan, Tolerances
 from vla_sim.facade.messages import to_time
 from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs, OnPublished, Stream, sorted_order
 from vla_sim.plant import FORWARD_CONTROLLER, TRAJECTORY_CONTROLLER, Plant

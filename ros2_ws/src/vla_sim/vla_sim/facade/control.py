@@ -14,8 +14,8 @@ from std_srvs.srv import Trigger
 from ur_dashboard_msgs.msg import RobotMode, SafetyMode
 from ur_msgs.srv import SetSpeedSliderFraction
 from vla_common.qos import COMMAND, LATCHED
+from vla_core.controller_outcome import GoalRefusedError
 
-from vla_sim.controllers.outcome import GoalRefusedError
 from vla_sim.controllers.robot import ROBOT_MODE_RUNNING
 from vla_sim.facade.streams import RATE_HZ
 from vla_sim.plant import FREEDRIVE_CONTROLLER, Plant

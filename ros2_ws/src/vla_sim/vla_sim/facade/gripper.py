@@ -9,10 +9,10 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from vla_common.action_server import DeferredActionServer
+from vla_core.controller_outcome import GoalOutcome, GoalRefusedError
 
 from vla_sim import constants as c
 from vla_sim.cell_params import CellParams
-from vla_sim.controllers.outcome import GoalOutcome, GoalRefusedError
 from vla_sim.facade.streams import RATE_HZ, Jobs, OnPublished, Stream
 from vla_sim.plant import Plant
 

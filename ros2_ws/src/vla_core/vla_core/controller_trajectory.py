@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vla_sim.controllers.outcome import GoalOutcome, GoalRefusedError, GoalStatus
-from vla_sim.controllers.spline import Knot, Spline, Vector
+from vla_core.controller_outcome import GoalOutcome, GoalRefusedError, GoalStatus
+from vla_core.controller_spline import Knot, Spline, Vector
 
 SUCCESSFUL = 0
 INVALID_GOAL = -1

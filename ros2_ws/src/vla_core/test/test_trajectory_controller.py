@@ -4,9 +4,9 @@ from types import SimpleNamespace as Ns
 
 import numpy as np
 import pytest
-from vla_sim.controllers.outcome import GoalRefusedError, GoalStatus
-from vla_sim.controllers.spline import Knot, Spline
-from vla_sim.controllers.trajectory import (
+from vla_core.controller_outcome import GoalRefusedError, GoalStatus
+from vla_core.controller_spline import Knot, Spline
+from vla_core.controller_trajectory import (
     GOAL_TOLERANCE_VIOLATED,
     INVALID_GOAL,
     PATH_TOLERANCE_VIOLATED,

@@ -9,7 +9,7 @@ does.
 import math
 from typing import Any
 
-from vla_sim.controllers.outcome import GoalOutcome, GoalRefusedError, GoalStatus
+from vla_core.controller_outcome import GoalOutcome, GoalRefusedError, GoalStatus
 
 
 class GripperController:
