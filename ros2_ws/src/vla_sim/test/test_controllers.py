@@ -4,9 +4,9 @@ import math
 
 import pytest
 from vla_core.controller_gripper import GripperController
+from vla_core.controller_manager import Controller, ControllerManager, Strictness
 from vla_core.controller_outcome import GoalRefusedError, GoalStatus
 from vla_sim.controllers.forward import ForwardController, SpeedLimitError
-from vla_sim.controllers.manager import Controller, ControllerManager, Strictness
 from vla_sim.controllers.robot import SAFETY_PROTECTIVE_STOP, RobotState
 from vla_sim.disturbances import CameraDisturbance, CameraSchedule
 

@@ -12,13 +12,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from vla_core.controller_gripper import GripperController
+from vla_core.controller_manager import Controller, ControllerManager
 from vla_core.controller_trajectory import TrajectoryController
 
 from vla_sim import constants as c
 from vla_sim import kinematics
 from vla_sim.controllers.forward import ForwardController, SpeedLimitError
 from vla_sim.controllers.freedrive import FreedriveController
-from vla_sim.controllers.manager import Controller, ControllerManager
 from vla_sim.controllers.robot import RobotState
 
 Array = NDArray[np.float64]
