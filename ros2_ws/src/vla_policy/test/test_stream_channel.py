@@ -16,8 +16,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from vla_common.action_channel import ControllerError
+from vla_common.robot_commands import ActionCommands
 from vla_core.trajectory import build_trajectory
-from vla_policy.node.goals import ActionCommands
 
 S = 1_000_000_000
 TICK = S // 50

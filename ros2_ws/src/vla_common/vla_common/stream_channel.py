@@ -18,12 +18,13 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import Float64MultiArray
-from vla_common.action_channel import ControllerError
-from vla_common.qos import COMMAND
-from vla_common.services import CallError, call_service
 from vla_core.specs import ActionSpec
 from vla_core.stamps import to_ns, to_s
 from vla_core.trajectory import Trajectory
+
+from vla_common.action_channel import ControllerError
+from vla_common.qos import COMMAND
+from vla_common.services import CallError, call_service
 
 Array = NDArray[np.float64]
 STREAM = "joint_group_position"
