@@ -42,6 +42,7 @@ class Plan:
 
     Attributes:
         chunk: The policy's output.
+        predicted: The same as joint targets inside the travel of the grippers, before it is joined with anything.
         timeline: Joint targets that are followed, joined with what was in force; they may start later than the chunk.
         trajectories: Goal of each arm: the waypoints that can still be reached.
         in_force: The same as a spline that begins now; what the arm is to follow.
@@ -51,6 +52,7 @@ class Plan:
     """
 
     chunk: ActionChunk
+    predicted: Timeline
     timeline: Timeline
     trajectories: dict[str, Trajectory]
     in_force: dict[str, Trajectory]
@@ -193,6 +195,7 @@ class ChunkExecutor:
             trajectories = self._ramp_down(trajectories, joined.dt_s)
         return Plan(
             chunk=chunk,
+            predicted=new,
             timeline=joined,
             trajectories=trajectories,
             in_force={name: _from_present(t, present.joints.get(name)) for name, t in trajectories.items()},

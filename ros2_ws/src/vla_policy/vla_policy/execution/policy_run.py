@@ -70,6 +70,7 @@ class PolicyRun:
         watchers: Sequence[ChunkWatcher] = (),
         measures: Measures | None = None,
         taken_s: Callable[[], float] = time.perf_counter,
+        followed: Callable[[Plan], None] = lambda plan: None,
     ) -> None:
         """Begin a run.
 
@@ -86,6 +87,7 @@ class PolicyRun:
             watchers: See each chunk that may be sent, before it is; all of them are asked.
             measures: What the run measures goes here; by default measures without a log.
             taken_s: When the last message was taken, on the clock of time.perf_counter.
+            followed: Gets each plan that is put into force, after its commands have left.
         """
         self._profile = profile
         self._builder = builder
@@ -99,6 +101,7 @@ class PolicyRun:
         self._held: str | None = None
         self.measures = measures or Measures(fps=profile.fps)
         self._taken, self._taken_s = taken_s, 0.0
+        self._followed = followed
         self.task = profile.task
         self.detail = "waiting for the first observation"
         self._started_ns: int | None = None
@@ -298,6 +301,7 @@ class PolicyRun:
             overhead_s=None if self._options.lockstep else sent_s - self._taken_s - answer.seconds,
         )
         self.detail = ""
+        self._followed(plan)
 
     def _observe(self, t_ns: int) -> Stop | None:
         """Start the next inference when it is time and the observation is complete."""

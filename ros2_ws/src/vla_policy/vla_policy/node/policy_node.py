@@ -25,6 +25,7 @@ from vla_msgs.srv import SetTask
 
 from vla_policy.execution.hooks import Stop
 from vla_policy.node.auto_start import AutoStart
+from vla_policy.node.chunk_publisher import ChunkPublisher
 from vla_policy.node.driving import Driving, policy_factory
 from vla_policy.node.estop import EmergencyStop
 from vla_policy.node.goals import ActionCommands
@@ -103,6 +104,7 @@ class PolicyNode(ManagedNode):
             guards=(*self._safety.guards, self._driving.modes),
             gate=self._driving.modes,
             watchers=(self._driving.modes,),
+            followed=ChunkPublisher(self, self._profile).publish,
             participants=(self._safety, self._driving.modes, self._driving.recorder),
         )
 

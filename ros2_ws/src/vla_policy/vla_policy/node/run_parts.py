@@ -11,6 +11,7 @@ from vla_core.frames import FrameBuilder
 from vla_core.profile import Profile
 from vla_msgs.action import RunPolicy
 
+from vla_policy.execution.executor import Plan
 from vla_policy.execution.hooks import ChunkWatcher, Gate, Guard, Stop
 from vla_policy.node.goals import ActionCommands
 from vla_policy.node.loading import PolicyHolder
@@ -49,6 +50,7 @@ class RunParts:
         guards: Reasons to stop, asked at every tick.
         gate: Who drives, if it may be somebody else than the policy.
         watchers: Look at every chunk.
+        followed: Gets each plan that is put into force.
         participants: Take part in every goal.
     """
 
@@ -64,4 +66,5 @@ class RunParts:
     guards: Sequence[Guard] = field(default=())
     gate: Gate | None = None
     watchers: Sequence[ChunkWatcher] = field(default=())
+    followed: Callable[[Plan], None] = lambda plan: None
     participants: Sequence[Participant] = field(default=())

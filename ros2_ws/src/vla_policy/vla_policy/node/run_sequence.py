@@ -227,6 +227,7 @@ class RunSequence:
                 task=self._parts.status.task, policy=parts.policy.description, strategy=parts.status.strategy
             ),
             taken_s=lambda: parts.measuring.taken_s,
+            followed=parts.followed,
         )
         run.task = self._parts.status.task
         return run
