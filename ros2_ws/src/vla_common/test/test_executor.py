@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.waitable import NumberOfEntities, Waitable
 from std_msgs.msg import Bool, Int32
-from vla_common.executor import BatchExecutor
+from vla_common.executor import BatchExecutor, ExecutorThread
 
 
 @pytest.fixture
@@ -169,3 +169,31 @@ def test_the_end_waits_for_what_is_about_to_be_executed(node):
     assert not thread.is_alive()
     executor.shutdown(timeout_sec=0.0)
     assert (served, errors) == ([7], [])
+
+
+def test_a_thread_serves_until_it_is_closed_and_waits_for_the_callback(node):
+    begun, finish, served = threading.Event(), threading.Event(), []
+
+    def callback(message):
+        begun.set()
+        finish.wait(10.0)
+        served.append(message.data)
+
+    node.create_subscription(Int32, "numbers", callback, 10)
+    thread = ExecutorThread(node, context=node.context, name="served")
+    assert "served" in [each.name for each in threading.enumerate()]
+    node.create_publisher(Int32, "numbers", 10).publish(Int32(data=7))
+    assert begun.wait(10.0)
+    threading.Timer(0.2, finish.set).start()
+    thread.close(10.0)
+    assert served == [7]
+    assert "served" not in [each.name for each in threading.enumerate()]
+
+
+def test_a_thread_ends_quietly_when_ros_is_shut_down(node, capfd):
+    ExecutorThread(node, context=node.context, name="served")
+    spinning = next(each for each in threading.enumerate() if each.name == "served")
+    rclpy.try_shutdown(context=node.context)
+    spinning.join(10.0)
+    assert not spinning.is_alive()
+    assert "Traceback" not in capfd.readouterr().err

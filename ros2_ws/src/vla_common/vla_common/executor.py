@@ -5,11 +5,13 @@
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from typing import Any
 
 from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.subscription import Subscription
 
 _BATCH = 64  # messages of one topic before the others get their turn
@@ -73,3 +75,32 @@ class BatchExecutor(SingleThreadedExecutor):
             await serve()
 
         return execute
+
+
+class ExecutorThread:
+    """A thread of its own that serves nodes until `close`; for programs and parts that are no `run_node`."""
+
+    def __init__(self, *nodes: Node, context: Context | None = None, name: str = "executor") -> None:
+        """Start to serve.
+
+        Args:
+            nodes: Served from now on.
+            context: Of the nodes; None: rclpy's default one.
+            name: Of the thread.
+        """
+        self._executor = BatchExecutor(context=context)
+        for node in nodes:
+            self._executor.add_node(node)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Wait for the callback that is being executed, then let go of the nodes; they can be destroyed after it."""
+        self._executor.end(self._ended)
+        self._thread.join(timeout_s)
+        self._executor.shutdown(timeout_sec=0.0)
+
+    def _serve(self) -> None:
+        with suppress(ExternalShutdownException):  # ROS is being shut down: the end as well
+            self._executor.serve(self._ended)

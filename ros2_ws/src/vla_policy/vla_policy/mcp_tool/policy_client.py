@@ -6,17 +6,16 @@ The node's executor spins in a thread of its own; its futures are awaited in the
 """
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import anyio
 from rcl_interfaces.srv import GetParameters
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from rclpy.task import Future
 from vla_common.action_client import GoalClient
+from vla_common.executor import ExecutorThread
 from vla_common.qos import EVENT, LATCHED
 from vla_core.errors import VlaError
 from vla_msgs.action import RunPolicy
@@ -49,15 +48,11 @@ class PolicyClient:
         self._heartbeats = self._node.create_publisher(Heartbeat, f"{policy}/heartbeat", EVENT)
         self._status: PolicyStatus | None = None
         self._node.create_subscription(PolicyStatus, f"{policy}/status", self._on_status, LATCHED)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="executor", daemon=True)
-        self._thread.start()
+        self._thread = ExecutorThread(self._node)
 
     def close(self) -> None:
         """Leave the graph."""
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(2.0)
+        self._thread.close()
         self._node.destroy_node()
 
     def log(self, text: str) -> None:
@@ -127,12 +122,6 @@ class PolicyClient:
 
     def _on_status(self, msg: PolicyStatus) -> None:
         self._status = msg
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
 
 class Run:

@@ -5,9 +5,9 @@
 from collections.abc import Mapping, Sequence
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from vla_common.executor import ExecutorThread
 from vla_common.run import ManagedNode
 from vla_core.specs import CameraSpec
 
@@ -85,15 +85,13 @@ class SettingsNodes:
         self.sensors = {name: Sensor() for name in cameras}
         wanted = {name: spec.node for name, spec in cameras.items() if spec.settings == "realsense"}
         self._nodes = [SettingsNode(owner, node, self.sensors[name]) for name, node in wanted.items()]
-        self._executor = SingleThreadedExecutor(context=owner.context)
-        for node in self._nodes:
-            self._executor.add_node(node)
-        self._thread = owner.start_thread(self._executor.spin, "camera settings") if self._nodes else None
+        self._thread = (
+            ExecutorThread(*self._nodes, context=owner.context, name="camera settings") if self._nodes else None
+        )
 
     def close(self) -> None:
         """Stop serving."""
-        self._executor.shutdown(timeout_sec=2.0)
         if self._thread is not None:
-            self._thread.join(timeout=2.0)
+            self._thread.close()
         for node in self._nodes:
             node.destroy_node()

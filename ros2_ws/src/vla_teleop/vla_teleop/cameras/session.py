@@ -8,7 +8,7 @@ All calls block the command's own thread; time limits are wall time.
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ import rclpy
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import QoSProfile
 from rosidl_runtime_py.utilities import get_message
+from vla_common.executor import ExecutorThread
 from vla_common.qos import SENSOR, adapt
 from vla_common.services import wait_future
 from vla_core.codecs import codec
@@ -47,20 +47,11 @@ def session(name: str, ros_arguments: Sequence[str] = (), *, domain_id: int | No
     context = Context()
     rclpy.init(args=list(ros_arguments), context=context, domain_id=domain_id)
     node = Node(name, context=context, enable_rosout=False)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-
-    def spin() -> None:
-        with suppress(ExternalShutdownException):  # the session ends
-            executor.spin()
-
-    thread = threading.Thread(target=spin, name="executor", daemon=True)
-    thread.start()
+    thread = ExecutorThread(node, context=context)
     try:
         yield node
     finally:
-        executor.shutdown(timeout_sec=2.0)
-        thread.join(timeout=2.0)
+        thread.close()
         node.destroy_node()
         rclpy.try_shutdown(context=context)
 
