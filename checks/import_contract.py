@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCE = Path(__file__).resolve().parent.parent / "ros2_ws" / "src"
-ROOMS = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim")
+ROOMS = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers")
 # package -> packages of this workspace that it may import
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "vla_core": frozenset(),
     "vla_common": frozenset({"vla_core", "vla_msgs"}),
     **{room: frozenset({"vla_common", "vla_core", "vla_msgs"}) for room in ROOMS},
     "lerobot_policy_vla_keypoints": frozenset(),
-    "vla_bringup": frozenset({"vla_core", "vla_policy", "vla_recorder", "vla_teleop"}),
+    "vla_bringup": frozenset({"vla_core", "vla_drivers", "vla_policy", "vla_recorder", "vla_teleop"}),
     "vla_demo": frozenset({"vla_core", "vla_recorder"}),
 }
 # library -> the only packages, or single modules with their dotted name, that may import it
 OWNERS: dict[str, tuple[str, ...]] = {
     "rclpy": ("vla_common", *ROOMS),
     "torch": ("vla_policy", "lerobot_policy_vla_keypoints"),
-    "lerobot": ("vla_policy", "lerobot_policy_vla_keypoints"),
+    "lerobot": ("vla_policy", "lerobot_policy_vla_keypoints", "vla_drivers.so101.arm"),
     "transformers": ("vla_policy",),
     "mujoco": ("vla_sim",),
+    "serial": ("vla_drivers",),
     "av": ("vla_core.images_video", "vla_recorder", "vla_demo"),
     "pyarrow": ("vla_recorder", "vla_policy.training.dataset_checks", "vla_policy.training.merging"),
     "mcap": ("vla_recorder", "vla_demo"),

@@ -30,7 +30,7 @@ LAUNCH_FILES = {
     "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer", "teleop", "skills")),
     "replay.launch.py": ("Play a recorded episode.", ("replay",)),
 }
-NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim")
+NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers")
 
 
 def launch_page() -> str:
