@@ -92,7 +92,36 @@ def test_a_sourced_ros_keeps_its_own_packages(tmp_path, monkeypatch):
     assert "tf2_msgs" in {p.name for p in workspace.missing_interfaces()}
     kept = environment.requirements().read_text()
     assert "\nlerobot==0.6.1" in kept
-    assert "\nros-jazzy-" not in kept
+    assert "\nros-" not in kept  # neither the names that were asked for nor the wheels behind them
+    assert "\nrosbags==" in kept
+
+
+def test_a_layer_of_an_image_stops_at_the_step_that_it_names(state):
+    _, ran = state
+    bootstrap.carry_out(bootstrap.pending("packages"))
+    assert ran == ["system", "packages"]
+    assert bootstrap.pending("packages") == []
+    bootstrap.carry_out(bootstrap.pending())
+    assert ran == ["system", "packages", "later"]
+
+
+@pytest.mark.parametrize("wheels", [True, False])
+def test_the_environment_names_the_ament_index_of_the_wheels_only_where_they_are(tmp_path, wheels):
+    (tmp_path / ".state").mkdir()
+    (tmp_path / ".state" / "workspace.sh").write_text("")
+    if wheels:
+        (tmp_path / ".venv" / "share" / "rclpy").mkdir(parents=True)
+        (tmp_path / ".venv" / "share" / "rclpy" / "package.xml").write_text("<package/>")
+    script = f'. "{SETUP}/env.sh"; . "{SETUP}/env.sh"; printf "%s\n%s" "$AMENT_PREFIX_PATH" "${{CMAKE_PREFIX_PATH:-}}"'
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "VLA_ROOT": str(tmp_path),
+        "ROS_DISTRO": "jazzy",
+        "AMENT_PREFIX_PATH": "/opt/ros/jazzy",
+    }
+    shown = subprocess.run(["bash", "-euc", script], env=env, capture_output=True, text=True, check=True).stdout
+    expected = [f"{tmp_path}/.venv:/opt/ros/jazzy", f"{tmp_path}/.venv"] if wheels else ["/opt/ros/jazzy"]
+    assert shown.splitlines() == expected
 
 
 def test_wheels_are_repaired_once_also_where_the_path_holds_a_space(tmp_path):

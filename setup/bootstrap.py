@@ -8,6 +8,7 @@ an interrupted run goes on where it stopped, and a complete one returns at once 
 
     setup/bootstrap.py            set up what is missing
     setup/bootstrap.py --check    say what is missing, change nothing; exit code 1 if anything is
+    setup/bootstrap.py --until environment   only the steps up to that one: an image's layer without the workspace
 """
 
 from __future__ import annotations
@@ -47,11 +48,12 @@ STEPS = (
 )
 
 
-def pending() -> list[Step]:
-    """Steps that must run, in order: the first that changed and all that rest on it."""
+def pending(until: str = "") -> list[Step]:
+    """Steps that must run, in order: the first that changed and all that rest on it; none that come after `until`."""
     stored = json.loads((STATE / "steps.json").read_text()) if (STATE / "steps.json").exists() else {}
     todo: list[Step] = []
-    for step in STEPS:
+    names = [step.name for step in STEPS]
+    for step in STEPS[: names.index(until) + 1] if until else STEPS:
         # the system step stands alone: a library that was installed by hand forces nothing to be rebuilt
         rests_on_changed = any(s.name != "system" for s in todo)
         gone = step.name == "venv" and not (VENV / "bin" / "python").exists()
@@ -91,22 +93,23 @@ def main() -> int:
         description="Set up what this checkout lacks.", epilog="example: setup/bootstrap.py --check"
     )
     parser.add_argument("--check", action="store_true", help="only say which steps are missing; exit code 1 if any is")
+    names = [step.name for step in STEPS]
+    parser.add_argument("--until", choices=names, default="", help="only the steps up to this one (default: all)")
     args = parser.parse_args()
     STATE.mkdir(exist_ok=True)
     if args.check:
-        todo = pending()
+        todo = pending(args.until)
         print("complete" if not todo else "missing: " + ", ".join(step.name for step in todo))
         return 1 if todo else 0
     try:
-        if not pending():
+        if not pending(args.until):
             return 0
         with (STATE / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two terminals may start at once
-            todo = pending()
+            todo = pending(args.until)
             if todo:
-                names = ", ".join(step.name for step in todo)
                 print(
-                    f"[setup] in {ROOT}: {names} (logs in .state/; a first set-up takes a few minutes and about 7 GB)",
+                    f"[setup] in {ROOT}: {', '.join(step.name for step in todo)} (logs in .state/; a first set-up takes a few minutes and about 7 GB)",
                     file=sys.stderr,
                 )
                 carry_out(todo)

@@ -8,18 +8,17 @@ case ":$PATH:" in
 esac
 unset PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-_vla_ros_sourced=0
-_vla_rest=":${AMENT_PREFIX_PATH:-}:"
-if [ -n "${ROS_DISTRO:-}" ] && [ "${VLA_ACTIVE:-}" != "$VLA_ROOT" ] && [ -d "/opt/ros/${ROS_DISTRO}" ]; then _vla_ros_sourced=1; fi
-if [ "$_vla_ros_sourced" = 0 ]; then
-  # the wheels carry their ament index in the environment itself
-  case "$_vla_rest" in
+# the wheels carry their ament index in the environment itself; where ROS was sourced before set-up, there are none
+if [ -e "$VIRTUAL_ENV/share/rclpy/package.xml" ]; then
+  case ":${AMENT_PREFIX_PATH:-}:" in
     *":$VIRTUAL_ENV:"*) ;;
     *) export AMENT_PREFIX_PATH="$VIRTUAL_ENV${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}" ;;
   esac
-  export CMAKE_PREFIX_PATH="$VIRTUAL_ENV${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}"
+  case ":${CMAKE_PREFIX_PATH:-}:" in
+    *":$VIRTUAL_ENV:"*) ;;
+    *) export CMAKE_PREFIX_PATH="$VIRTUAL_ENV${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}" ;;
+  esac
 fi
-unset _vla_ros_sourced _vla_rest
 
 . "$VLA_ROOT/.state/workspace.sh"
 

@@ -87,7 +87,8 @@ def requirements() -> Path:
     lock = ROOT / "setup" / "requirements.lock"
     if not sourced_ros():
         return lock
-    kept = [line for line in lock.read_text().splitlines() if not line.startswith("ros-jazzy-")]
+    # "ros-jazzy-…" are the names that were asked for, "ros-…" the wheels behind them; two ROS in one process do not work
+    kept = [line for line in lock.read_text().splitlines() if not line.startswith("ros-")]
     path = STATE / "requirements.sourced_ros.lock"
     path.write_text("\n".join(kept) + "\n")
     return path
