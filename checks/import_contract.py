@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCE = Path(__file__).resolve().parent.parent / "ros2_ws" / "src"
-ROOMS = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers")
+ROOMS = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers", "vla_monitor")
 # package -> packages of this workspace that it may import
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "vla_core": frozenset(),
     "vla_common": frozenset({"vla_core", "vla_msgs"}),
     **{room: frozenset({"vla_common", "vla_core", "vla_msgs"}) for room in ROOMS},
     "lerobot_policy_vla_keypoints": frozenset(),
-    "vla_bringup": frozenset({"vla_core", "vla_drivers", "vla_policy", "vla_recorder", "vla_teleop"}),
+    "vla_bringup": frozenset({"vla_common", "vla_core", "vla_drivers", "vla_policy", "vla_recorder", "vla_teleop"}),
     "vla_demo": frozenset({"vla_core", "vla_recorder"}),
 }
 # library -> the only packages, or single modules with their dotted name, that may import it
 OWNERS: dict[str, tuple[str, ...]] = {
-    "rclpy": ("vla_common", *ROOMS),
+    "rclpy": ("vla_common", *ROOMS, "vla_bringup.doctor.graph"),
     "torch": ("vla_policy", "lerobot_policy_vla_keypoints"),
     "lerobot": ("vla_policy", "lerobot_policy_vla_keypoints", "vla_drivers.so101.arm"),
     "transformers": ("vla_policy",),
@@ -38,7 +38,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "vla_policy.tools.report_plots",
         "vla_policy.evaluation.plots",
         "vla_teleop.node.check_plot",
+        "vla_recorder.tools.compare_replay",
     ),
+    "rerun": ("vla_monitor",),
     "websockets": ("vla_policy",),
     "msgpack": ("vla_policy",),
     "prometheus_client": ("vla_policy",),

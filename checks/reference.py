@@ -21,16 +21,16 @@ LAUNCH_FILES = {
     "robot.launch.py": ("The robot's drivers, or the simulated cell.", ("robot", "sim")),
     "record.launch.py": (
         "Record demonstrations.",
-        ("robot", "sim", "record", "teleop_device", "teleop", "skills", "joystick"),
+        ("robot", "sim", "record", "teleop_device", "teleop", "skills", "joystick", "monitor"),
     ),
     "teleop.launch.py": (
         "Drive by hand, without a recorder.",
-        ("robot", "sim", "teleop_device", "teleop", "teleop_only"),
+        ("robot", "sim", "teleop_device", "teleop", "teleop_only", "monitor"),
     ),
-    "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer", "teleop", "skills")),
-    "replay.launch.py": ("Play a recorded episode.", ("replay",)),
+    "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer", "teleop", "skills", "monitor")),
+    "replay.launch.py": ("Play a recorded episode.", ("replay", "monitor")),
 }
-NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers")
+NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers", "vla_monitor")
 
 
 def launch_page() -> str:

@@ -24,7 +24,7 @@ SOURCE = "ros2_ws/src"
 PLUGIN = "lerobot_policy_vla_keypoints"
 PACKAGES = (
     *("vla_core", "vla_common", "vla_recorder", "vla_policy", PLUGIN),
-    *("vla_teleop", "vla_drivers", "vla_sim", "vla_bringup", "vla_demo"),
+    *("vla_teleop", "vla_drivers", "vla_monitor", "vla_sim", "vla_bringup", "vla_demo"),
 )
 STAND_INS = ("launch", "launch_ros", "launch_testing", "rosbag2_py", "cv_bridge", "ros2_pip_cli", "rosidl_runtime_py")
 MYPY = [sys.executable, "-m", "mypy"]
@@ -88,6 +88,7 @@ STAGES = (
         "SO-101 and Robotiq drivers against emulated devices, checks of a UR",
         ([*PYTEST, *tests_of("vla_drivers")],),
     ),
+    Stage("monitor", "markers, transforms, rerun", ([*PYTEST, *tests_of("vla_monitor")],)),
     Stage("launch", "every launch file, image transport", ([*PYTEST, *tests_of("vla_bringup")],)),
     Stage("demo", "the quick demo and each command of the README", ([*PYTEST, *tests_of("vla_demo")],)),
 )

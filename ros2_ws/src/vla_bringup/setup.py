@@ -18,6 +18,8 @@ setup(
         (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
         (f"share/{NAME}/robots", sorted(glob("robots/*.yaml"))),
         (f"share/{NAME}/config", sorted(glob("config/*"))),
+        (f"share/{NAME}/rviz", sorted(glob("rviz/*.rviz"))),
+        (f"share/{NAME}/foxglove", sorted(glob("foxglove/*.json"))),
     ],
     install_requires=["setuptools"],
     extras_require={"test": ["pytest"]},
@@ -25,5 +27,9 @@ setup(
     maintainer="ROS 2 VLA maintainers",
     maintainer_email="maintainers@ros2-vla.org",
     license="Apache-2.0",
-    entry_points={"console_scripts": []},
+    entry_points={
+        "console_scripts": [
+            "doctor = vla_bringup.doctor.main:main",
+        ]
+    },
 )

@@ -31,6 +31,7 @@ from vla_bringup.launch_util import (
     share,
     value,
 )
+from vla_bringup.monitor_launch import monitors
 from vla_bringup.teleop_launch import person, without_button
 from vla_core.profile import Profile
 
@@ -287,10 +288,11 @@ def inference(context: LaunchContext):
         day = operator_parameters(context)
         actions += without_button(context, "interrupt", "teleop_device")
         actions += person(context, path, lockstep=lockstep, day=day, argument="teleop_device")
-    return [*actions, *helper_nodes(context, str(path), task, lockstep)]
+    watching = monitors(context, path, profile, simulated=sim, use_sim_time=sim)
+    return [*actions, *helper_nodes(context, str(path), task, lockstep), *watching]
 
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
-        [*declare("robot", "sim", "infer", "teleop", "skills"), OpaqueFunction(function=inference)]
+        [*declare("robot", "sim", "infer", "teleop", "skills", "monitor"), OpaqueFunction(function=inference)]
     )

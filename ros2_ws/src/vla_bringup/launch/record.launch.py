@@ -26,6 +26,7 @@ from vla_bringup.launch_util import (
     share,
     value,
 )
+from vla_bringup.monitor_launch import monitors
 from vla_bringup.teleop_launch import person
 from vla_core.profile import load_profile
 
@@ -157,13 +158,14 @@ def recording(context: LaunchContext):
         actions += scripted(context, path, task, lockstep)
     elif operator == "joystick":
         actions += joystick(context, path, table, lockstep)
-    return actions
+    sim = flag(context, "sim")
+    return [*actions, *monitors(context, path, profile, simulated=sim, use_sim_time=sim)]
 
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
-            *declare("robot", "sim", "record", "teleop_device", "teleop", "skills", "joystick"),
+            *declare("robot", "sim", "record", "teleop_device", "teleop", "skills", "joystick", "monitor"),
             OpaqueFunction(function=recording),
         ]
     )

@@ -10,6 +10,7 @@ from launch.actions import ExecuteProcess, OpaqueFunction, RegisterEventHandler,
 from launch.event_handlers import OnProcessExit, OnProcessIO
 from launch.events.process import ProcessIO
 from vla_bringup.launch_util import bag_profile, declare, flag, image_transport, node, value
+from vla_bringup.monitor_launch import monitors
 
 READY = b"[policy]: loaded "  # what the policy node says when it can take observations
 
@@ -30,7 +31,8 @@ def replay(context: LaunchContext):
         command.append("--loop")
     player = ExecuteProcess(cmd=command, name="bag_player", output="screen")
     ended = OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the bag has been played")])
-    actions = [*image_transport(), RegisterEventHandler(ended)]
+    watching = monitors(context, None, profile, simulated=False, use_sim_time=True)
+    actions = [*image_transport(), RegisterEventHandler(ended), *watching]
     if not value(context, "checkpoint"):
         return [*actions, player]
     policy = node(
@@ -46,6 +48,7 @@ def replay(context: LaunchContext):
             "dry_run": True,
             "start_on_ready": True,
             "report_file": value(context, "report_file"),
+            "log_file": value(context, "log_file"),
             "use_sim_time": True,
         },
         on_exit=Shutdown(reason="the policy node ended"),
@@ -60,4 +63,4 @@ def replay(context: LaunchContext):
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription([*declare("replay"), OpaqueFunction(function=replay)])
+    return LaunchDescription([*declare("replay", "monitor"), OpaqueFunction(function=replay)])

@@ -11,11 +11,12 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from vla_bringup.launch_util import declare, flag, forwarded, resolve_profile, share, value
+from vla_bringup.monitor_launch import monitors
 from vla_bringup.teleop_launch import device_drivers, teleop_node
 
 
 def teleoperation(context: LaunchContext):
-    path, _ = resolve_profile(context)
+    path, profile = resolve_profile(context)
     lockstep = flag(context, "sim") and value(context, "clock") == "lockstep"
     names = ",".join(name for name in ("teleop", value(context, "participants")) if name)
     robot = IncludeLaunchDescription(
@@ -29,10 +30,15 @@ def teleoperation(context: LaunchContext):
         parameters={"own_buttons": True, "enable_on_start": flag(context, "enable_on_start")},
         on_exit=Shutdown(reason="the teleop node ended"),
     )
-    return [robot, *device_drivers(context), person]
+    sim = flag(context, "sim")
+    watching = monitors(context, path, profile, simulated=sim, use_sim_time=sim)
+    return [robot, *device_drivers(context), person, *watching]
 
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
-        [*declare("robot", "sim", "teleop_device", "teleop", "teleop_only"), OpaqueFunction(function=teleoperation)]
+        [
+            *declare("robot", "sim", "teleop_device", "teleop", "teleop_only", "monitor"),
+            OpaqueFunction(function=teleoperation),
+        ]
     )

@@ -16,10 +16,10 @@ ARGUMENTS = yaml.safe_load((PACKAGE / "config" / "arguments.yaml").read_text())
 SECTIONS = {
     "sim": ("robot", "sim"),
     "robot": ("robot", "sim"),
-    "record": ("robot", "sim", "record", "teleop_device", "teleop", "joystick"),
-    "teleop": ("robot", "sim", "teleop_device", "teleop", "teleop_only"),
-    "infer": ("robot", "sim", "infer", "teleop", "skills"),
-    "replay": ("replay",),
+    "record": ("robot", "sim", "record", "teleop_device", "teleop", "joystick", "monitor"),
+    "teleop": ("robot", "sim", "teleop_device", "teleop", "teleop_only", "monitor"),
+    "infer": ("robot", "sim", "infer", "teleop", "skills", "monitor"),
+    "replay": ("replay", "monitor"),
 }
 
 
