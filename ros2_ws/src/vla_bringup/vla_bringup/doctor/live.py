@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The doctor's look at a running graph, in groups of findings."""
+
+from __future__ import annotations
+
+import argparse
+
+from vla_core.profile import Profile
+from vla_teleop.cameras.session import session
+
+from vla_bringup.doctor.findings import Group
+from vla_bringup.doctor.graph import NAME, look
+from vla_bringup.doctor.live_streams import judge_clock, judge_streams
+from vla_bringup.doctor.samples import Graph
+
+
+def live_groups(profile: Profile, options: argparse.Namespace) -> list[Group]:
+    """Listen to the graph and judge it.
+
+    Args:
+        profile: Of the robot.
+        options: With seconds, namespace and camera_settings.
+    """
+    arguments = ["--ros-args", "-r", f"__ns:=/{options.namespace.strip('/')}"] if options.namespace.strip("/") else []
+    with session(NAME, arguments) as node:
+        graph = look(node, profile, options.seconds)
+    return judge(profile, graph)
+
+
+def judge(profile: Profile, graph: Graph) -> list[Group]:
+    """Return all findings about a graph."""
+    return [
+        Group("time", tuple(judge_clock(graph))),
+        Group("streams", tuple(judge_streams(profile, graph))),
+    ]

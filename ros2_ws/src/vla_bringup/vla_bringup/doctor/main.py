@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``ros2 run vla_bringup doctor``: what is wrong here, and what to do about it. Moves nothing, publishes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from vla_core.errors import VlaError
+from vla_core.profile import Profile, load_profile
+
+from vla_bringup.doctor.findings import EXIT_USAGE, Group, conclude
+from vla_bringup.doctor.live import live_groups
+from vla_bringup.doctor.profiles import DEFAULT_ROBOT, find_profile
+
+DESCRIPTION = """Check this machine, a robot profile and, with --live, the running graph. Each finding is one line: green, yellow
+(works, but may disappoint) or red (does not work), with the remedy on the same line. Moves nothing.
+
+  ros2 run vla_bringup doctor
+  ros2 run vla_bringup doctor --robot ur5e_2f85_realsense --live
+  ros2 run vla_bringup doctor --profile my_robot.yaml --live --seconds 10 --json report.json
+  ros2 run vla_bringup doctor --robot sim_ur5e --live --namespace /cell_2
+
+Exit status: 0 without red, 1 with, 2 if the arguments or the profile cannot be used."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(
+        prog="doctor", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    which = made.add_mutually_exclusive_group()
+    which.add_argument("--robot", help=f"shipped robot profile by name (default with --live: {DEFAULT_ROBOT})")
+    which.add_argument("--profile", help="path of a robot profile (YAML) of your own")
+    made.add_argument(
+        "--live", action="store_true", help="also look at the running graph: topics, rates, controllers, …"
+    )
+    add_live_arguments(made)
+    made.add_argument("--json", metavar="FILE", help="also write the findings as JSON, for a bug report")
+    return made
+
+
+def add_live_arguments(made: argparse.ArgumentParser) -> None:
+    """Add what says how the running graph is looked at."""
+    made.add_argument("--seconds", type=seconds, default=3.0, help="how long to listen [s] (default: 3)")
+    made.add_argument("--namespace", default="", help="namespace of the nodes to look at (default: none)")
+    made.add_argument(
+        "--camera-settings", metavar="FILE", help="settings that calibrate_cameras saved; the cameras must have them"
+    )
+
+
+def seconds(text: str) -> float:
+    """Return a time between 0.5 s and ten minutes."""
+    value = float(text)
+    if not (math.isfinite(value) and 0.5 <= value <= 600.0):
+        raise argparse.ArgumentTypeError(f"{text}: give a time from 0.5 to 600 s")
+    return value
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is 0 without red findings, 1 with, 2 if it could not be done."""
+    options = parser().parse_args(args)
+    try:
+        return _run(options)
+    except VlaError as error:
+        print(f"doctor: {error}", file=sys.stderr)  # noqa: T201  (a command line tool)
+        return EXIT_USAGE
+
+
+def _run(options: argparse.Namespace) -> int:
+    groups: list[Group] = []
+    profile = _profile(options)
+    if options.live and profile is not None:
+        groups += live_groups(profile, options)
+    return conclude(groups, options.json, about(options, profile))
+
+
+def _profile(options: argparse.Namespace) -> Profile | None:
+    given = options.profile or options.robot or (DEFAULT_ROBOT if options.live else "")
+    return load_profile(find_profile(given)) if given else None
+
+
+def about(options: argparse.Namespace, profile: Profile | None) -> dict[str, Any]:
+    """Return what else a report says: the profile, and how was looked."""
+    return {
+        "robot": profile.robot if profile else "",
+        "profile_sha256": profile.sha256 if profile else "",
+        "live": options.live,
+        "seconds": options.seconds,
+        "namespace": options.namespace,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
