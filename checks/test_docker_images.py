@@ -98,7 +98,7 @@ def test_what_is_copied_exists_and_is_not_ignored():
 
 def test_secrets_builds_and_data_of_the_host_stay_out_of_the_images():
     ignored = (ROOT / ".dockerignore").read_text().split()
-    for needed in (".venv", ".state", "ros2_ws/install", "outputs", "docker/.env", ".git"):
+    for needed in (".venv", ".state", "ros2_ws/install", "outputs", "docker/.env*", ".git"):
         assert needed in ignored
 
 
