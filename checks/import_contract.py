@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCE = Path(__file__).resolve().parent.parent / "ros2_ws" / "src"
-ROOMS = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers", "vla_monitor")
+ROOMS = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers", "vla_monitor", "vla_web")
 # package -> packages of this workspace that it may import
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "vla_core": frozenset(),
@@ -41,6 +41,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "vla_recorder.tools.compare_replay",
     ),
     "rerun": ("vla_monitor",),
+    "aiohttp": ("vla_web.server",),
     "websockets": ("vla_policy",),
     "msgpack": ("vla_policy",),
     "prometheus_client": ("vla_policy",),

@@ -35,6 +35,7 @@ setup(
             "inspect = vla_recorder.tools.inspect:main",
             "validate = vla_recorder.tools.validate:main",
             "norms = vla_recorder.tools.norms:main",
+            "compare_replay = vla_recorder.tools.compare_replay:main",
         ]
     },
 )

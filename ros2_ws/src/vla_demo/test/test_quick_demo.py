@@ -66,24 +66,21 @@ def run(command, env, timeout=120):
 def test_a_policy_runs_on_a_replayed_bag_and_commands_nothing(quick_demo, report, isolated, tmp_path):
     output, _, _ = quick_demo
     bag = sorted((output / "bags").glob("episode_*"))[0]
-    measures = tmp_path / "replay.jsonl"
-    code, printed = run(
-        [
-            "ros2",
-            "launch",
-            "vla_bringup",
-            "replay.launch.py",
-            f"bag:={bag}",
-            f"checkpoint:={output / 'train'}",
-            f"report_file:={measures}",
-        ],
-        isolated,
-    )
+    measures, log, numbers = (tmp_path / name for name in ("replay.jsonl", "log.jsonl", "replay.json"))
+    command = ["ros2", "launch", "vla_bringup", "replay.launch.py", f"bag:={bag}", f"checkpoint:={output / 'train'}"]
+    code, printed = run([*command, f"report_file:={measures}", f"log_file:={log}"], isolated)
     assert code == 0, printed
     result = json.loads(measures.read_text().splitlines()[0])
     assert result["dry_run"] is True
     assert result["chunks"] > 0, printed
     assert result["goals_sent"] == 0
+    compare = ["ros2", "run", "vla_recorder", "compare_replay", "--bag", str(bag), "--log", str(log)]
+    code, printed = run([*compare, "--json", str(numbers)], isolated)
+    assert code == 0, printed
+    found = json.loads(numbers.read_text())
+    assert 0 < found["compared"] <= found["frames"]
+    assert len(found["joints"]) == 7  # the gripper as well
+    assert all(row["rmse"] < 0.5 for row in found["joints"].values()), printed
 
 
 def test_dry_run_moves_nothing(quick_demo, report, isolated, tmp_path):

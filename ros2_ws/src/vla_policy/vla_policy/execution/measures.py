@@ -144,7 +144,15 @@ class Measures:
         if self.log is not None:
             self.log.write("refused", t=None if self._tick is None else self._tick[0], why=list(violations))
 
-    def in_force(self, t_ns: int, arms: Mapping[str, Array], observed_ns: int | None, *, held: bool) -> None:
+    def in_force(
+        self,
+        t_ns: int,
+        arms: Mapping[str, Array],
+        observed_ns: int | None,
+        *,
+        held: bool,
+        grippers: Sequence[float] = (),
+    ) -> None:
         """What is commanded at the end of a tick.
 
         Args:
@@ -152,6 +160,7 @@ class Measures:
             arms: Joint targets of each arm; empty before the first chunk.
             observed_ns: Stamp of the newest observation behind them; None before the first chunk.
             held: The chunk is over, so the arm waits for the next.
+            grippers: Target of each gripper, for the log; empty before the first.
         """
         age_ms = None if observed_ns is None else 1e3 * to_s(t_ns - observed_ns)
         positions = np.concatenate(list(arms.values())) if arms else np.zeros(0)
@@ -169,6 +178,7 @@ class Measures:
                 a=number(age_ms),
                 h=int(held),
                 q=[round(value, 7) for value in positions.tolist()],
+                g=[round(value, 7) for value in grippers],
             )
 
     def stop_requested(self, t_ns: int, wall_s: float) -> None:

@@ -4,9 +4,10 @@
 
 Kinds of lines, told apart by `kind`; times ending in `_ns` are on the node clock:
 
-* `run`: begin of a run: `joints` (names `part.joint`), `fps`, `rate_hz`, `clock`, `strategy`, `policy`, `task`, `t_ns`;
+* `run`: begin of a run: `joints` and `grippers` (names `part.joint`), `fps`, `rate_hz`, `clock`, `strategy`, `policy`, `task`, `t_ns`;
 * `tick`: `t` [ns], `w` wall clock [s] (null in lockstep), `c` number of the chunk in force (0: none yet), `a` age of its
-  observation [ms] (null before the first chunk), `h` 1 where the arm waits for a chunk, `q` joints in force [rad];
+  observation [ms] (null before the first chunk), `h` 1 where the arm waits for a chunk, `q` joints in force [rad], `g` targets of
+  the grippers [rad or m];
 * `chunk`: a chunk was put into force: `c`, `t`, `observed_ns`, `joints` measured at the observation by part, `skipped`
   steps, `inference_ms`, `preprocess_ms`, `model_ms`, `postprocess_ms` (null where the policy does not tell),
   `overhead_ms` (null in lockstep), `age_ms` when its goals were sent;

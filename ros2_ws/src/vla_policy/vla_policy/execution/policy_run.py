@@ -377,7 +377,8 @@ class PolicyRun:
         """Publish and measure what is in force; in a dry run nothing is published."""
         plan, arms = self._executor.plan, self._executor.arm_targets(t_ns)
         observed_ns = None if plan is None else plan.chunk.t0_ns
-        self.measures.in_force(t_ns, arms, observed_ns, held=self._executor.exhausted(t_ns))
+        held = self._executor.exhausted(t_ns)
+        self.measures.in_force(t_ns, arms, observed_ns, held=held, grippers=list(self._gripper_sent.values()))
         if not self._commands.sends:
             return
         for name, positions in arms.items():

@@ -46,10 +46,13 @@ class Measuring:
             strategy: How chunks are joined.
         """
         if self._log is not None:
-            arms = [spec for spec in self._profile.action if not spec.is_gripper]
+            names: dict[bool, list[str]] = {False: [], True: []}
+            for spec in self._profile.action:
+                names[spec.is_gripper] += [f"{spec.name}.{joint}" for joint in spec.joints]
             self._log.write(
                 "run",
-                joints=[f"{spec.name}.{joint}" for spec in arms for joint in spec.joints],
+                joints=names[False],
+                grippers=names[True],
                 fps=self._profile.fps,
                 rate_hz=self._params.rate_hz,
                 clock="lockstep" if self._params.lockstep else "paced",
