@@ -8,20 +8,22 @@ from typing import NamedTuple
 
 SOURCE = Path(__file__).resolve().parent.parent / "ros2_ws" / "src"
 ROOMS = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers", "vla_monitor", "vla_web")
+LEROBOT_DEVICES = ("lerobot_robot_ros2", "lerobot_teleoperator_ros2")  # LeRobot's commands on top of the shared stairs
 # package -> packages of this workspace that it may import
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "vla_core": frozenset(),
     "vla_common": frozenset({"vla_core", "vla_msgs"}),
     **{room: frozenset({"vla_common", "vla_core", "vla_msgs"}) for room in ROOMS},
     "lerobot_policy_vla_keypoints": frozenset(),
+    **{plugin: frozenset({"vla_common", "vla_core"}) for plugin in LEROBOT_DEVICES},
     "vla_bringup": frozenset({"vla_common", "vla_core", "vla_drivers", "vla_policy", "vla_recorder", "vla_teleop"}),
     "vla_demo": frozenset({"vla_core", "vla_recorder"}),
 }
 # library -> the only packages, or single modules with their dotted name, that may import it
 OWNERS: dict[str, tuple[str, ...]] = {
-    "rclpy": ("vla_common", *ROOMS, "vla_bringup.doctor.graph"),
+    "rclpy": ("vla_common", *ROOMS, *LEROBOT_DEVICES, "vla_bringup.doctor.graph"),
     "torch": ("vla_policy", "lerobot_policy_vla_keypoints"),
-    "lerobot": ("vla_policy", "lerobot_policy_vla_keypoints", "vla_drivers.so101.arm"),
+    "lerobot": ("vla_policy", "lerobot_policy_vla_keypoints", *LEROBOT_DEVICES, "vla_drivers.so101.arm"),
     "transformers": ("vla_policy",),
     "mujoco": ("vla_sim",),
     "serial": ("vla_drivers",),
@@ -41,7 +43,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "vla_recorder.tools.compare_replay",
     ),
     "rerun": ("vla_monitor",),
-    "aiohttp": ("vla_web.server",),
+    "aiohttp": ("vla_web",),
     "websockets": ("vla_policy",),
     "msgpack": ("vla_policy",),
     "prometheus_client": ("vla_policy",),

@@ -30,7 +30,7 @@ LAUNCH_FILES = {
     "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer", "teleop", "skills", "monitor")),
     "replay.launch.py": ("Play a recorded episode.", ("replay", "monitor")),
 }
-NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers", "vla_monitor")
+NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers", "vla_monitor", "vla_web")
 
 
 def launch_page() -> str:

@@ -22,9 +22,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "ros2_ws/src"
 PLUGIN = "lerobot_policy_vla_keypoints"
+LEROBOT_DEVICES = ("lerobot_robot_ros2", "lerobot_teleoperator_ros2")
 PACKAGES = (
     *("vla_core", "vla_common", "vla_recorder", "vla_policy", PLUGIN),
-    *("vla_teleop", "vla_drivers", "vla_monitor", "vla_sim", "vla_bringup", "vla_demo"),
+    *("vla_teleop", "vla_drivers", "vla_monitor", "vla_web", "vla_sim", "vla_bringup", "vla_demo", *LEROBOT_DEVICES),
 )
 STAND_INS = ("launch", "launch_ros", "launch_testing", "rosbag2_py", "cv_bridge", "ros2_pip_cli", "rosidl_runtime_py")
 MYPY = [sys.executable, "-m", "mypy"]
@@ -89,6 +90,8 @@ STAGES = (
         ([*PYTEST, *tests_of("vla_drivers")],),
     ),
     Stage("monitor", "markers, transforms, rerun", ([*PYTEST, *tests_of("vla_monitor")],)),
+    Stage("page", "the operator page: server, page in a browser", ([*PYTEST, *tests_of("vla_web")],)),
+    Stage("lerobot", "LeRobot's own commands on the simulated cell", ([*PYTEST, *tests_of(*LEROBOT_DEVICES)],)),
     Stage("launch", "every launch file, image transport", ([*PYTEST, *tests_of("vla_bringup")],)),
     Stage("demo", "the quick demo and each command of the README", ([*PYTEST, *tests_of("vla_demo")],)),
 )
