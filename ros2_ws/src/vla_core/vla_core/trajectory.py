@@ -19,6 +19,9 @@ from vla_core.stamps import NANOSECONDS, to_ns, to_s
 
 Array = NDArray[np.float64]
 _STEP_SLACK_NS = 1000
+LAG_S = 0.15  # an arm may be this far behind its commands; drives of arms lag by 10 to 100 ms
+_LAGS_NS = np.rint(np.linspace(0.0, LAG_S, 16) * 1e9).astype(np.int64)
+FOLLOW_TOLERANCE = 0.03  # ... and this far off the commanded path [rad or m] and still count as following it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,6 +152,28 @@ def build_trajectory(
         positions=kept,
         velocities=_velocities(times, kept, before),
         first_step=first,
+    )
+
+
+def follows(spline: Trajectory, now_ns: int, position: Array) -> bool:
+    """Whether a measured position (k,) lies where an arm that follows `spline` with a lag would be now."""
+    path = spline.positions_at(now_ns - _LAGS_NS)
+    return float(np.abs(path - position).max(axis=1).min()) <= FOLLOW_TOLERANCE
+
+
+def from_present(trajectory: Trajectory, current: Array | None) -> Trajectory:
+    """The trajectory from its stamp on, as a controller plays it: without a start, from the measured position (k,)."""
+    if current is None or trajectory.from_start:
+        return trajectory
+    slope = (trajectory.positions[0] - current) / trajectory.time_from_start[0]
+    return Trajectory(
+        joint_names=trajectory.joint_names,
+        start_ns=trajectory.start_ns,
+        time_from_start=np.concatenate([[0.0], trajectory.time_from_start]),
+        positions=np.vstack([current, trajectory.positions]),
+        velocities=np.vstack([slope, trajectory.velocities]),
+        first_step=trajectory.first_step,
+        from_start=True,
     )
 
 
