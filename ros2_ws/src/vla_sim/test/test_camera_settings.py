@@ -98,7 +98,7 @@ def put(client, **values):
 
 def test_each_camera_has_a_node_with_parameters_in_the_cells_namespace(drivers):
     clients, cell = drivers
-    sensors = cell._cameras._settings.sensors
+    sensors = cell.cameras._settings.sensors
     assert all(result.successful for result in put(clients["front"], exposure=80, gain=20, white_balance=3000.0))
     assert (sensors["front"].exposure, sensors["front"].gain, sensors["front"].white_balance) == (80, 20, 3000.0)
     assert sensors["wrist"].exposure == DEFAULT_EXPOSURE
@@ -108,7 +108,7 @@ def test_each_camera_has_a_node_with_parameters_in_the_cells_namespace(drivers):
 
 def test_manual_values_are_refused_while_an_automatic_mode_is_on(drivers):
     clients, cell = drivers
-    sensor = cell._cameras._settings.sensors["wrist"]
+    sensor = cell.cameras._settings.sensors["wrist"]
     assert put(clients["wrist"], enable_auto_exposure=True)[0].successful
     assert sensor.auto_exposure
     (refused,) = put(clients["wrist"], exposure=50)

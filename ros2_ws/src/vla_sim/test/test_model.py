@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from vla_sim import constants as c
 from vla_sim import mjcf, model, urdf
+from vla_sim.model import CAMERAS, ROBOT_LINKS, camera_links
+
+LINKS = [*ROBOT_LINKS, *camera_links(CAMERAS.values())]
 
 
 @pytest.fixture(scope="module")
 def robot():
-    return ET.fromstring(urdf.build_urdf())
+    return ET.fromstring(urdf.build_urdf(LINKS))
 
 
 def vector(text):
@@ -87,7 +90,7 @@ def test_urdf_and_physics_agree_on_every_link(robot):
 def test_static_transforms_are_the_fixed_edges(robot):
     fixed = {(j.find("parent").get("link"), j.find("child").get("link"))
              for j in robot.iter("joint") if j.get("type") == "fixed"}  # fmt: skip
-    edges = model.static_transforms()
+    edges = model.static_transforms(LINKS)
     assert {(parent, child) for parent, child, _ in edges} == fixed
     base = next(pose for _, child, pose in edges if child == "base")
     np.testing.assert_allclose(base, np.diag([-1.0, -1.0, 1.0, 1.0]), atol=1e-12)

@@ -20,20 +20,31 @@ from vla_sim import constants as c
 from vla_sim.errors import SceneError
 from vla_sim.expert import Plan
 from vla_sim.facade.messages import to_time
+from vla_sim.robot import Robot
 
 TRAJECTORY_ACTION: Final = FollowJointTrajectory
 POINT_S: Final = 0.05  # between two points of a trajectory
-GRIPPER_STEP: Final = 0.005  # rad; smaller changes of the target are not worth a goal
+GRIPPER_STEP: Final = 0.005  # rad of a 2F-85; smaller changes of the target are not worth a goal
 
 _GRIPPER_EFFORT: Final = 40.0  # N
 
 
-def in_order(values: NDArray[np.float64], joints: Sequence[str]) -> list[float]:
-    """Values in the order pan, lift, elbow, wrist 1, 2, 3 brought into the order of `joints`."""
-    return [float(values[c.ARM_JOINTS.index(joint)]) for joint in joints]
+def in_order(values: NDArray[np.float64], joints: Sequence[str], names: Sequence[str] = c.ARM_JOINTS) -> list[float]:
+    """Values of the joints `names` brought into the order of `joints`."""
+    return [float(values[names.index(joint)]) for joint in joints]
 
 
-def trajectory_goal(plan: Plan, start_ns: int, joints: Sequence[str]) -> FollowJointTrajectory.Goal:
+def targets(plan: Plan, t: float, robot: Robot, joints: Sequence[str], *, executed: bool) -> list[float]:
+    """Joint targets of a plan in the order of `joints`, with the gripper's where it is a joint of the arm."""
+    values = plan.executed(t) if executed else plan.arm(t)
+    grip = robot.gripper
+    if grip.in_arm:
+        values = np.append(values, grip.joint_position(plan.gripper(t)))
+        return in_order(values, joints, (*robot.arm_joints, grip.joint))
+    return in_order(values, joints, robot.arm_joints)
+
+
+def trajectory_goal(plan: Plan, start_ns: int, joints: Sequence[str], robot: Robot) -> FollowJointTrajectory.Goal:
     """The whole plan as one goal from `start_ns` on: points every `POINT_S` with velocities, at rest at the end."""
     count = max(1, round(plan.duration_s / POINT_S))
     times = [plan.duration_s * (i + 1) / count for i in range(count)]
@@ -42,12 +53,12 @@ def trajectory_goal(plan: Plan, start_ns: int, joints: Sequence[str]) -> FollowJ
     goal.trajectory.joint_names = list(joints)
     h = 0.5 * POINT_S
     for time in times:
-        velocity = (plan.executed(time + h) - plan.executed(time - h)) / (2 * h)
+        ahead, behind = (np.array(targets(plan, time + d, robot, joints, executed=True)) for d in (h, -h))
+        velocity = (ahead - behind) / (2 * h)
         if time == times[-1]:
-            velocity = np.zeros(6)
-        point = JointTrajectoryPoint(
-            positions=in_order(plan.executed(time), joints), velocities=in_order(velocity, joints)
-        )
+            velocity = np.zeros(len(joints))
+        positions = targets(plan, time, robot, joints, executed=True)
+        point = JointTrajectoryPoint(positions=positions, velocities=[float(v) for v in velocity])
         sec, nanosec = divmod(round(time * 1e9), 1_000_000_000)
         point.time_from_start = Duration(sec=sec, nanosec=nanosec)
         goal.trajectory.points.append(point)
@@ -55,7 +66,7 @@ def trajectory_goal(plan: Plan, start_ns: int, joints: Sequence[str]) -> FollowJ
 
 
 def gripper_interface(spec: ActionSpec) -> tuple[Any, Callable[[float], Any]]:
-    """Action type of the profile's gripper, and a function from a position in rad to its goal."""
+    """Action type of the profile's gripper, and a function from the position of its joint to its goal."""
     if len(spec.joints) != 1:
         raise SceneError(f"gripper action '{spec.name}' has {len(spec.joints)} joints; the simulated gripper has one")
     joint = spec.joints[0]

@@ -6,15 +6,16 @@ The tool centre point follows overlapping minimum-jerk moves, so that it does no
 policy that imitates pauses learns to stop there. Poses are in base_link.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vla_sim import constants as c
-from vla_sim import kinematics
 from vla_sim.errors import SceneError
+from vla_sim.reach import Reach
+from vla_sim.robot import UR5E, Robot
 from vla_sim.tasks import BLOCK_TASKS, Pose
 
 Array = NDArray[np.float64]
@@ -76,13 +77,13 @@ class Plan:
         self.duration_s = float(times[-1])
 
     def arm(self, t: float) -> Array:
-        """Clean joint target (6,) in rad: the label."""
+        """Clean joint target (k,) in rad: the label."""
         s = min(max(t, 0.0), self.duration_s)
         i = min(int(np.searchsorted(self._times, s, side="right")) - 1, len(self._times) - 2)
         return _hermite(self._times[i : i + 2], self._joints[i : i + 2], self._slopes[i : i + 2], s)
 
     def executed(self, t: float) -> Array:
-        """Joint target (6,) in rad to send: the clean one plus slowly varying noise, so that data show recoveries."""
+        """Joint target (k,) in rad to send: the clean one plus slowly varying noise, so that data show recoveries."""
         knots = len(self._noise)
         u = min(max(t / _NOISE_S, 0.0), knots - 1.0)
         i = min(int(u), knots - 2)
@@ -117,17 +118,19 @@ class Expert:
         task: one of `tasks.BLOCK_TASKS`.
         rng_seed: seed of the noise on the executed targets.
         noise: whether `Plan.executed` differs from `Plan.arm`.
+        robot: who does it. Plans are made in the size of the UR5e's scene.
 
     Raises:
         SceneError: another task.
     """
 
-    def __init__(self, task: str, rng_seed: int, noise: bool = True) -> None:
+    def __init__(self, task: str, rng_seed: int, noise: bool = True, robot: Robot = UR5E) -> None:
         if task not in BLOCK_TASKS:
             raise SceneError(f"the scripted expert does {', '.join(BLOCK_TASKS)}, not '{task}'")
         self.task = task
         self._rng = np.random.default_rng(rng_seed)
         self._with_noise = noise
+        self._reach, self._scale = Reach(robot), robot.scale
 
     def plan(self, q0: Array, object_pose: Pose, target_pose: Pose) -> Plan:
         """Plan from the joint angles q0 (6,) to the end of the task.
@@ -140,7 +143,8 @@ class Expert:
         Raises:
             KinematicsError: the arm does not reach a pose on the way.
         """
-        start = np.array([*kinematics.tcp(q0), _tool_yaw(q0)])
+        start = self._here(q0)
+        object_pose, target_pose = self._small(object_pose), self._small(target_pose)
         moves, gripper, phases, end = _approach(start, object_pose)
         end = self._rest(end, object_pose, target_pose, moves, gripper, phases)
         return self._along(q0, start, moves, gripper, phases, end)
@@ -151,8 +155,8 @@ class Expert:
         Raises:
             KinematicsError: the arm does not reach a pose on the way.
         """
-        start = np.array([*kinematics.tcp(q0), _tool_yaw(q0)])
-        return self._along(q0, start, *_approach(start, object_pose))
+        start = self._here(q0)
+        return self._along(q0, start, *_approach(start, self._small(object_pose)))
 
     def after_grasp(self, q0: Array, target_pose: Pose) -> Plan:
         """Plan the rest of the task from the joint angles q0 (6,) in rad, at which the gripper holds the object.
@@ -160,13 +164,22 @@ class Expert:
         Raises:
             KinematicsError: the arm does not reach a pose on the way.
         """
-        start = np.array([*kinematics.tcp(q0), _tool_yaw(q0)])
+        start = self._here(q0)
         held = Pose(xyz=(float(start[0]), float(start[1]), float(start[2])), xyzw=(0.0, 0.0, 0.0, 1.0))
         moves: list[_Move] = []
         gripper = [_Move(coordinate=0, start_s=-2.0, end_s=-1.0, change=c.KNUCKLE_CLOSED)]  # closed all the time
         phases: list[Phase] = []
-        end = self._rest(0.0, held, target_pose, moves, gripper, phases)
+        end = self._rest(0.0, held, self._small(target_pose), moves, gripper, phases)
         return self._along(q0, start, moves, gripper, phases, end)
+
+    def _here(self, q0: Array) -> Array:
+        """Tool centre point [m of the UR5e's scene] and yaw [rad] (4,) at joint angles."""
+        return np.array([*(self._reach.tcp(q0) / self._scale), self._reach.yaw(q0)])
+
+    def _small(self, pose: Pose) -> Pose:
+        """A pose in the size of the UR5e's scene."""
+        x, y, z = (v / self._scale for v in pose.xyz)
+        return replace(pose, xyz=(x, y, z))
 
     def _rest(
         self, t: float, held: Pose, target: Pose, moves: list[_Move], gripper: list[_Move], phases: list[Phase]
@@ -181,18 +194,19 @@ class Expert:
     def _along(
         self, q0: Array, start: Array, moves: list[_Move], gripper: list[_Move], phases: list[Phase], end: float
     ) -> Plan:
-        times, joints = _joint_path(q0, start, moves, end)
+        times, joints = _joint_path(self._reach, q0, start, moves, end)
         return Plan(times, joints, self._noise(float(times[-1]), phases), tuple(gripper), tuple(phases))
 
     def _noise(self, duration_s: float, phases: list[Phase]) -> Array:
-        """Noise knots (K, 6) in rad: first-order autoregressive, of zero at the start."""
+        """Noise knots (K, k) in rad: first-order autoregressive, of zero at the start."""
         times: Array = np.arange(np.ceil(duration_s / _NOISE_S) + 2, dtype=np.float64) * _NOISE_S
-        noise = np.zeros((len(times), 6))
+        count = self._reach.count
+        noise = np.zeros((len(times), count))
         if not self._with_noise:
             return noise
         kick = np.sqrt(1.0 - _NOISE_DECAY**2)
         for i in range(1, len(times)):
-            noise[i] = _NOISE_DECAY * noise[i - 1] + kick * self._rng.standard_normal(6)
+            noise[i] = _NOISE_DECAY * noise[i - 1] + kick * self._rng.standard_normal(count)
         free: Array = np.sum([_freedom(phase, times) for phase in phases], axis=0)
         scaled: Array = noise * (_NOISE_FINE + (_NOISE_FREE - _NOISE_FINE) * free)[:, None]
         return scaled
@@ -241,13 +255,8 @@ def _place(t: float, block: Pose, target: Pose, moves: list[_Move], gripper: lis
     return t + 1.4
 
 
-def _tool_yaw(q: Array) -> float:
-    R = kinematics.forward(q)
-    return float(np.arctan2(R[1, 0], R[0, 0]))
-
-
-def _joint_path(q0: Array, start: Array, moves: list[_Move], end: float) -> tuple[Array, Array]:
-    """Times (K,) and joint angles (K, 6) of the tool path; slowed down as a whole where a joint would be too fast.
+def _joint_path(reach: Reach, q0: Array, start: Array, moves: list[_Move], end: float) -> tuple[Array, Array]:
+    """Times (K,) and joint angles (K, k) of the tool path; slowed down as a whole where a joint would be too fast.
 
     The start pose may be tilted by the noise on the joints; the tilt is taken out during the approach.
     """
@@ -255,10 +264,10 @@ def _joint_path(q0: Array, start: Array, moves: list[_Move], end: float) -> tupl
     path = np.tile(start, (len(times), 1))
     for move in moves:
         path[:, move.coordinate] += _value(move, times)
-    joints = np.empty((len(times), 6))
+    joints = np.empty((len(times), reach.count))
     seed = np.asarray(q0, dtype=np.float64)
     for i, (x, y, z, yaw) in enumerate(path):
-        seed = joints[i] = kinematics.inverse(kinematics.tool_down(np.array([x, y, z]), yaw), seed)
+        seed = joints[i] = reach.down(reach.robot.scale * np.array([x, y, z]), yaw, seed)
     offset = np.asarray(q0) - joints[0]
     joints += offset * (1.0 - smooth_step(times / 1.0))[:, None]
     fastest = float(np.abs(np.diff(joints, axis=0)).max()) / _KNOT_S

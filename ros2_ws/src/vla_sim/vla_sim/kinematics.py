@@ -57,12 +57,12 @@ def inverse(T_base_link_tool0: Array, seed: Array) -> Array:
     return chain_inverse(ARM, T_base_link_tool0, seed)
 
 
-def tool_down(tcp_xyz: Array, yaw: float = 0.0) -> Array:
-    """Pose (4, 4) of tool0 with the fingers pointing down, opening along x of base_link turned by yaw about z."""
+def tool_down(tcp_xyz: Array, yaw: float = 0.0, tcp_offset: float = c.TCP_OFFSET) -> Array:
+    """Pose (4, 4) of the tool's link with the fingers pointing down, opening along x of base_link turned by yaw about z."""
     pose = np.eye(4)
     cos, sin = np.cos(yaw), np.sin(yaw)
     pose[:3, :3] = np.array([[cos, sin, 0.0], [sin, -cos, 0.0], [0.0, 0.0, -1.0]])
-    pose[:3, 3] = np.asarray(tcp_xyz) - c.TCP_OFFSET * pose[:3, 2]
+    pose[:3, 3] = np.asarray(tcp_xyz) - tcp_offset * pose[:3, 2]
     return pose
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""MuJoCo model of the cell, written from `vla_sim.model`: arm, gripper, table, cameras, and the things of the task.
+"""MuJoCo model of the cell, written from its stations: arms, grippers, table, cameras, and the things of the task.
 
 Those are a block and a bin, or a part with its socket and its place (`vla_sim.parts`). Contact groups: the robot touches
 all of them and the table, block and part touch table, bin, socket and place, two
@@ -8,14 +8,15 @@ blocks touch each other, nothing else collides. The parallel finger slides stand
 approach axis while closing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from vla_sim import constants as c
 from vla_sim.board import Plate, texture
-from vla_sim.model import CAMERAS, LINKS, Joint, Link, Shape, quaternion, rotation
+from vla_sim.model import CAMERAS, Camera, Joint, Link, Shape, camera_links, quaternion, rotation
 from vla_sim.parts import PARTS, Box, Part
+from vla_sim.robot import SINGLE, Robot, Station
 
 BLOCK_BODY = "block"
 BLUE_BLOCK_BODY = "blue_block"
@@ -24,8 +25,9 @@ PART_BODY = "part"
 SOCKET_BODY = "socket"
 PLACE_BODY = "place"
 TCP_SITE = "gripper_tcp"
-FINGERS = ("robotiq_85_left_finger_tip_link", "robotiq_85_right_finger_tip_link")
 GRIPPER_ACTUATOR = "gripper"
+WORLD = "world"
+CELL_CAMERAS = (CAMERAS["front"], CAMERAS["wrist"])  # of the cell with one UR5e
 
 _CONTACT = {
     "robot": 'contype="1" conaffinity="0"',
@@ -54,40 +56,57 @@ def _geom(shape: Shape, extra: str) -> str:
     )
 
 
-def _joint(joint: Joint) -> str:
+def _joint(joint: Joint, robot: Robot) -> str:
     if joint.kind == "prismatic":
         return (
             f'<joint name="{joint.name}" type="slide" axis="{_nums(joint.axis)}" '
             f'range="{joint.lower} {joint.upper}" damping="5" armature="0.2"/>'
         )
-    armature = c.JOINT_ARMATURE[c.ARM_JOINTS.index(joint.name)]
+    armature = robot.armature[robot.joints.index(joint.name)]
     return (
         f'<joint name="{joint.name}" type="hinge" axis="{_nums(joint.axis)}" '
         f'range="{joint.lower:.9f} {joint.upper:.9f}" armature="{armature}"/>'
     )
 
 
-def _body(link: Link, plate: Plate | None = None) -> str:
-    if link.joint is not None and link.joint.name == c.GRIPPER_JOINT:
-        return ""  # the knuckle is an angle computed from the finger slides, not a body
-    inertial = ""
-    if link.mass > 0.0:
-        inertial = f'<inertial pos="{_nums(link.com)}" mass="{link.mass}" diaginertia="{_nums(link.inertia)}"/>'
-    pad = 'friction="1.6 0.02 0.0005" solref="0.005 1" condim="4"' if link.name in FINGERS else ""
-    camera = "".join(
-        f'<camera name="{v.name}" {_pose((0, 0, 0), np.diag([1.0, -1.0, -1.0]))} fovy="{np.degrees(v.fovy):.9f}"/>'
-        for v in CAMERAS.values()
-        if v.frame_id == link.name
-    )
-    site = f'<site name="{TCP_SITE}" size="0.002" rgba="0 0 0 0"/>' if link.name == TCP_SITE else ""
-    joint = _joint(link.joint) if link.joint else ""
-    shapes = "".join(_geom(s, pad) for s in link.shapes)
-    children = "".join(_body(child, plate) for child in LINKS if child.parent == link.name)
-    board = plate.geoms() if plate is not None and plate.parent == link.name else ""
-    pose = _pose(link.xyz, rotation(link.rpy))
-    return (
-        f'<body name="{link.name}" {pose} gravcomp="1">{inertial}{joint}{shapes}{camera}{site}{board}{children}</body>'
-    )
+class _Tree:
+    """Bodies of one station, or of the cameras that stand in the world."""
+
+    def __init__(self, links: Iterable[Link], cameras: Iterable[Camera], station: Station, plate: Plate | None) -> None:
+        self._links, self._cameras = tuple(links), {camera.frame_id: camera for camera in cameras}
+        self._station, self._robot, self._plate = station, station.robot, plate
+
+    def below(self, parent: str) -> str:
+        """The bodies that `parent` carries."""
+        return "".join(self._body(link) for link in self._links if link.parent == parent)
+
+    def _body(self, link: Link) -> str:
+        grip = self._robot.gripper
+        if link.joint is not None and link.joint.name == grip.joint and grip.joint not in grip.slides:
+            return ""  # an angle that is computed from the slides of the fingers, not a body
+        inertial = ""
+        if link.mass > 0.0:
+            inertial = f'<inertial pos="{_nums(link.com)}" mass="{link.mass}" diaginertia="{_nums(link.inertia)}"/>'
+        pad = 'friction="1.6 0.02 0.0005" solref="0.005 1" condim="4"' if link.name in grip.fingers else ""
+        site = ""
+        if link.name == self._robot.tool:
+            name = self._station.part(TCP_SITE)
+            site = f'<site name="{name}" pos="0 0 {self._robot.tcp:.12g}" size="0.002" rgba="0 0 0 0"/>'
+        joint = _joint(link.joint, self._robot) if link.joint else ""
+        shapes = "".join(_geom(s, pad) for s in link.shapes)
+        plate = self._plate
+        board = plate.geoms() if plate is not None and plate.parent == link.name else ""
+        return (
+            f'<body name="{link.name}" {_pose(link.xyz, rotation(link.rpy))} gravcomp="1">{inertial}{joint}{shapes}'
+            f"{self._camera(link.name)}{site}{board}{self.below(link.name)}</body>"
+        )
+
+    def _camera(self, frame: str) -> str:
+        camera = self._cameras.get(frame)
+        if camera is None:
+            return ""
+        turned = _pose((0, 0, 0), np.diag([1.0, -1.0, -1.0]))
+        return f'<camera name="{camera.name}" {turned} fovy="{np.degrees(camera.fovy):.9f}"/>'
 
 
 def _boxes(boxes: Iterable[Box], contact: str, friction: str = "") -> str:
@@ -115,20 +134,21 @@ def _extraction(part: Part) -> str:
 _RED, _BLUE = (0.85, 0.12, 0.10, 1.0), (0.10, 0.25, 0.85, 1.0)
 
 
-def _block(name: str, rgba: tuple[float, ...], contact: str = "block") -> str:
-    half = c.BLOCK_HALF
-    inertia = 2.0 / 3.0 * c.BLOCK_MASS * half**2
+def _block(name: str, rgba: tuple[float, ...], scale: float, contact: str = "block") -> str:
+    half, mass = c.BLOCK_HALF * scale, c.BLOCK_MASS * scale**3
+    inertia = 2.0 / 3.0 * mass * half**2
     return f"""
-    <body name="{name}" pos="0.5 0 {half}">
+    <body name="{name}" pos="0.5 0 {half:.12g}">
       <freejoint name="{name}"/>
-      <inertial pos="0 0 0" mass="{c.BLOCK_MASS}" diaginertia="{_nums((inertia,) * 3)}"/>
+      <inertial pos="0 0 0" mass="{mass:.12g}" diaginertia="{_nums((inertia,) * 3)}"/>
       <geom name="{name}" type="box" size="{_nums((half,) * 3)}" rgba="{_nums(rgba)}"
             friction="0.8 0.01 0.0005" {_CONTACT[contact]}/>
     </body>"""
 
 
-def _bin() -> str:
-    inner, wall, height, floor = c.BIN_INNER_HALF, c.BIN_WALL_HALF, c.BIN_WALL_HEIGHT / 2, c.BIN_FLOOR / 2
+def _bin(name: str, scale: float) -> str:
+    inner, wall = c.BIN_INNER_HALF * scale, c.BIN_WALL_HALF * scale
+    height, floor = c.BIN_WALL_HEIGHT / 2 * scale, c.BIN_FLOOR / 2 * scale
     outer = inner + 2 * wall
     sides = [
         (outer, wall, 0.0, inner + wall), (outer, wall, 0.0, -inner - wall),
@@ -141,54 +161,98 @@ def _bin() -> str:
         for sx, sy, x, y in sides
     )
     return f"""
-    <body name="{BIN_BODY}" mocap="true" pos="{_nums((*c.BIN_CENTRE, 0.0))}">
+    <body name="{name}" mocap="true" pos="{_nums((*c.BIN_CENTRE, 0.0))}">
       <geom type="box" size="{_nums((inner, inner, floor))}" pos="{_nums((0, 0, floor))}"
             rgba="0.10 0.40 0.22 1" {world}/>{walls}
     </body>"""
 
 
-def _things(task: str) -> str:
+def _things(task: str, station: Station) -> str:
     """What the task puts onto the table."""
     part = PARTS.get(task)
     if part is not None:
         return _extraction(part)
-    blue = _block(BLUE_BLOCK_BODY, _BLUE, "other") if task == "pick_which" else ""
-    return _bin() + _block(BLOCK_BODY, _RED) + blue
+    scale = station.robot.scale
+    blue = _block(BLUE_BLOCK_BODY, _BLUE, scale, "other") if task == "pick_which" else ""
+    return _bin(station.part(BIN_BODY), scale) + _block(station.part(BLOCK_BODY), _RED, scale) + blue
 
 
-def _actuators() -> str:
+def _actuators(station: Station) -> str:
+    robot, grip = station.robot, station.robot.gripper
+    servos = zip(robot.joints, robot.stiffness, robot.damping, robot.effort, strict=True)
     rows = [
         f'<general name="{name}" joint="{name}" gaintype="fixed" biastype="affine" gainprm="{kp}" '
         f'biasprm="0 -{kp} -{kd}" forcelimited="true" forcerange="-{effort} {effort}"/>'
-        for name, kp, kd, effort in zip(
-            c.ARM_JOINTS, c.SERVO_STIFFNESS, c.SERVO_DAMPING, c.JOINT_MAX_EFFORT, strict=True
-        )
+        for name, kp, kd, effort in servos
     ]
-    # The tendon is the mean of both slides: half of the actuator's force acts on each finger.
-    force = 2 * c.GRIPPER_DEFAULT_EFFORT
+    if grip.in_arm:
+        return "".join(rows)
+    # The tendon is the mean of the slides, so each finger gets the actuator's force divided by their number.
+    force, name = len(grip.slides) * grip.efforts[2], station.part(GRIPPER_ACTUATOR)
     rows.append(
-        f'<general name="{GRIPPER_ACTUATOR}" tendon="gripper" gaintype="fixed" biastype="affine" gainprm="20000" '
-        f'biasprm="0 -20000 -400" forcelimited="true" forcerange="-{force} {force}"/>'
+        f'<general name="{name}" tendon="{name}" gaintype="fixed" biastype="affine" gainprm="{grip.stiffness:g}" '
+        f'biasprm="0 -{grip.stiffness:g} -{grip.damping:g}" forcelimited="true" forcerange="-{force} {force}"/>'
     )
     return "".join(rows)
 
 
-def build_mjcf(task: str = "lift", *, offscreen: tuple[int, int] = (480, 640), plate: Plate | None = None) -> str:
+def _tendon(station: Station) -> str:
+    grip = station.robot.gripper
+    if grip.in_arm:
+        return ""
+    share = 1.0 / len(grip.slides)
+    joints = "".join(f'<joint joint="{slide}" coef="{share:g}"/>' for slide in grip.slides)
+    return f'<fixed name="{station.part(GRIPPER_ACTUATOR)}">{joints}</fixed>'
+
+
+def _equality(station: Station) -> str:
+    grip = station.robot.gripper
+    first, *others = grip.slides
+    return "".join(f'<joint joint1="{first}" joint2="{other}" solref="0.004 1"/>' for other in others)
+
+
+def _table(stations: Sequence[Station]) -> str:
+    x, y, z = c.TABLE_HALF
+    half = (x, y + max(abs(station.xyz[1]) for station in stations), z)
+    return (
+        f'<geom name="table" type="box" size="{_nums(half)}" pos="{_nums(c.TABLE_CENTRE)}" '
+        f'rgba="0.42 0.42 0.44 1" friction="0.8 0.01 0.0005" {_CONTACT["world"]}/>'
+    )
+
+
+def _station(station: Station, cameras: Sequence[Camera], plate: Plate | None) -> str:
+    """The bodies of one robot with the cameras that it carries or that stand in its base frame."""
+    robot = station.robot
+    frames = {robot.base, *(link.name for link in robot.links)}
+    own = [camera for camera in cameras if camera.parent in frames]
+    tree = _Tree([*robot.links, *camera_links(own)], own, station, plate)
+    board = plate.geoms() if plate is not None and plate.parent == robot.base else ""
+    pose = "" if station.xyz == (0.0, 0.0, 0.0) else f' pos="{_nums(station.xyz)}"'
+    return f'<body name="{robot.base}"{pose}>{board}{tree.below(robot.base)}</body>'
+
+
+def build_mjcf(
+    task: str = "lift",
+    *,
+    offscreen: tuple[int, int] = (480, 640),
+    plate: Plate | None = None,
+    stations: Sequence[Station] = (SINGLE,),
+    cameras: Sequence[Camera] = CELL_CAMERAS,
+) -> str:
     """MJCF text of the cell.
 
     Args:
         task: one of `tasks.TASKS`; it decides which things are on the table.
         offscreen: height and width of the largest image that will be rendered.
         plate: calibration board in the scene; the model then needs its `assets`.
+        stations: the robots.
+        cameras: all cameras; their parents are links or bases of the robots, or `WORLD`.
     """
-    left, right = (next(k.joint.name for k in LINKS if k.name == finger and k.joint) for finger in FINGERS)
-    bodies = "".join(_body(link, plate) for link in LINKS if link.parent == "base_link")
-    table = (
-        f'<geom name="table" type="box" size="{_nums(c.TABLE_HALF)}" pos="{_nums(c.TABLE_CENTRE)}" '
-        f'rgba="0.42 0.42 0.44 1" friction="0.8 0.01 0.0005" {_CONTACT["world"]}/>'
-    )
-    board = plate.geoms() if plate is not None and plate.parent == "base_link" else ""
-    return f"""<mujoco model="ur5e_cell">
+    standing = [camera for camera in cameras if camera.parent == WORLD]
+    world = _Tree(camera_links(standing), standing, stations[0], None).below(WORLD)
+    things = "".join(_things(task, station) for station in stations)
+    bodies = "".join(_station(station, cameras, plate) for station in stations)
+    return f"""<mujoco model="cell">
   <compiler angle="radian" autolimits="true" inertiafromgeom="false"/>
   <option timestep="{c.STEP_NS * 1e-9}" integrator="implicitfast" cone="elliptic" impratio="10"/>
   <visual>
@@ -201,10 +265,10 @@ def build_mjcf(task: str = "lift", *, offscreen: tuple[int, int] = (480, 640), p
     {texture(plate)}</asset>
   <worldbody>
     <light pos="0.3 0.6 2.0" dir="0.1 -0.3 -1" directional="true" diffuse="0.5 0.5 0.5" specular="0 0 0"/>
-    {table}{_things(task)}
-    <body name="base_link">{board}{bodies}</body>
+    {_table(stations)}{things}
+    {bodies}{world}
   </worldbody>
-  <tendon><fixed name="gripper"><joint joint="{left}" coef="0.5"/><joint joint="{right}" coef="0.5"/></fixed></tendon>
-  <equality><joint joint1="{left}" joint2="{right}" solref="0.004 1"/></equality>
-  <actuator>{_actuators()}</actuator>
+  <tendon>{"".join(map(_tendon, stations))}</tendon>
+  <equality>{"".join(map(_equality, stations))}</equality>
+  <actuator>{"".join(map(_actuators, stations))}</actuator>
 </mujoco>"""

@@ -7,7 +7,7 @@ a node cannot tell the simulated cell from the real one by its names. Shapes are
 times faster than the vendor's meshes on a software rasteriser.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import pi
 
@@ -272,9 +272,10 @@ CAMERAS: Mapping[str, Camera] = {
 _OPTICAL_RPY: Vec3 = (-pi / 2, 0.0, -pi / 2)
 
 
-def _camera_links() -> list[Link]:
+def camera_links(cameras: Iterable[Camera]) -> list[Link]:
+    """Case and frames of cameras, as their drivers name them."""
     links = []
-    for camera in CAMERAS.values():
+    for camera in cameras:
         T_parent_link = camera.T_parent_optical @ np.linalg.inv(transform((0.0, 0.0, 0.0), _OPTICAL_RPY))
         x, y, z = (float(v) for v in T_parent_link[:3, 3])
         case = Shape(kind="box", size=(0.012, 0.045, 0.012), xyz=(-0.014, 0.0, 0.0), rgba=BLACK, collides=False)
@@ -287,9 +288,9 @@ def _camera_links() -> list[Link]:
     return links
 
 
-LINKS: tuple[Link, ...] = (*_base_links(), *_arm_links(), *_gripper_links(), *_camera_links())
+ROBOT_LINKS: tuple[Link, ...] = (*_base_links(), *_arm_links(), *_gripper_links())
 
 
-def static_transforms() -> list[tuple[str, str, Array]]:
-    """Fixed edges of the frame tree as (parent, child, pose (4, 4) of the child in the parent)."""
-    return [(link.parent, link.name, transform(link.xyz, link.rpy)) for link in LINKS if link.joint is None]
+def static_transforms(links: Iterable[Link]) -> list[tuple[str, str, Array]]:
+    """Fixed edges of a frame tree as (parent, child, pose (4, 4) of the child in the parent)."""
+    return [(link.parent, link.name, transform(link.xyz, link.rpy)) for link in links if link.joint is None]

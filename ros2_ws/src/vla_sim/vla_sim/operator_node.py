@@ -18,7 +18,7 @@ from typing import Any
 from vla_common.action_client import GoalClient
 from vla_common.params import declare
 from vla_common.run import EXIT_FAILURE, EXIT_OK, ManagedNode, run_node
-from vla_common.services import ActionOutcome, GoalRun, send_goal
+from vla_common.services import ActionOutcome, send_goal
 from vla_common.ticks import make_ticker
 from vla_core.profile import load_profile
 
@@ -27,8 +27,8 @@ from vla_sim.errors import SimError
 from vla_sim.expert import Expert, Plan
 from vla_sim.operator_params import OperatorParams
 from vla_sim.recorder_client import RecorderClient
-from vla_sim.scene_client import SceneClient, arm_and_gripper
-from vla_sim.tasks import instruction
+from vla_sim.scene_client import Driven, Scene, SceneClient, driven_by
+from vla_sim.tasks import instruction, station_seed
 
 _LEAD_S = 0.1  # recorded before the arm moves, so that every stream has data
 _SETTLE_TICKS = 5  # after the last point; the goal ends within them
@@ -49,6 +49,52 @@ class EpisodeResult:
     bag: str
 
 
+class _Hand:
+    """Drives one arm and its gripper along a plan, and labels what is in force."""
+
+    def __init__(self, node: ManagedNode, driven: Driven) -> None:
+        self._robot, self._arm, self._gripper = driven.station.robot, driven.arm, driven.gripper
+        self._arm_label = drive.label_publisher(node, self._arm)
+        self._arm_client = GoalClient(node, drive.TRAJECTORY_ACTION, self._arm.command.name)
+        if self._gripper is not None:
+            kind, self._gripper_goal = drive.gripper_interface(self._gripper)
+            self._gripper_label = drive.label_publisher(node, self._gripper)
+            self._gripper_client = GoalClient(node, kind, self._gripper.command.name)
+
+    def plan(self, task: str, seed: int, noise: bool, scene: Scene) -> Plan:
+        """What the expert does from the measured joints."""
+        joints = self._robot.joints
+        q = scene.q[[joints.index(joint) for joint in self._robot.arm_joints]]
+        return Expert(task, seed, noise, self._robot).plan(q, scene.object_pose, scene.target_pose)
+
+    def start(self, plan: Plan, now: int) -> None:
+        """Send the whole plan to the arm."""
+        goal = drive.trajectory_goal(plan, now, self._arm.joints, self._robot)
+        self._run = send_goal(self._arm_client, goal)
+        self._sent, self._sent_ns = plan.gripper(0.0), now
+
+    def follow(self, plan: Plan, t: float, now: int) -> None:
+        """Send the gripper on, and look how the arm is doing."""
+        wanted = plan.gripper(t)
+        moves = abs(wanted - self._sent) > drive.GRIPPER_STEP and now - self._sent_ns >= _GRIPPER_PERIOD_NS
+        if self._gripper is not None and moves:
+            send_goal(self._gripper_client, self._gripper_goal(self._robot.gripper.joint_position(wanted)))
+            self._sent, self._sent_ns = wanted, now
+        _check(self._run.outcome, self._arm.command.name)
+
+    def finish(self) -> None:
+        """Wait for the result of the arm's goal."""
+        _check(self._run.wait(_RESULT_S), self._arm.command.name)
+
+    def label(self, plan: Plan, t: float, now: int) -> None:
+        """Publish the clean targets in force."""
+        clean = drive.targets(plan, t, self._robot, self._arm.joints, executed=False)
+        drive.publish_label(self._arm_label, self._arm.joints, clean, now)
+        if self._gripper is not None:
+            position = self._robot.gripper.joint_position(plan.gripper(t))
+            drive.publish_label(self._gripper_label, self._gripper.joints, [position], now)
+
+
 class OperatorNode(ManagedNode):
     """Records `episodes` demonstrations, writes the result file and ends."""
 
@@ -56,14 +102,10 @@ class OperatorNode(ManagedNode):
         super().__init__("operator", **kwargs)
         self.params = declare(self, OperatorParams)
         profile = load_profile(self.params.profile)
-        self._arm, self._gripper = arm_and_gripper(profile)
-        self._gripper_type, self._gripper_goal = drive.gripper_interface(self._gripper)
+        arms = driven_by(profile)
         self._ticker = make_ticker(self, lockstep=self.params.lockstep)
         self._scene = SceneClient(self, self._ticker, profile)
-        self._arm_label = drive.label_publisher(self, self._arm)
-        self._gripper_label = drive.label_publisher(self, self._gripper)
-        self._arm_client = GoalClient(self, drive.TRAJECTORY_ACTION, self._arm.command.name)
-        self._gripper_client = GoalClient(self, self._gripper_type, self._gripper.command.name)
+        self._hands = [_Hand(self, arm) for arm in arms]
         self._recorder = RecorderClient(self) if self.params.record else None
         self._results: list[EpisodeResult] = []
         self.start_thread(self._work, "operator")
@@ -91,11 +133,14 @@ class OperatorNode(ManagedNode):
     def _episode(self, seed: int) -> EpisodeResult:
         wall = time.monotonic()
         scene = self._scene.reset(seed, self.params.task)
-        plan = Expert(self.params.task, seed, self.params.noise).plan(scene.q, scene.object_pose, scene.target_pose)
+        plans = [
+            hand.plan(self.params.task, station_seed(seed, index), self.params.noise, side)
+            for index, (hand, side) in enumerate(zip(self._hands, scene.sides, strict=True))
+        ]
         sentence = self.params.instruction or instruction(self.params.task, seed)
         if self._recorder is not None:
             self._recorder.start(sentence, seed)
-        duration_s = self._drive(plan)
+        duration_s = self._drive(plans)
         last = self._scene.latest()
         assert last is not None
         bag = "" if self._recorder is None else self._recorder.stop(last.task.success)
@@ -109,38 +154,33 @@ class OperatorNode(ManagedNode):
             bag=bag,
         )
 
-    def _drive(self, plan: Plan) -> float:
-        """Hold for the lead time, then follow the plan; returns the simulated seconds."""
+    def _drive(self, plans: list[Plan]) -> float:
+        """Hold for the lead time, then let every arm follow its plan; returns the simulated seconds."""
+        driving = list(zip(self._hands, plans, strict=True))
         begin = now = self._scene.tick()
         while now - begin < _LEAD_S * 1e9:
-            self._label(plan, 0.0, now)
+            self._label(driving, 0.0, now)
             now = self._scene.tick()
-        self._label(plan, 0.0, now)
-        run = send_goal(self._arm_client, drive.trajectory_goal(plan, now, self._arm.joints))
-        start, sent, sent_ns = now, plan.gripper(0.0), now
-        while now - start < plan.duration_s * 1e9:
+        self._label(driving, 0.0, now)
+        for hand, plan in driving:
+            hand.start(plan, now)
+        start, duration_s = now, max(plan.duration_s for plan in plans)
+        while now - start < duration_s * 1e9:
             now = self._scene.tick()
             t = (now - start) * 1e-9
-            self._label(plan, t, now)
-            wanted = plan.gripper(t)
-            if abs(wanted - sent) > drive.GRIPPER_STEP and now - sent_ns >= _GRIPPER_PERIOD_NS:
-                send_goal(self._gripper_client, self._gripper_goal(wanted))
-                sent, sent_ns = wanted, now
-            _check(run.outcome, self._arm.command.name)
-        now = self._finish(run, plan)
+            self._label(driving, t, now)
+            for hand, plan in driving:
+                hand.follow(plan, t, now)
+        for _ in range(_SETTLE_TICKS):  # always the same time; the scene must not be left with a goal in work
+            now = self._scene.tick()
+            self._label(driving, duration_s, now)
+        for hand in self._hands:
+            hand.finish()
         return (now - begin) * 1e-9
 
-    def _finish(self, run: GoalRun, plan: Plan) -> int:
-        """Let the arm settle, always for the same simulated time; the scene must not be left with a goal in work."""
-        for _ in range(_SETTLE_TICKS):
-            now = self._scene.tick()
-            self._label(plan, plan.duration_s, now)
-        _check(run.wait(_RESULT_S), self._arm.command.name)
-        return now
-
-    def _label(self, plan: Plan, t: float, now: int) -> None:
-        drive.publish_label(self._arm_label, self._arm.joints, drive.in_order(plan.arm(t), self._arm.joints), now)
-        drive.publish_label(self._gripper_label, self._gripper.joints, [plan.gripper(t)], now)
+    def _label(self, driving: "list[tuple[_Hand, Plan]]", t: float, now: int) -> None:
+        for hand, plan in driving:
+            hand.label(plan, t, now)
 
     def _write(self) -> None:
         if not self.params.result_file:

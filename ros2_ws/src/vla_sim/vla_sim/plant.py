@@ -6,7 +6,7 @@ All calls except construction need `lock`, which the facade's callbacks and the 
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,19 +16,19 @@ from vla_core.controller_manager import Controller, ControllerManager
 from vla_core.controller_trajectory import TrajectoryController
 
 from vla_sim import constants as c
-from vla_sim import kinematics
 from vla_sim.controllers.forward import ForwardController, SpeedLimitError
 from vla_sim.controllers.freedrive import FreedriveController
 from vla_sim.controllers.robot import RobotState
+from vla_sim.robot import UR5E, Robot
 
 Array = NDArray[np.float64]
 
 TRAJECTORY_CONTROLLER = c.TRAJECTORY_CONTROLLER
 FORWARD_CONTROLLER = "forward_position_controller"
 FREEDRIVE_CONTROLLER = "freedrive_mode_controller"
-MOTION_CONTROLLERS = (TRAJECTORY_CONTROLLER, FORWARD_CONTROLLER, FREEDRIVE_CONTROLLER)
-
 _PERIOD_S = c.STEP_NS * 1e-9
+_GRIPPER_TOLERANCE = 0.02 / c.KNUCKLE_CLOSED  # of the gripper's range, as ros2_robotiq_gripper has it
+_GRIPPER_STALL = 0.001 / c.KNUCKLE_CLOSED  # of the gripper's range per second
 
 
 class Physics(Protocol):
@@ -61,34 +61,41 @@ class Plant:
     """Arm and gripper with their controllers.
 
     Attributes:
-        q, dq, effort: state of the arm (6,) in rad, rad/s, Nm; order of `constants.ARM_JOINTS`.
-        knuckle: state of the gripper: rad, rad/s, N.
-        command: set-point (6,) in rad that the arm was given in the last cycle.
+        q, dq, effort: state of the arm (k,) in rad, rad/s, Nm; order of the robot's joints.
+        knuckle: state of the gripper: rad, rad/s, N (or m, m/s, N).
+        command: set-point (k,) in rad that the arm was given in the last cycle.
     """
 
     def __init__(
         self,
         physics: Physics,
         *,
+        robot: Robot = UR5E,
+        lock: "threading.RLock | None" = None,
         start_ns: int = 0,
-        initial_controller: str = TRAJECTORY_CONTROLLER,
+        initial_controller: str = "",
         protective_stop_after_ns: int | None = None,
     ) -> None:
-        self.lock = threading.RLock()
+        self.lock = lock or threading.RLock()
+        self.kind = robot
+        self.trajectory_name = robot.trajectory_controller
         self.physics = physics
         self._start_ns = start_ns
-        self._initial = initial_controller
+        self._initial = initial_controller or robot.trajectory_controller
         self._stop_after_ns = protective_stop_after_ns
         self.robot = RobotState()
-        self.trajectory = TrajectoryController(c.ARM_JOINTS)
-        self.forward = ForwardController(c.ARM_JOINTS, c.JOINT_MAX_VELOCITY)
-        self.freedrive = FreedriveController(kinematics.ARM)
+        self.trajectory = TrajectoryController(robot.joints)
+        self.forward = ForwardController(robot.joints, robot.max_velocity)
+        self.freedrive = FreedriveController(robot.dh) if robot.dh else None
+        grip = robot.gripper
         self.gripper = GripperController(
-            lower=0.0,
-            upper=c.KNUCKLE_CLOSED,
-            max_velocity=c.GRIPPER_MAX_SPEED,
-            max_effort=c.GRIPPER_MAX_EFFORT,
-            default_effort=c.GRIPPER_DEFAULT_EFFORT,
+            lower=grip.lower,
+            upper=grip.upper,
+            max_velocity=grip.speed,
+            max_effort=grip.efforts[1],
+            default_effort=grip.efforts[2],
+            goal_tolerance=_GRIPPER_TOLERANCE * (grip.upper - grip.lower),
+            stall_velocity=_GRIPPER_STALL * (grip.upper - grip.lower),
         )
         self._read()
         self._hold = self.command = self.q
@@ -99,43 +106,26 @@ class Plant:
         self._stop_ns = self._next_stop()
 
     def _controllers(self) -> list[Controller]:
-        positions = tuple(f"{joint}/position" for joint in c.ARM_JOINTS)
-        return [
-            Controller(
-                name="joint_state_broadcaster", type="joint_state_broadcaster/JointStateBroadcaster", active=True
-            ),
-            Controller(name="tcp_pose_broadcaster", type="pose_broadcaster/PoseBroadcaster", active=True),
-            Controller(
-                name="speed_scaling_state_broadcaster",
-                type="ur_controllers/SpeedScalingStateBroadcaster",
-                active=True,
-            ),
-            Controller(name="io_and_status_controller", type="ur_controllers/GPIOController", active=True),
-            Controller(
-                name=TRAJECTORY_CONTROLLER,
-                type="ur_controllers/ScaledJointTrajectoryController",
-                interfaces=positions,
-                needs_program=True,
-                start=lambda: self.trajectory.activate(self.q),
-                stop=self._stop_trajectory,
-            ),
-            Controller(
-                name=FORWARD_CONTROLLER,
-                type="position_controllers/JointGroupPositionController",
-                interfaces=positions,
-                needs_program=True,
-                start=lambda: self.forward.activate(self.q, self.time_ns),
-                stop=self._stop_forward,
-            ),
-            Controller(
-                name=FREEDRIVE_CONTROLLER,
-                type="ur_controllers/FreedriveModeController",
-                interfaces=positions,
-                needs_program=True,
-                start=lambda: self.freedrive.activate(self.q),
-                stop=self._stop_freedrive,
-            ),
-        ]
+        broadcasters = {"joint_state_broadcaster": "joint_state_broadcaster/JointStateBroadcaster"}
+        if self.kind.dashboard:
+            broadcasters["tcp_pose_broadcaster"] = "pose_broadcaster/PoseBroadcaster"
+            broadcasters["speed_scaling_state_broadcaster"] = "ur_controllers/SpeedScalingStateBroadcaster"
+            broadcasters["io_and_status_controller"] = "ur_controllers/GPIOController"
+        found = [Controller(name=name, type=kind, active=True) for name, kind in broadcasters.items()]
+        scaled = "ur_controllers/Scaled" if self.kind.dashboard else "joint_trajectory_controller/"
+        kind = f"{scaled}JointTrajectoryController"
+        found.append(self._motion(self.trajectory_name, kind, self._start_trajectory, self._stop_trajectory))
+        kind = "position_controllers/JointGroupPositionController"
+        found.append(self._motion(FORWARD_CONTROLLER, kind, self._start_forward, self._stop_forward))
+        if self.freedrive is not None:
+            kind = "ur_controllers/FreedriveModeController"
+            found.append(self._motion(FREEDRIVE_CONTROLLER, kind, self._start_freedrive, self._stop_freedrive))
+        return found
+
+    def _motion(self, name: str, kind: str, start: Callable[[], None], stop: Callable[[], None]) -> Controller:
+        """A controller that claims the joints."""
+        interfaces = tuple(f"{joint}/position" for joint in self.kind.joints)
+        return Controller(name=name, type=kind, interfaces=interfaces, needs_program=True, start=start, stop=stop)
 
     @property
     def time_ns(self) -> int:
@@ -144,19 +134,29 @@ class Plant:
 
     def step(self) -> None:
         """One control cycle of 2 ms: controllers on the last measurement, then physics, then a new measurement."""
+        self.control()
+        self.physics.step(1)
+        self.measure()
+
+    def control(self) -> None:
+        """Controllers on the last measurement: the set-points of the next step of physics."""
         now = self.time_ns
         if self._stop_ns is not None and now >= self._stop_ns:
             self._stop_ns = None
             self.protective_stop()
         self.command = self._arm_command(now)
         self.physics.set_arm_target(self.command)
+        if self.kind.gripper.in_arm:
+            return
         self.gripper.update(now, self.knuckle[0], self.knuckle[1])
         target = self.gripper.target if self._stuck_at is None else self._stuck_at
         wanted = (target, self.gripper.velocity, self.gripper.effort)
         if wanted != self._sent_gripper:
             self.physics.set_gripper_target(*wanted)
             self._sent_gripper = wanted
-        self.physics.step(1)
+
+    def measure(self) -> None:
+        """Take the measurement after a step of physics."""
         self._read()
 
     def _arm_command(self, now: int) -> Array:
@@ -164,14 +164,15 @@ class Plant:
             return self.trajectory.update(now, _PERIOD_S, self.robot.speed_scaling, self.q, self.dq)
         if self.forward.active:
             return self.forward.target
-        if self.freedrive.active:
+        if self.freedrive is not None and self.freedrive.active:
             return self.freedrive.update(now, _PERIOD_S)
         return self._hold
 
     @property
     def motion_controller(self) -> str:
         """Who has the arm; empty: nobody."""
-        return next((name for name in MOTION_CONTROLLERS if self.manager.controllers[name].active), "")
+        moving = (v.name for v in self.manager.controllers.values() if v.interfaces and v.active)
+        return next(moving, "")
 
     def _read(self) -> None:
         self.q, self.dq, self.effort = self.physics.arm_state()
@@ -207,7 +208,8 @@ class Plant:
 
     def stick_gripper(self, on: bool) -> None:
         """A fault: the fingers stay where they are, whatever the gripper is told."""
-        self._stuck_at = min(max(self.knuckle[0], 0.0), c.KNUCKLE_CLOSED) if on else None
+        grip = self.kind.gripper
+        self._stuck_at = min(max(self.knuckle[0], grip.lower), grip.upper) if on else None
 
     def protective_stop(self) -> None:
         """Stop the arm at once; the program and the motion controllers stop."""
@@ -227,6 +229,16 @@ class Plant:
             self.manager.program_started()
         return ok, text
 
+    def _start_trajectory(self) -> None:
+        self.trajectory.activate(self.q)
+
+    def _start_forward(self) -> None:
+        self.forward.activate(self.q, self.time_ns)
+
+    def _start_freedrive(self) -> None:
+        assert self.freedrive is not None
+        self.freedrive.activate(self.q)
+
     def _stop_trajectory(self) -> None:
         self._hold = self.q
         self.trajectory.deactivate()
@@ -236,6 +248,7 @@ class Plant:
         self.forward.deactivate()
 
     def _stop_freedrive(self) -> None:
+        assert self.freedrive is not None
         self._hold = self.q
         self.freedrive.deactivate()
 

@@ -2,7 +2,7 @@
 
 """The simulator's own log: what really happened in the cell, as JSON lines in simulated time.
 
-Every line has `t` [s] and `event`:
+Every line has `t` [s] and `event`, and `station` where there are several arms:
 
 | event | fields |
 |---|---|
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from vla_sim import skills, tasks
 from vla_sim.cell import Cell
-from vla_sim.plant import FORWARD_CONTROLLER, TRAJECTORY_CONTROLLER, Plant
+from vla_sim.plant import FORWARD_CONTROLLER, Plant
 
 Array = NDArray[np.float64]
 
@@ -56,9 +56,27 @@ class Log:
         """Add a line."""
         self._file.write(json.dumps({"t": round(t_ns * 1e-9, 3), "event": event, **fields}) + "\n")
 
+    def of(self, station: str) -> "Log":
+        """The same log for one of several stations, whose name each line then has as `station`."""
+        return _StationLog(self, station) if station else self
+
     def close(self) -> None:
         """Close the file; idempotent."""
         self._file.close()
+
+
+class _StationLog(Log):
+    """Writes into the log of another."""
+
+    def __init__(self, log: Log, station: str) -> None:
+        self._log, self._station = log, station
+
+    def write(self, t_ns: int, event: str, **fields: Any) -> None:
+        """Add a line."""
+        self._log.write(t_ns, event, station=self._station, **fields)
+
+    def close(self) -> None:
+        """The log that it writes into is closed by who has opened it."""
 
 
 class _Settled:
@@ -151,7 +169,7 @@ class Referee:
     def _goals(self, t_ns: int) -> None:
         plant = self._plant
         for number, outcome in self._arm.news(plant.trajectory.goal, plant.trajectory.outcomes):
-            goal = {"controller": TRAJECTORY_CONTROLLER, "goal": number}
+            goal = {"controller": plant.trajectory_name, "goal": number}
             if outcome is None:
                 self._log.write(t_ns, "goal_started", **goal)
             else:
@@ -159,7 +177,7 @@ class Referee:
                 self._log.write(t_ns, "goal_ended", **goal, status=status, code=outcome.code, text=outcome.text)
         for number, outcome in self._gripper.news(plant.gripper.goal, plant.gripper.outcomes):
             if outcome is None:
-                target = round(skills.grip_number(plant.gripper.target), 1)
+                target = round(skills.grip_number(plant.kind.gripper.knuckle(plant.gripper.target)), 1)
                 self._log.write(t_ns, "gripper_goal", goal=number, target=target)
             else:
                 self._log.write(
@@ -220,4 +238,4 @@ class Referee:
             self._log.write(t_ns, "other_placed" if other.success else "other_unplaced")
 
     def _reading(self) -> float:
-        return round(skills.grip_number(self._plant.knuckle[0]), 1)
+        return round(skills.grip_number(self._plant.kind.gripper.knuckle(self._plant.knuckle[0])), 1)

@@ -25,9 +25,10 @@ from vla_core.stamps import time_ns
 from vla_msgs.msg import TaskState
 from vla_msgs.srv import ResetCell
 
-from vla_sim import constants as c
 from vla_sim.errors import SceneError, SimError
-from vla_sim.tasks import Pose
+from vla_sim.robot import UR5E, Station
+from vla_sim.stations import stage_of
+from vla_sim.tasks import Pose, station_seed
 
 _SETTLE_S = 0.1  # after a reset, until sensors and controllers show the new scene
 _FIRST_DATA_TICKS = 500
@@ -41,13 +42,20 @@ class Scene:
 
     Attributes:
         task: Truth about the task.
-        q: Joint angles (6,) in rad, measured after the last reset.
+        q: Joint angles (k,) in rad, measured after the last reset.
         other: The same about the block that the sentence does not name; None unless the client was asked to read it.
+        arms: The same of each of several arms; `task` then says what all of them have reached, and `q` is the first's.
     """
 
     task: TaskState
     q: NDArray[np.float64]
     other: TaskState | None = None
+    arms: "tuple[Scene, ...]" = ()
+
+    @property
+    def sides(self) -> "tuple[Scene, ...]":
+        """One scene per arm."""
+        return self.arms or (self,)
 
     @property
     def object_pose(self) -> Pose:
@@ -75,75 +83,137 @@ def pose_message(pose: Pose) -> PoseMsg:
     return msg
 
 
-def arm_and_gripper(profile: Profile, interfaces: tuple[str, ...] = (TRAJECTORY,)) -> tuple[ActionSpec, ActionSpec]:
-    """The actions of the profile that drive the simulated arm and gripper.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driven:
+    """What of a profile drives one arm.
+
+    Attributes:
+        station: Which robot it is, and its namespace.
+        arm: Its action.
+        gripper: That of its gripper; None where the gripper is a joint of `arm`.
+    """
+
+    station: Station
+    arm: ActionSpec
+    gripper: ActionSpec | None
+
+    @property
+    def state_topic(self) -> str:
+        """Where its trajectory controller says where it is."""
+        return self.station.topic(f"{self.station.robot.trajectory_controller}/controller_state")
+
+
+def driven_by(profile: Profile, interfaces: tuple[str, ...] = (TRAJECTORY,)) -> tuple[Driven, ...]:
+    """What of the profile drives each arm of the cell, in the order of the stations.
 
     Args:
         profile: Robot profile.
-        interfaces: What the arm may be commanded by; who drives it needs trajectories, who only looks takes any.
+        interfaces: What an arm may be commanded by; who drives it needs trajectories, who only looks takes any.
 
     Raises:
-        SceneError: the profile does not command exactly these.
+        SceneError: an arm is commanded by something else, or has no gripper action where it needs one.
     """
-    arms = [a for a in profile.action if a.command.interface in interfaces]
-    grippers = [a for a in profile.action if a.is_gripper]
-    if len(arms) != 1 or len(grippers) != 1 or set(arms[0].joints) != set(c.ARM_JOINTS):
+    found = []
+    for station in stage_of(profile).stations:
+        joints = set(station.robot.joints)
+        arm = next((a for a in profile.action if set(a.joints) == joints and a.command.interface in interfaces), None)
+        gripper = next((a for a in profile.action if a.joints == (station.robot.gripper.joint,)), None)
+        if arm is None or (gripper is None and not station.robot.gripper.in_arm):
+            raise SceneError(
+                f"profile '{profile.robot}' ({profile.source}): the simulated cell needs one action with interface "
+                f"{' or '.join(interfaces)} for {', '.join(station.robot.joints)} and one gripper action"
+            )
+        found.append(Driven(station=station, arm=arm, gripper=gripper))
+    return tuple(found)
+
+
+def _together(scenes: list[Scene]) -> Scene:
+    """The scene of several arms: done when all are done, as far away as the farthest."""
+    tasks = [scene.task for scene in scenes]
+    first = tasks[0]
+    task = TaskState(stamp=first.stamp, task=first.task, seed=first.seed)
+    task.object_pose, task.target_pose = first.object_pose, first.target_pose
+    task.tool_distance = max(float(t.tool_distance) for t in tasks)
+    task.grasped, task.success = all(t.grasped for t in tasks), all(t.success for t in tasks)
+    return Scene(task=task, q=scenes[0].q, arms=tuple(scenes))
+
+
+def arm_and_gripper(profile: Profile) -> tuple[ActionSpec, ActionSpec]:
+    """The actions that drive the one UR5e of a profile and its gripper.
+
+    Raises:
+        SceneError: the profile has another robot, or several.
+    """
+    first, *others = driven_by(profile)
+    if others or first.station.robot is not UR5E or first.gripper is None:
         raise SceneError(
-            f"profile '{profile.robot}' ({profile.source}): the simulated cell needs one action with interface "
-            f"{' or '.join(interfaces)} for {', '.join(c.ARM_JOINTS)} and one gripper action"
+            f"profile '{profile.robot}' ({profile.source}): this needs one UR5e with one gripper action, as sim_ur5e has"
         )
-    return arms[0], grippers[0]
+    return first.arm, first.gripper
+
+
+class _Watched:
+    """The newest truth and joint angles of one arm."""
+
+    def __init__(self, node: ManagedNode, ticker: Ticker, driven: Driven, lock: threading.Lock) -> None:
+        self.driven = driven
+        self._ticker, self._lock = ticker, lock
+        self.task: TaskState | None = None
+        self.q: NDArray[np.float64] | None = None
+        self._order: list[int] | None = None
+        topic = driven.station.topic("sim/task_state")
+        self.topic = str(node.create_subscription(TaskState, topic, self._on_task, SENSOR).topic_name)
+        ticker.watch(self.topic)
+
+    def _on_task(self, msg: TaskState) -> None:
+        with self._lock:
+            self.task = msg
+        self._ticker.notice(self.topic, time_ns(msg.stamp))
+
+    def on_state(self, msg: JointTrajectoryControllerState) -> None:
+        """Take the joint angles."""
+        if self._order is None:
+            self._order = [list(msg.joint_names).index(joint) for joint in self.driven.station.robot.joints]
+        with self._lock:
+            self.q = np.array(msg.feedback.positions)[self._order]
 
 
 class SceneClient:
-    """Reads the truth and the arm's state. Blocking calls are for the worker thread that owns the ticker."""
+    """Reads the truth and the arms' states. Blocking calls are for the worker thread that owns the ticker."""
 
     def __init__(self, node: ManagedNode, ticker: Ticker, profile: Profile, *, other: bool = False) -> None:
         """Subscribe; with `other` also to the state of the other block, which the scene pick_which has."""
         self._node = node
         self._ticker = ticker
         self._lock = threading.Lock()
-        self._task: TaskState | None = None
         self._other: TaskState | None = None
         self._reads_other = other
-        self._q: NDArray[np.float64] | None = None
-        self._order: list[int] | None = None
-        arm, _ = arm_and_gripper(profile, (TRAJECTORY, STREAM))
-        controller = c.TRAJECTORY_CONTROLLER if arm.command.interface == STREAM else arm.command.name.rpartition("/")[0]
-        state_topic = controller + "/controller_state"
-        task = node.create_subscription(TaskState, "sim/task_state", self._on_task, SENSOR)
-        self._task_topic, self._state_topic = str(task.topic_name), state_topic
+        self._arms = [_Watched(node, ticker, v, self._lock) for v in driven_by(profile, (TRAJECTORY, STREAM))]
         self._reset = node.create_client(ResetCell, "sim/reset")
-        self._displace = node.create_publisher(PoseMsg, "sim/displace", EVENT)
-        ticker.watch(self._task_topic)
+        self._displace = node.create_publisher(PoseMsg, self._arms[0].driven.station.topic("sim/displace"), EVENT)
         if other:
             self._other_topic = str(
                 node.create_subscription(TaskState, "sim/other_state", self._on_other, SENSOR).topic_name
             )
             ticker.watch(self._other_topic)
 
-    def _on_task(self, msg: TaskState) -> None:
-        with self._lock:
-            self._task = msg
-        self._ticker.notice(self._task_topic, time_ns(msg.stamp))
-
     def _on_other(self, msg: TaskState) -> None:
         with self._lock:
             self._other = msg
         self._ticker.notice(self._other_topic, time_ns(msg.stamp))
 
-    def _on_state(self, msg: JointTrajectoryControllerState) -> None:
-        if self._order is None:
-            self._order = [list(msg.joint_names).index(joint) for joint in c.ARM_JOINTS]
-        with self._lock:
-            self._q = np.array(msg.feedback.positions)[self._order]
-
     def latest(self) -> Scene | None:
         """The newest state, or None before the first messages."""
         with self._lock:
-            if self._task is None or self._q is None or (self._reads_other and self._other is None):
+            views = [(arm.task, arm.q) for arm in self._arms]
+            if self._reads_other and self._other is None:
                 return None
-            return Scene(task=self._task, q=self._q, other=self._other)
+            scenes = [
+                Scene(task=task, q=q, other=self._other) for task, q in views if task is not None and q is not None
+            ]
+        if len(scenes) < len(views):
+            return None
+        return scenes[0] if len(scenes) == 1 else _together(scenes)
 
     def reset(self, seed: int, task: str) -> Scene:
         """Reset the scene, let it settle, and return its state.
@@ -152,39 +222,42 @@ class SceneClient:
             CallError: the cell does not answer or refuses.
             SimError: the cell publishes no state.
         """
-        # The joint angles are needed only here; a standing subscription would cost more than all the rest of the node.
-        state = self._node.create_subscription(
-            JointTrajectoryControllerState, self._state_topic, self._on_state, SENSOR
-        )
+        # The joint angles are needed only here; standing subscriptions would cost more than all the rest of the node.
+        states = [
+            self._node.create_subscription(JointTrajectoryControllerState, arm.driven.state_topic, arm.on_state, SENSOR)
+            for arm in self._arms
+        ]
         try:
-            self._wait_for_publisher(state)
+            for state in states:
+                self._wait_for_publisher(state)
             return self._settled(seed, task)
         finally:
-            self._node.destroy_subscription(state)
+            for state in states:
+                self._node.destroy_subscription(state)
 
     def _wait_for_publisher(self, subscription: Subscription) -> None:
         deadline = time.monotonic() + _DISCOVERY_S
         while not subscription.get_publisher_count():
             if time.monotonic() > deadline:
-                raise SimError(f"nobody publishes {self._state_topic} after {_DISCOVERY_S:g} s. Is the cell running?")
+                topic = subscription.topic_name
+                raise SimError(f"nobody publishes {topic} after {_DISCOVERY_S:g} s. Is the cell running?")
             time.sleep(0.002)
 
     def _settled(self, seed: int, task: str) -> Scene:
         call_checked(self._reset, ResetCell.Request(seed=seed, task=task), timeout_s=60.0)
         with self._lock:
-            self._q = None
+            for arm in self._arms:
+                arm.q = None
+        seeds = [station_seed(seed, index) for index in range(len(self._arms))]
         settled_ns: int | None = None
         for _ in range(_FIRST_DATA_TICKS):
             now = self.tick()
             settled_ns = settled_ns or now + round(_SETTLE_S * 1e9)
             scene = self.latest()
-            if scene is not None and scene.task.seed == seed and now >= settled_ns:
+            if scene is not None and [side.task.seed for side in scene.sides] == seeds and now >= settled_ns:
                 return scene
-        raise SimError(
-            f"no state of episode {seed} on {self._task_topic} and {self._state_topic} after {_FIRST_DATA_TICKS} "
-            "ticks. "
-            "Is the cell running?"
-        )
+        topics = ", ".join(f"{arm.topic} and {arm.driven.state_topic}" for arm in self._arms)
+        raise SimError(f"no state of episode {seed} on {topics} after {_FIRST_DATA_TICKS} ticks. Is the cell running?")
 
     def displace(self, offset: Pose) -> None:
         """Put the block or the part elsewhere, as seen from where it was at the start of the episode."""

@@ -2,8 +2,8 @@
 
 """The simulated cell as a node: same topics, services and actions as the drivers of the real one.
 
-One thread runs the plant (and, in lockstep, the cameras); the executor's thread serves callbacks. Both hold the plant's
-lock while they touch it. In lockstep each period goes: clock, 500 Hz cycles with their sensor messages, tick, wait for
+It has one `Side` per arm of the profile, in one world with one clock. One thread runs the plants (and, in lockstep, the cameras); the executor's thread serves callbacks. Both hold the plants'
+lock while they touch them. In lockstep each period goes: clock, 500 Hz cycles with their sensor messages, tick, wait for
 the answers. The clock is published before the messages of its
 period, so that no message is received before its own stamp.
 """
@@ -11,6 +11,7 @@ period, so that no message is received before its own stamp.
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,12 +33,15 @@ from vla_sim.facade.control import ControlFacade
 from vla_sim.facade.faults import Driver, FaultFacade
 from vla_sim.facade.gripper import GripperFacade
 from vla_sim.facade.messages import set_stamp
-from vla_sim.facade.scene import TaskFacade, TransformFacade
+from vla_sim.facade.scene import ResetService, TaskFacade, TransformFacade
 from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs
 from vla_sim.lockstep import TickServer
-from vla_sim.plant import Plant
+from vla_sim.plant import FORWARD_CONTROLLER, Plant
 from vla_sim.referee import Log, Referee
-from vla_sim.tasks import BinMode, Pose
+from vla_sim.robot import Station
+from vla_sim.stations import stage_of
+from vla_sim.tasks import BinMode, Pose, station_seed
+from vla_sim.world import World
 
 _STEP_S = c.STEP_NS * 1e-9
 _PACED_TASK_HZ = 50
@@ -45,80 +49,63 @@ _LAG_LIMIT_S = 0.25  # a paced cell that is further behind lets its clock fall b
 _RESULT_TIMEOUT_S = 5.0
 
 
-class CellNode(ManagedNode):
-    """UR5e, gripper and cameras. See `CellParams` for the parameters."""
+class Side:
+    """One station with its drivers: physics, controllers and topics."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__("cell", **kwargs)
-        self.params = declare(self, CellParams)
-        _check_rates(self, self.params)
-        profile = load_profile(self.params.profile)
-        self._lockstep = self.params.clock_mode == "lockstep"
+    def __init__(self, node: "CellNode", station: Station, index: int, lock: threading.RLock) -> None:
+        params, jobs, world = node.params, node.jobs, node.world
         self.cell = Cell(
-            camera_sizes(profile),
-            self.params.seed,
-            self.params.task,
-            bin_mode=cast(BinMode, self.params.bin_mode),
-            yaw_range=self.params.yaw_range,
-            plate=Plate(parse_board(self.params.board), self.params.board_on) if self.params.board else None,
+            {},
+            station_seed(params.seed, index),
+            params.task,
+            bin_mode=cast(BinMode, params.bin_mode),
+            yaw_range=params.yaw_range,
+            world=world,
+            station=station,
         )
-        stop_s = self.params.protective_stop_at_s
+        stop_s, initial = params.protective_stop_at_s, params.initial_joint_controller
         self.plant = Plant(
             self.cell,
-            start_ns=round(self.params.start_time_s * 1e9),
-            initial_controller=self.params.initial_joint_controller,
+            robot=station.robot,
+            lock=lock,
+            start_ns=round(params.start_time_s * 1e9),
+            initial_controller=initial if initial == FORWARD_CONTROLLER else station.robot.trajectory_controller,
             protective_stop_after_ns=None if stop_s < 0.0 else round(stop_s * 1e9),
         )
-        self._referee_log = Log(Path(self.params.log_file)) if self.params.log_file else None
-        self._referee = Referee(self.cell, self.plant, self._referee_log) if self._referee_log is not None else None
-        self._jobs = Jobs()
-        self._ticks: TickServer | None = None
-        self._clock_msg = Clock()
-        self._clock_pub = self.create_publisher(Clock, "/clock", DRIVER)
-        self._arm = ArmFacade(self, self.plant, self.params, self._jobs, self._published)
-        self._gripper = GripperFacade(self, self.plant, self.params, self._jobs, self._published)
-        self._control = ControlFacade(self, self.plant)
-        self._transforms = TransformFacade(self, self.cell, self.plant, self.params, self._jobs)
-        self._cameras = CameraRig(self, self.cell, profile, self.params, self._published)
-        drivers: dict[str, Driver] = {"arm": self._arm, "gripper": self._gripper}
-        self._faults = FaultFacade(self, self.plant, drivers, self._cameras, self._on_fault)
-        self._task = TaskFacade(self, self.cell, self.plant, self._published, self._on_reset, self._on_displaced)
-        if self._lockstep:
-            self._ticks = TickServer(
-                self,
-                self.params.participants,
-                timeout_s=self.params.participant_timeout_s,
-                startup_timeout_s=self.params.startup_timeout_s,
-            )
-        self._step = 0
-        self._ending = threading.Event()
-        self._cameras.restart(self.plant.time_ns, self.params.seed)
-        self._threads = [self.start_thread(self._run_lockstep if self._lockstep else self._run_paced, "simulation")]
-        if not self._lockstep:
-            self._threads.append(self.start_thread(self._cameras.render_loop, "cameras"))
-        self.get_logger().info(
-            f"cell ready: task {self.params.task}, cameras {', '.join(camera_sizes(profile)) or 'none'}, clock "
-            f"{self.params.clock_mode}"
-            + (f" with {', '.join(self.params.participants) or 'no participants'}" if self._lockstep else "")
-        )
+        log = node.referee_log
+        self._referee = Referee(self.cell, self.plant, log.of(station.name)) if log is not None else None
+        published = node.published
+        self._arm = ArmFacade(node, station, self.plant, params, jobs, published)
+        drivers: dict[str, Driver] = {"arm": self._arm}
+        self._gripper: GripperFacade | None = None
+        if not station.robot.gripper.in_arm:
+            self._gripper = GripperFacade(node, station, self.plant, params, jobs, published)
+            drivers["gripper"] = self._gripper
+        self._control = ControlFacade(node, station, self.plant)
+        self._transforms = TransformFacade(node, station, self.cell, self.plant, params, jobs)
+        cameras = node.cameras if index == 0 else None
+        self._faults = FaultFacade(node, station, self.plant, drivers, cameras, self._on_fault)
+        self.task = TaskFacade(node, self.cell, self.plant, published, self._on_displaced)
 
-    def close(self) -> None:
-        """Stop the simulation and camera threads."""
-        self._ending.set()
-        if self._ticks is not None:
-            self._ticks.stop()
-        self._cameras.stop()
-        for thread in self._threads:
-            thread.join(timeout=5.0)
-        if self._referee_log is not None:
-            self._referee_log.close()
+    def control(self) -> None:
+        """Before a step of physics."""
+        self._arm.serve_cancels()
+        if self._gripper is not None:
+            self._gripper.serve_cancels()
+        self.plant.control()
 
-    def _published(self, publisher: Publisher, stamp_ns: int) -> None:
-        if self._ticks is not None:
-            self._ticks.published(publisher, stamp_ns)
+    def after_step(self) -> list[Any]:
+        """After a step of physics and its measurement; returns the events of ended goals."""
+        self._control.publish_changes()
+        if self._referee is not None:
+            self._referee.step()
+        events = self._arm.finish_goals() if self.plant.trajectory.outcomes else []
+        if self._gripper is not None and self.plant.gripper.outcomes:
+            events += self._gripper.finish_goals()
+        return events
 
-    def _on_reset(self, seed: int) -> None:
-        self._cameras.restart(self.plant.time_ns, seed)
+    def on_reset(self, seed: int) -> None:
+        """The station was reset."""
         self._faults.clear()
         self._control.publish_changes()
         if self._referee is not None:
@@ -132,6 +119,73 @@ class CellNode(ManagedNode):
         if self._referee is not None:
             self._referee.fault(name, on)
 
+
+class CellNode(ManagedNode):
+    """Arms, grippers and cameras of a profile. See `CellParams` for the parameters."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("cell", **kwargs)
+        self.params = declare(self, CellParams)
+        _check_rates(self, self.params)
+        profile = load_profile(self.params.profile)
+        self._lockstep = self.params.clock_mode == "lockstep"
+        stage = stage_of(profile)
+        plate = Plate(parse_board(self.params.board), self.params.board_on) if self.params.board else None
+        self.world = World(
+            camera_sizes(profile), self.params.task, stations=stage.stations, cameras=stage.cameras, plate=plate
+        )
+        self.referee_log = Log(Path(self.params.log_file)) if self.params.log_file else None
+        self.jobs = Jobs()
+        self._ticks: TickServer | None = None
+        self._clock_msg = Clock()
+        self._clock_pub = self.create_publisher(Clock, "/clock", DRIVER)
+        self.cameras = CameraRig(self, self.world, profile, self.params, self.published)
+        self._sides: list[Side] = []
+        lock = threading.RLock()
+        for index, station in enumerate(stage.stations):
+            self._sides.append(Side(self, station, index, lock))
+        self.cell, self.plant = self._sides[0].cell, self._sides[0].plant
+        self._reset = ResetService(self, [side.plant for side in self._sides], self._on_reset)
+        if self._lockstep:
+            self._ticks = TickServer(
+                self,
+                self.params.participants,
+                timeout_s=self.params.participant_timeout_s,
+                startup_timeout_s=self.params.startup_timeout_s,
+            )
+        self._step = 0
+        self._ending = threading.Event()
+        self.cameras.restart(self.plant.time_ns, self.params.seed)
+        self._threads = [self.start_thread(self._run_lockstep if self._lockstep else self._run_paced, "simulation")]
+        if not self._lockstep:
+            self._threads.append(self.start_thread(self.cameras.render_loop, "cameras"))
+        self.get_logger().info(
+            f"cell ready: {_robots(stage.stations)}, task {self.params.task}, cameras {', '.join(camera_sizes(profile)) or 'none'}, clock "
+            f"{self.params.clock_mode}"
+            + (f" with {', '.join(self.params.participants) or 'no participants'}" if self._lockstep else "")
+        )
+
+    def close(self) -> None:
+        """Stop the simulation and camera threads."""
+        self._ending.set()
+        if self._ticks is not None:
+            self._ticks.stop()
+        self.cameras.stop()
+        for thread in self._threads:
+            thread.join(timeout=5.0)
+        if self.referee_log is not None:
+            self.referee_log.close()
+
+    def published(self, publisher: Publisher, stamp_ns: int) -> None:
+        """A sensor message was published; in lockstep it must reach everybody."""
+        if self._ticks is not None:
+            self._ticks.published(publisher, stamp_ns)
+
+    def _on_reset(self, seed: int) -> None:
+        self.cameras.restart(self.plant.time_ns, seed)
+        for index, side in enumerate(self._sides):
+            side.on_reset(station_seed(seed, index))
+
     def _publish_clock(self, t_ns: int) -> None:
         set_stamp(self._clock_msg.clock, t_ns)
         self._clock_pub.publish(self._clock_msg)
@@ -140,19 +194,20 @@ class CellNode(ManagedNode):
 
     def _cycle(self) -> list[Any]:
         """One control cycle with everything that is published after it; returns the events of ended goals."""
-        self._arm.serve_cancels()
-        self._gripper.serve_cancels()
-        self.plant.step()
+        for side in self._sides:
+            side.control()
+        self.world.step()
         self._step += 1
+        for side in self._sides:
+            side.plant.measure()
         t_ns = self.plant.time_ns
-        self._jobs.run(self._step, t_ns)
-        self._cameras.after_step(t_ns)
-        self._control.publish_changes()
-        if self._referee is not None:
-            self._referee.step()
-        if self.plant.trajectory.outcomes or self.plant.gripper.outcomes:
-            return self._arm.finish_goals() + self._gripper.finish_goals()
-        return []
+        self.jobs.run(self._step, t_ns)
+        self.cameras.after_step(t_ns)
+        return [event for side in self._sides for event in side.after_step()]
+
+    def _send_truth(self, t_ns: int) -> None:
+        for side in self._sides:
+            side.task.send(t_ns)
 
     def _run_lockstep(self) -> None:
         assert self._ticks is not None
@@ -164,12 +219,12 @@ class CellNode(ManagedNode):
                 end_ns = self.plant.time_ns + steps * c.STEP_NS
                 self._publish_clock(end_ns)
                 events = [event for _ in range(steps) for event in self._cycle()]
-                self._task.send(end_ns)
+                self._send_truth(end_ns)
             for event in events:
                 event.wait(_RESULT_TIMEOUT_S)
             self._ticks.exchange(end_ns)
             self._ticks.wait_acknowledged()
-        self.cell.close_renderer()
+        self.world.close_renderer()
 
     def _run_paced(self) -> None:
         clock_steps = round(RATE_HZ / self.params.clock_rate_hz)
@@ -194,7 +249,11 @@ class CellNode(ManagedNode):
                     self._publish_clock(self.plant.time_ns + c.STEP_NS)
                 self._cycle()
                 if self._step % task_steps == 0:
-                    self._task.send(self.plant.time_ns)
+                    self._send_truth(self.plant.time_ns)
+
+
+def _robots(stations: Sequence[Station]) -> str:
+    return ", ".join(f"{s.name} {s.robot.kind}".strip() for s in stations)
 
 
 def _check_rates(node: Node, params: CellParams) -> None:

@@ -33,6 +33,7 @@ from vla_sim import constants as c
 from vla_sim import drive
 from vla_sim.errors import SimError
 from vla_sim.expert import Expert, Plan
+from vla_sim.robot import UR5E
 from vla_sim.scene_client import Scene, arm_and_gripper
 from vla_sim.skill_params import SkillParams
 from vla_sim.tasks import Pose
@@ -214,7 +215,7 @@ class SkillNode(ManagedNode):
         """Follow a plan with arm and gripper, and let both come to rest."""
         start = now = self._tick()
         self._label(plan.arm(0.0), plan.gripper(0.0), now)
-        run = send_goal(self._arm_client, drive.trajectory_goal(plan, start, self._arm.joints))
+        run = send_goal(self._arm_client, drive.trajectory_goal(plan, start, self._arm.joints, UR5E))
         try:
             sent, sent_ns = plan.gripper(0.0), now
             while now - start < plan.duration_s * 1e9:

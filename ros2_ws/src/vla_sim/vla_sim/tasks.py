@@ -23,6 +23,7 @@ Quaternion = tuple[float, float, float, float]
 
 PICK_TASKS: Final = ("pick", "pick_rotated", "pick_which")
 BLOCK_TASKS: Final = ("lift", "pick_place", *PICK_TASKS)
+SINGLE_BLOCK_TASKS: Final = ("lift", "pick_place", "pick", "pick_rotated")
 EXTRACTION_TASKS: Final = ("extract_cpu", "extract_ram")
 TASKS: Final = (*BLOCK_TASKS, *EXTRACTION_TASKS)
 INSTRUCTIONS: Final = {
@@ -42,6 +43,7 @@ _SPREAD_X: Final = round(2**64 / 1.324717957244746)
 _SPREAD_Y: Final = round(2**64 / 1.324717957244746**2)
 _SPREAD_YAW: Final = round(2**64 / 1.618033988749895)  # golden ratio
 
+_STATION_SEEDS: Final = 1_000_003  # between two stations of an episode
 _REST_SPEED: Final = 0.02  # m/s
 _MAX_TILT: Final = 0.4  # rad; a card that leans on its slot still counts
 _OPEN_KNUCKLE: Final = 0.1  # rad; below this the gripper counts as open
@@ -187,6 +189,11 @@ def _apart_from(block: Pose, rng: np.random.Generator) -> Pose:
         x, y = rng.uniform(*c.BLOCK_X), rng.uniform(*c.BLOCK_Y)
         if hypot(x - block.xyz[0], y - block.xyz[1]) >= c.BLOCK_GAP:
             return upright(float(x), float(y), c.BLOCK_HALF)
+
+
+def station_seed(seed: int, index: int) -> int:
+    """Seed of the station number `index` in an episode: its block lies elsewhere than those of the others."""
+    return seed + _STATION_SEEDS * index
 
 
 def instruction(task: str, seed: int) -> str:

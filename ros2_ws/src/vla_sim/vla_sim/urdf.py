@@ -2,10 +2,10 @@
 
 """URDF of the robot, gripper and camera mounts, written from `vla_sim.model` for robot_state_publisher and rviz."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import quoteattr
 
-from vla_sim.model import LINKS, Joint, Link, Shape
+from vla_sim.model import Joint, Link, Shape
 
 
 def _nums(values: Iterable[float]) -> str:
@@ -56,9 +56,9 @@ def _edge(link: Link) -> str:
     )
 
 
-def build_urdf(name: str = "ur5e") -> str:
-    """URDF text with root link base_link; the finger tips mimic the knuckle joint that the gripper driver publishes."""
-    lines = [f"<robot name={quoteattr(name)}>", '  <link name="base_link"/>']
-    lines += [_link(link) for link in LINKS]
-    lines += [_edge(link) for link in LINKS]
+def build_urdf(links: Sequence[Link], base: str = "base_link", name: str = "ur5e") -> str:
+    """URDF text with the root link `base`; the finger tips mimic the joint that the gripper's driver publishes."""
+    lines = [f"<robot name={quoteattr(name)}>", f"  <link name={quoteattr(base)}/>"]
+    lines += [_link(link) for link in links]
+    lines += [_edge(link) for link in links]
     return '<?xml version="1.0"?>\n' + "\n".join([*lines, "</robot>"]) + "\n"

@@ -17,58 +17,65 @@ from vla_common.qos import COMMAND
 from vla_core.controller_outcome import GoalOutcome, GoalRefusedError
 from vla_core.controller_trajectory import Plan, Tolerances
 
-from vla_sim import constants as c
 from vla_sim import kinematics, model
 from vla_sim.cell_params import CellParams
 from vla_sim.facade.messages import to_time
 from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs, OnPublished, Stream, sorted_order
-from vla_sim.plant import FORWARD_CONTROLLER, TRAJECTORY_CONTROLLER, Plant
+from vla_sim.plant import FORWARD_CONTROLLER, Plant
+from vla_sim.robot import Station
 
 _STATE_HZ = 100
 _FEEDBACK_HZ = 20
-_GOAL = TRAJECTORY_CONTROLLER
 
 
 class ArmFacade:
     """Publishes the arm's state and takes trajectories and streamed positions."""
 
-    def __init__(self, node: Node, plant: Plant, params: CellParams, jobs: Jobs, on_published: OnPublished) -> None:
+    def __init__(
+        self, node: Node, station: Station, plant: Plant, params: CellParams, jobs: Jobs, on_published: OnPublished
+    ) -> None:
         self._node = node
         self._plant = plant
         self._log = node.get_logger()
+        self._joints = list(station.robot.joints)
+        topic, self._goal = station.topic, station.topic(station.robot.trajectory_controller)
         self._checked: tuple[Any, Plan, Tolerances] | None = None
-        names, self._order = sorted_order(c.ARM_JOINTS)
+        names, self._order = sorted_order(self._joints)
         zeros = [0.0] * len(names)
         state = JointState(name=names, position=zeros, velocity=zeros, effort=zeros)
-        state.header.frame_id = "base_link"
-        self.joint_states = Stream(node, state, "joint_states", on_published)
-        pose = PoseStamped()
-        pose.header.frame_id = "base"
-        self._pose = Stream(node, pose, "tcp_pose_broadcaster/pose", on_published)
-        controller_state = JointTrajectoryControllerState(joint_names=list(c.ARM_JOINTS))
-        self._state = Stream(node, controller_state, f"{_GOAL}/controller_state", on_published)
-        self._scaling = node.create_publisher(Float64, "speed_scaling_state_broadcaster/speed_scaling", DRIVER)
+        state.header.frame_id = station.robot.base
+        self.joint_states = Stream(node, state, topic("joint_states"), on_published)
+        controller_state = JointTrajectoryControllerState(joint_names=self._joints)
+        self._state = Stream(node, controller_state, f"{self._goal}/controller_state", on_published)
         self._server = DeferredActionServer(
             node,
             FollowJointTrajectory,
-            f"{_GOAL}/follow_joint_trajectory",
+            f"{self._goal}/follow_joint_trajectory",
             check=self._check,
             accepted=self._accepted,
             cancel=self._cancel,
         )
-        node.create_subscription(JointTrajectory, f"{_GOAL}/joint_trajectory", self._on_trajectory, COMMAND)
-        node.create_subscription(Float64MultiArray, f"{FORWARD_CONTROLLER}/commands", self._on_positions, COMMAND)
+        node.create_subscription(JointTrajectory, f"{self._goal}/joint_trajectory", self._on_trajectory, COMMAND)
+        stream = topic(f"{FORWARD_CONTROLLER}/commands")
+        node.create_subscription(Float64MultiArray, stream, self._on_positions, COMMAND)
         self._running: ServerGoalHandle | None = None
         jobs.every(round(RATE_HZ / params.joint_state_rate_hz), self._send_joint_states)
-        jobs.every(round(RATE_HZ / params.tcp_pose_rate_hz), self._send_pose)
         jobs.every(RATE_HZ // _STATE_HZ, self._send_controller_state)
-        jobs.every(RATE_HZ // _STATE_HZ, self._send_scaling)
+        if station.robot.dashboard:
+            self._offer_pose_and_scaling(node, station, params, jobs, on_published)
         jobs.every(RATE_HZ // _FEEDBACK_HZ, self._send_feedback)
 
-    @property
-    def streams(self) -> list[Stream]:
-        """The stamped topics."""
-        return [self.joint_states, self._pose, self._state]
+    def _offer_pose_and_scaling(
+        self, node: Node, station: Station, params: CellParams, jobs: Jobs, on_published: OnPublished
+    ) -> None:
+        """Topics of a Universal Robots controller."""
+        pose = PoseStamped()
+        pose.header.frame_id = station.part("base")
+        self._pose = Stream(node, pose, station.topic("tcp_pose_broadcaster/pose"), on_published)
+        scaling = station.topic("speed_scaling_state_broadcaster/speed_scaling")
+        self._scaling = node.create_publisher(Float64, scaling, DRIVER)
+        jobs.every(round(RATE_HZ / params.tcp_pose_rate_hz), self._send_pose)
+        jobs.every(RATE_HZ // _STATE_HZ, self._send_scaling)
 
     def serve_cancels(self) -> None:
         """See `DeferredActionServer.serve_cancels`; the plant is locked."""
@@ -84,7 +91,7 @@ class ArmFacade:
             self._running = None
         result = FollowJointTrajectory.Result(error_code=outcome.code, error_string=outcome.text)
         if outcome.code:
-            self._log.warning(f"{_GOAL}: goal {outcome.status.value}: {outcome.text}")
+            self._log.warning(f"{self._goal}: goal {outcome.status.value}: {outcome.text}")
         return self._server.finish(outcome.token, outcome.status, result)
 
     def _check(self, goal: FollowJointTrajectory.Goal) -> bool:
@@ -95,7 +102,7 @@ class ArmFacade:
                 plan = self._plant.trajectory.check(goal.trajectory, self._plant.time_ns)
                 self._checked = (goal, plan, self._plant.trajectory.tolerances_for(goal))
             except GoalRefusedError as error:
-                self._log.error(f"{_GOAL}: goal rejected: {error}")
+                self._log.error(f"{self._goal}: goal rejected: {error}")
                 return False
         return True
 
@@ -114,7 +121,7 @@ class ArmFacade:
             try:
                 self._plant.trajectory.replace(self._plant.trajectory.check(msg, self._plant.time_ns))
             except GoalRefusedError as error:
-                self._log.error(f"{_GOAL}: trajectory dropped: {error}")
+                self._log.error(f"{self._goal}: trajectory dropped: {error}")
 
     def _on_positions(self, msg: Float64MultiArray) -> None:
         with self._plant.lock:
@@ -167,7 +174,7 @@ class ArmFacade:
         if handle is None:
             return
         reference, plant = self._plant.trajectory.reference, self._plant
-        feedback = FollowJointTrajectory.Feedback(joint_names=list(c.ARM_JOINTS))
+        feedback = FollowJointTrajectory.Feedback(joint_names=self._joints)
         feedback.header.stamp = to_time(t_ns)
         feedback.desired = _point(reference.desired, reference.desired_velocity)
         feedback.actual = _point(plant.q, plant.dq)

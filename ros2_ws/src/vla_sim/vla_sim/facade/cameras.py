@@ -16,7 +16,6 @@ from vla_common.run import ManagedNode
 from vla_core.profile import Profile
 from vla_core.specs import CameraSpec
 
-from vla_sim.cell import Cell
 from vla_sim.cell_params import CellParams
 from vla_sim.disturbances import CameraDisturbance, CameraSchedule
 from vla_sim.errors import SceneError
@@ -24,6 +23,7 @@ from vla_sim.exposure import Sensor
 from vla_sim.facade.camera_settings import SettingsNodes
 from vla_sim.facade.streams import OnPublished, Stream
 from vla_sim.rendering import Snapshot
+from vla_sim.world import World
 
 _QUEUE = 8  # frames that wait for rendering in paced mode; more are lost, as on an overloaded camera
 
@@ -50,13 +50,13 @@ class _Camera:
     def __init__(
         self,
         node: Node,
-        cell: Cell,
+        world: World,
         spec: CameraSpec,
         disturbance: CameraDisturbance,
         on_published: OnPublished,
         sensor: Sensor,
     ) -> None:
-        info = cell.camera_info(spec.name)
+        info = world.camera_info(spec.name)
         height, width = spec.size
         self.name = spec.name
         self.sensor = sensor
@@ -80,9 +80,9 @@ class _Camera:
     def wanted(self) -> bool:
         return self.image.wanted or (self.info is not None and self.info.wanted)
 
-    def publish(self, cell: Cell, snapshot: Snapshot, t_ns: int, light: float) -> None:
+    def publish(self, world: World, snapshot: Snapshot, t_ns: int, light: float) -> None:
         if self.image.wanted:
-            message, pixels = self.image.message, self.sensor.expose(cell.render(self.name, snapshot), light)
+            message, pixels = self.image.message, self.sensor.expose(world.render(self.name, snapshot), light)
             if message is self._half:
                 pixels = np.ascontiguousarray(pixels[::2, ::2])
             memoryview(message.data)[:] = memoryview(pixels).cast("B")
@@ -95,7 +95,7 @@ class CameraRig:
     """All cameras of the profile; rendered between two physics steps in lockstep, else by a thread of their own."""
 
     def __init__(
-        self, node: ManagedNode, cell: Cell, profile: Profile, params: CellParams, on_published: OnPublished
+        self, node: ManagedNode, world: World, profile: Profile, params: CellParams, on_published: OnPublished
     ) -> None:
         if params.camera_phase_s and len(params.camera_phase_s) != len(profile.cameras):
             raise SceneError(
@@ -104,12 +104,12 @@ class CameraRig:
                 f"{', '.join(camera.name for camera in profile.cameras)}"
             )
         self._node = node
-        self._cell = cell
+        self._world = world
         phases = params.camera_phase_s or (0.0,) * len(profile.cameras)
         self._settings = SettingsNodes(node, {camera.name: camera for camera in profile.cameras})
         sensors = self._settings.sensors
         self._cameras = [
-            _Camera(node, cell, spec, _disturbance(params, phase, index), on_published, sensors[spec.name])
+            _Camera(node, world, spec, _disturbance(params, phase, index), on_published, sensors[spec.name])
             for index, (spec, phase) in enumerate(zip(profile.cameras, phases, strict=True))
         ]
         self._threaded = params.clock_mode == "paced"
@@ -121,11 +121,6 @@ class CameraRig:
     def names(self) -> tuple[str, ...]:
         """The cameras."""
         return tuple(camera.name for camera in self._cameras)
-
-    @property
-    def streams(self) -> list[Stream]:
-        """The stamped topics."""
-        return [stream for camera in self._cameras for stream in (camera.image, camera.info) if stream is not None]
 
     def silence(self, name: str, on: bool) -> None:
         """A fault: the camera sends nothing."""
@@ -155,7 +150,7 @@ class CameraRig:
         snapshot: Snapshot | None = None
         for camera in self._cameras:
             if camera.schedule.due(t_ns) and camera.wanted:
-                snapshot = snapshot or self._cell.snapshot()
+                snapshot = snapshot or self._world.snapshot()
                 camera.waiting.append((t_ns, snapshot))
             while camera.waiting and camera.waiting[0][0] + camera.schedule.latency_ns <= t_ns:
                 stamp_ns, taken = camera.waiting.popleft()
@@ -163,7 +158,7 @@ class CameraRig:
 
     def _deliver(self, camera: _Camera, snapshot: Snapshot, t_ns: int) -> None:
         if not self._threaded:
-            camera.publish(self._cell, snapshot, t_ns, self._light)
+            camera.publish(self._world, snapshot, t_ns, self._light)
             return
         try:
             self._queue.put_nowait((camera, snapshot, t_ns))
@@ -182,8 +177,8 @@ class CameraRig:
             item = self._queue.get()
             if item is not None:
                 camera, snapshot, t_ns = item
-                camera.publish(self._cell, snapshot, t_ns, self._light)
-        self._cell.close_renderer()
+                camera.publish(self._world, snapshot, t_ns, self._light)
+        self._world.close_renderer()
 
     def stop(self) -> None:
         """End the render thread and the nodes of the cameras' settings."""

@@ -19,6 +19,7 @@ from vla_core.controller_outcome import GoalRefusedError
 from vla_sim.controllers.robot import ROBOT_MODE_RUNNING
 from vla_sim.facade.streams import RATE_HZ
 from vla_sim.plant import FREEDRIVE_CONTROLLER, Plant
+from vla_sim.robot import Station
 
 _IO = "io_and_status_controller"
 
@@ -29,26 +30,35 @@ class ControlFacade:
     Simulator only: `sim/push` (geometry_msgs/Twist of tool0 in base_link) is the hand that pushes in freedrive.
     """
 
-    def __init__(self, node: Node, plant: Plant) -> None:
+    def __init__(self, node: Node, station: Station, plant: Plant) -> None:
         self._plant = plant
         self._log = node.get_logger()
         self._published = -1
-        self._program = node.create_publisher(Bool, f"{_IO}/robot_program_running", LATCHED)
-        self._mode = node.create_publisher(RobotMode, f"{_IO}/robot_mode", LATCHED)
-        self._safety = node.create_publisher(SafetyMode, f"{_IO}/safety_mode", LATCHED)
-        node.create_service(ListControllers, "controller_manager/list_controllers", self._list)
-        node.create_service(SwitchController, "controller_manager/switch_controller", self._switch)
-        node.create_service(SetSpeedSliderFraction, f"{_IO}/set_speed_slider", self._set_slider)
-        self._trigger(node, f"{_IO}/resend_robot_program", plant.start_program)
-        self._trigger(node, "dashboard_client/play", plant.start_program)
-        self._trigger(node, "dashboard_client/stop", plant.stop_program)
-        self._trigger(node, "dashboard_client/pause", plant.stop_program)
-        self._trigger(node, "dashboard_client/unlock_protective_stop", plant.robot.unlock)
-        node.create_subscription(Bool, f"{FREEDRIVE_CONTROLLER}/enable_freedrive_mode", self._on_freedrive, COMMAND)
-        node.create_subscription(Twist, "sim/push", self._on_push, COMMAND)
+        topic, self._dashboard = station.topic, station.robot.dashboard
+        node.create_service(ListControllers, topic("controller_manager/list_controllers"), self._list)
+        node.create_service(SwitchController, topic("controller_manager/switch_controller"), self._switch)
+        if self._dashboard:
+            self._offer_dashboard(node, station)
+
+    def _offer_dashboard(self, node: Node, station: Station) -> None:
+        """What a Universal Robots controller has beside its motion controllers."""
+        plant, topic, io = self._plant, station.topic, station.topic(_IO)
+        self._program = node.create_publisher(Bool, f"{io}/robot_program_running", LATCHED)
+        self._mode = node.create_publisher(RobotMode, f"{io}/robot_mode", LATCHED)
+        self._safety = node.create_publisher(SafetyMode, f"{io}/safety_mode", LATCHED)
+        node.create_service(SetSpeedSliderFraction, f"{io}/set_speed_slider", self._set_slider)
+        self._trigger(node, f"{io}/resend_robot_program", plant.start_program)
+        self._trigger(node, topic("dashboard_client/play"), plant.start_program)
+        self._trigger(node, topic("dashboard_client/stop"), plant.stop_program)
+        self._trigger(node, topic("dashboard_client/pause"), plant.stop_program)
+        self._trigger(node, topic("dashboard_client/unlock_protective_stop"), plant.robot.unlock)
+        enable = topic(f"{FREEDRIVE_CONTROLLER}/enable_freedrive_mode")
+        node.create_subscription(Bool, enable, self._on_freedrive, COMMAND)
+        node.create_subscription(Twist, topic("sim/push"), self._on_push, COMMAND)
         self.publish_changes()
 
     def _on_freedrive(self, msg: Bool) -> None:
+        assert self._plant.freedrive is not None
         with self._plant.lock:
             try:
                 self._plant.freedrive.enable(msg.data, self._plant.time_ns)
@@ -57,6 +67,7 @@ class ControlFacade:
 
     def _on_push(self, msg: Twist) -> None:
         v, w = msg.linear, msg.angular
+        assert self._plant.freedrive is not None
         with self._plant.lock:
             try:
                 self._plant.freedrive.push((v.x, v.y, v.z, w.x, w.y, w.z), self._plant.time_ns)
@@ -66,7 +77,7 @@ class ControlFacade:
     def publish_changes(self) -> None:
         """Publish program, mode and safety if they have changed."""
         robot = self._plant.robot
-        if robot.changes == self._published:
+        if not self._dashboard or robot.changes == self._published:
             return
         self._published = robot.changes
         self._program.publish(Bool(data=robot.program_running))

@@ -11,6 +11,8 @@ The answer says when, in simulated time.
 | `sim/fault/gripper_stuck` | the fingers stay where they are |
 | `sim/fault/silent/<arm, gripper or camera>` | its driver sends no more joint states or images |
 | `sim/fault/image_size/<camera>` | its images have half the size |
+
+With several arms the names begin with the arm's, as in `left/sim/fault/…`; those of cameras do not.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +25,7 @@ from std_srvs.srv import SetBool
 from vla_sim.facade.cameras import CameraRig
 from vla_sim.facade.streams import Stream
 from vla_sim.plant import Plant
+from vla_sim.robot import Station
 
 SERVICE = "sim/fault"
 
@@ -39,12 +42,13 @@ class FaultFacade:
     def __init__(
         self,
         node: Node,
+        station: Station,
         plant: Plant,
         drivers: Mapping[str, Driver],
-        cameras: CameraRig,
+        cameras: CameraRig | None,
         on_switched: Callable[[str, bool], None] = lambda name, on: None,
     ) -> None:
-        """Args: drivers: by name. cameras: all that the cell has. on_switched: called with the plant locked."""
+        """Args: drivers: by name. cameras: all that the cell has; None: another station serves them. on_switched: called with the plant locked."""
         self._node = node
         self._on_switched = on_switched
         self._plant = plant
@@ -55,12 +59,15 @@ class FaultFacade:
         }
         for name, driver in drivers.items():
             self._switches[f"silent/{name}"] = partial(_silence, driver)
-        for name in cameras.names:
+        for name in cameras.names if cameras is not None else ():
+            assert cameras is not None
             self._switches[f"silent/{name}"] = partial(cameras.silence, name)
             self._switches[f"image_size/{name}"] = partial(cameras.halve, name)
         self._on: set[str] = set()
+        shared = cameras.names if cameras is not None else ()
         for fault in self._switches:
-            self._serve(fault)
+            own = fault.rpartition("/")[2] not in shared
+            self._serve(fault, station.topic(f"{SERVICE}/{fault}") if own else f"{SERVICE}/{fault}")
 
     def clear(self) -> None:
         """Clear what is on; the plant is locked, and its own faults were cleared by its reset."""
@@ -68,7 +75,7 @@ class FaultFacade:
             self._switches[fault](False)
         self._on.clear()
 
-    def _serve(self, fault: str) -> None:
+    def _serve(self, fault: str, service: str) -> None:
         def switch(request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
             with self._plant.lock:
                 self._switches[fault](request.data)
@@ -79,7 +86,7 @@ class FaultFacade:
             self._node.get_logger().warning(f"fault {response.message}")
             return response
 
-        self._node.create_service(SetBool, f"{SERVICE}/{fault}", switch)
+        self._node.create_service(SetBool, service, switch)
 
     def _protective_stop(self, on: bool) -> None:
         if on:

@@ -11,39 +11,37 @@ from sensor_msgs.msg import JointState
 from vla_common.action_server import DeferredActionServer
 from vla_core.controller_outcome import GoalOutcome, GoalRefusedError
 
-from vla_sim import constants as c
 from vla_sim.cell_params import CellParams
 from vla_sim.facade.streams import RATE_HZ, Jobs, OnPublished, Stream
 from vla_sim.plant import Plant
+from vla_sim.robot import Station
 
-_NAME = "robotiq_gripper_controller"
-Command = tuple[float, float | None, float | None]  # position [rad], velocity [rad/s], effort [N]
+Command = tuple[float, float | None, float | None]  # position [rad or m], velocity [1/s], effort [N]
 
 
 class GripperFacade:
-    """Publishes the knuckle joint and takes gripper goals of the type that the parameter `gripper_action` names."""
+    """Publishes the gripper's joint and takes gripper goals of the type that the parameter `gripper_action` names."""
 
-    def __init__(self, node: Node, plant: Plant, params: CellParams, jobs: Jobs, on_published: OnPublished) -> None:
+    def __init__(
+        self, node: Node, station: Station, plant: Plant, params: CellParams, jobs: Jobs, on_published: OnPublished
+    ) -> None:
         self._plant = plant
         self._log = node.get_logger()
+        grip = station.robot.gripper
+        self._joint, self._name = grip.joint, station.topic(grip.controller)
         self._parallel = params.gripper_action == "parallel_gripper_command"
         self._type: Any = ParallelGripperCommand if self._parallel else GripperCommand
-        state = JointState(name=[c.GRIPPER_JOINT], position=[0.0], velocity=[0.0], effort=[0.0])
-        self.joint_states = Stream(node, state, "joint_states", on_published)
+        state = JointState(name=[self._joint], position=[0.0], velocity=[0.0], effort=[0.0])
+        self.joint_states = Stream(node, state, station.topic("joint_states"), on_published)
         self._server = DeferredActionServer(
             node,
             self._type,
-            f"{_NAME}/gripper_cmd",
+            f"{self._name}/gripper_cmd",
             check=self._check,
             accepted=self._accepted,
             cancel=self._cancel,
         )
         jobs.every(round(RATE_HZ / params.gripper_state_rate_hz), self._send_joint_state)
-
-    @property
-    def streams(self) -> list[Stream]:
-        """The stamped topics."""
-        return [self.joint_states]
 
     def serve_cancels(self) -> None:
         """See `DeferredActionServer.serve_cancels`; the plant is locked."""
@@ -58,7 +56,7 @@ class GripperFacade:
         position, velocity, effort = self._plant.knuckle
         result = self._type.Result(stalled=outcome.stalled, reached_goal=outcome.reached)
         if self._parallel:
-            result.state = JointState(name=[c.GRIPPER_JOINT], position=[position], velocity=[velocity], effort=[effort])
+            result.state = JointState(name=[self._joint], position=[position], velocity=[velocity], effort=[effort])
         else:
             result.position, result.effort = position, effort
         return self._server.finish(outcome.token, outcome.status, result)
@@ -68,7 +66,7 @@ class GripperFacade:
             return goal.command.position, None, goal.command.max_effort
         command = goal.command
         if len(command.position) != 1:
-            raise GoalRefusedError(f"the goal has {len(command.position)} positions, expected 1 ({c.GRIPPER_JOINT})")
+            raise GoalRefusedError(f"the goal has {len(command.position)} positions, expected 1 ({self._joint})")
         velocity = command.velocity[0] if len(command.velocity) else None
         effort = command.effort[0] if len(command.effort) else None
         return command.position[0], velocity, effort
@@ -77,7 +75,7 @@ class GripperFacade:
         try:
             self._plant.gripper.check(*self._command(goal))
         except GoalRefusedError as error:
-            self._log.error(f"{_NAME}: goal rejected: {error}")
+            self._log.error(f"{self._name}: goal rejected: {error}")
             return False
         return True
 

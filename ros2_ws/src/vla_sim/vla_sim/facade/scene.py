@@ -3,7 +3,7 @@
 """Robot description, transforms, and the simulator-only truth about the task."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from vla_common.qos import EVENT, LATCHED
 from vla_msgs.msg import TaskState
 from vla_msgs.srv import ResetCell
 
-from vla_sim import constants as c
 from vla_sim import kinematics, model, tasks
 from vla_sim.cell import Cell
 from vla_sim.cell_params import CellParams
@@ -25,6 +24,7 @@ from vla_sim.errors import SceneError
 from vla_sim.facade.messages import set_stamp, to_time
 from vla_sim.facade.streams import DRIVER, RATE_HZ, Jobs, OnPublished
 from vla_sim.plant import Plant
+from vla_sim.robot import Station
 
 Array = NDArray[np.float64]
 _TOOL_CONTROLLER = "tool0_controller"  # child of `base` in the pose broadcaster's transform
@@ -33,9 +33,10 @@ _TOOL_CONTROLLER = "tool0_controller"  # child of `base` in the pose broadcaster
 class TransformFacade:
     """`robot_description`, `tf_static` and `tf`, as robot_state_publisher sends them."""
 
-    def __init__(self, node: Node, cell: Cell, plant: Plant, params: CellParams, jobs: Jobs) -> None:
+    def __init__(self, node: Node, station: Station, cell: Cell, plant: Plant, params: CellParams, jobs: Jobs) -> None:
         self._plant = plant
-        self._description = node.create_publisher(String, "robot_description", LATCHED)
+        self._robot = station.robot
+        self._description = node.create_publisher(String, station.topic("robot_description"), LATCHED)
         self._description.publish(String(data=cell.urdf()))
         self._static = node.create_publisher(TFMessage, "tf_static", LATCHED)
         now = to_time(plant.time_ns)
@@ -43,20 +44,24 @@ class TransformFacade:
         for edge in fixed:
             edge.header.stamp = now
         self._static.publish(TFMessage(transforms=fixed))
-        self._moving = [_MovingEdge(link) for link in model.LINKS if link.joint is not None]
-        self._tool = _edge("base", _TOOL_CONTROLLER, np.eye(4))
-        self._message = TFMessage(transforms=[*(moving.edge for moving in self._moving), self._tool])
+        self._moving = [_MovingEdge(link) for link in station.robot.moving]
+        self._message = TFMessage(transforms=[moving.edge for moving in self._moving])
+        self._tool: TransformStamped | None = None
+        if station.robot.dashboard:
+            self._tool = _edge(station.part("base"), station.part(_TOOL_CONTROLLER), np.eye(4))
+            self._message.transforms.append(self._tool)
         self._dynamic = node.create_publisher(TFMessage, "tf", DRIVER)
         jobs.every(round(RATE_HZ / params.tf_rate_hz), self._send)
 
     def _send(self, t_ns: int) -> None:
         if not self._dynamic.get_subscription_count():
             return
-        values = dict(zip(c.ARM_JOINTS, self._plant.q.tolist(), strict=True))
-        values[c.GRIPPER_JOINT] = self._plant.knuckle[0]
+        values = dict(zip(self._robot.joints, self._plant.q.tolist(), strict=True))
+        values[self._robot.gripper.joint] = self._plant.knuckle[0]
         for moving in self._moving:
             moving.move(values[moving.source])
-        _set_transform(self._tool, kinematics.T_BASE_LINK_BASE @ kinematics.forward(self._plant.q))
+        if self._tool is not None:
+            _set_transform(self._tool, kinematics.T_BASE_LINK_BASE @ kinematics.forward(self._plant.q))
         for edge in self._message.transforms:
             set_stamp(edge.header.stamp, t_ns)
         self._dynamic.publish(self._message)
@@ -93,8 +98,29 @@ class _MovingEdge:
         r.w = w1 * w2 - x1 * x2 - y1 * y2 - z1 * z2
 
 
+class ResetService:
+    """`sim/reset`: the start state of a seed, of all stations."""
+
+    def __init__(self, node: Node, plants: Sequence[Plant], on_reset: Callable[[int], None]) -> None:
+        """Args: plants: in the order of their stations. on_reset: called with the plants locked."""
+        self._plants, self._on_reset = plants, on_reset
+        node.create_service(ResetCell, "sim/reset", self._reset)
+
+    def _reset(self, request: Any, response: Any) -> Any:
+        with self._plants[0].lock:
+            try:
+                for index, plant in enumerate(self._plants):
+                    plant.reset(tasks.station_seed(request.seed, index), request.task or None)
+            except SceneError as error:
+                response.message = str(error)
+                return response
+            self._on_reset(request.seed)
+        response.success = True
+        return response
+
+
 class TaskFacade:
-    """`sim/task_state`, `sim/other_state`, `sim/reset` and `sim/displace`; for who plays a person and for scoring only.
+    """`sim/task_state`, `sim/other_state` and `sim/displace`; for who plays a person and for scoring only.
 
     `sim/other_state` is the task state of the block that the sentence does not name; where there is one block it is not
     offered.
@@ -108,18 +134,17 @@ class TaskFacade:
         cell: Cell,
         plant: Plant,
         on_published: OnPublished,
-        on_reset: Callable[[int], None],
         on_displaced: Callable[[tasks.Pose], None],
     ) -> None:
         self._node = node
         self._cell = cell
         self._plant = plant
         self._on_published = on_published
-        self._on_reset, self._on_displaced = on_reset, on_displaced
-        self.publisher = node.create_publisher(TaskState, "sim/task_state", DRIVER)
+        self._on_displaced = on_displaced
+        topic = cell.station.topic
+        self.publisher = node.create_publisher(TaskState, topic("sim/task_state"), DRIVER)
         self._other = node.create_publisher(TaskState, "sim/other_state", DRIVER) if cell.two_blocks else None
-        node.create_service(ResetCell, "sim/reset", self._reset)
-        node.create_subscription(Pose, "sim/displace", self._displace, EVENT)
+        node.create_subscription(Pose, topic("sim/displace"), self._displace, EVENT)
 
     def send(self, t_ns: int) -> None:
         """Publish the truth; the plant is locked."""
@@ -137,17 +162,6 @@ class TaskFacade:
         msg.tool_distance, msg.grasped, msg.success = state.tool_distance, bool(state.grasped), bool(state.success)
         publisher.publish(msg)
         self._on_published(publisher, t_ns)
-
-    def _reset(self, request: Any, response: Any) -> Any:
-        with self._plant.lock:
-            try:
-                self._plant.reset(request.seed, request.task or None)
-            except SceneError as error:
-                response.message = str(error)
-                return response
-            self._on_reset(request.seed)
-        response.success = True
-        return response
 
     def _displace(self, msg: Pose) -> None:
         p, o = msg.position, msg.orientation
