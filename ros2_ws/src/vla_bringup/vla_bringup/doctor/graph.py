@@ -23,6 +23,7 @@ from rclpy.node import NodeNameNonExistentError as GoneError
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.topic_endpoint_info import TopicEndpointInfo
+from rclpy.utilities import get_rmw_implementation_identifier
 from rosgraph_msgs.msg import Clock
 from rosidl_runtime_py.utilities import get_message
 from std_msgs.msg import String
@@ -232,6 +233,11 @@ class _Ears:
         return receive
 
 
+def middleware() -> str:
+    """Return the name of the middleware that is in use, such as rmw_fastrtps_cpp."""
+    return str(get_rmw_implementation_identifier())
+
+
 def topics(profile: Profile) -> dict[str, str]:
     """Return topic -> type of everything that the profile names."""
     found: dict[str, str] = {}
@@ -280,6 +286,7 @@ def _ask(node: Node, profile: Profile, graph: Graph) -> None:
     graph.servers = {action: tuple(nodes) for action, nodes in servers.items()}
     graph.recorders = _recorders(node, profile, graph)
     graph.manager, graph.controllers = _controllers(node, graph)
+    graph.joint_orders = _joint_orders(node, profile, graph)
     graph.parameters = _parameters(node, profile)
 
 
@@ -305,6 +312,21 @@ def _controllers(node: Node, graph: Graph) -> tuple[str, dict[str, str] | None]:
             states.update(ControllerSwitch(node, manager=manager).states(_ANSWER_S))
             managers.append(manager)
     return ", ".join(managers), states if managers else None
+
+
+def _joint_orders(node: Node, profile: Profile, graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Parameter `joints` of the controllers that take numbers without names, where they are nodes."""
+    found = {}
+    for action in profile.action:
+        controller = action.command.controller
+        if action.command.interface != "joint_group_position" or graph.resolve(controller) not in graph.nodes:
+            continue
+        remote = RemoteParameters(node, controller, timeout_s=_ANSWER_S)
+        with suppress(CallError):  # it has left, or has no parameters; then nothing is known
+            if remote.ready(1.0) and "joints" in remote.names():
+                order: Any = remote.get(["joints"])["joints"]
+                found[action.name] = tuple(order)
+    return found
 
 
 def _parameters(node: Node, profile: Profile) -> dict[str, dict[str, Any] | str]:

@@ -11,6 +11,8 @@ from vla_teleop.cameras.session import session
 
 from vla_bringup.doctor.findings import Group
 from vla_bringup.doctor.graph import NAME, look
+from vla_bringup.doctor.live_cameras import judge_cameras
+from vla_bringup.doctor.live_robot import judge_commands, judge_joints, judge_monitors, judge_nodes
 from vla_bringup.doctor.live_streams import judge_clock, judge_streams
 from vla_bringup.doctor.samples import Graph
 
@@ -25,12 +27,21 @@ def live_groups(profile: Profile, options: argparse.Namespace) -> list[Group]:
     arguments = ["--ros-args", "-r", f"__ns:=/{options.namespace.strip('/')}"] if options.namespace.strip("/") else []
     with session(NAME, arguments) as node:
         graph = look(node, profile, options.seconds)
-    return judge(profile, graph)
+    return judge(profile, graph, options.camera_settings)
 
 
-def judge(profile: Profile, graph: Graph) -> list[Group]:
-    """Return all findings about a graph."""
+def judge(profile: Profile, graph: Graph, camera_settings: str | None = None) -> list[Group]:
+    """Return all findings about a graph.
+
+    Args:
+        profile: Of the robot.
+        graph: What was seen.
+        camera_settings: File with the settings that the cameras must have.
+    """
     return [
-        Group("time", tuple(judge_clock(graph))),
+        Group("nodes and time", (*judge_nodes(graph), *judge_clock(graph))),
         Group("streams", tuple(judge_streams(profile, graph))),
+        Group("cameras", tuple(judge_cameras(profile, graph, camera_settings))),
+        Group("robot", (*judge_monitors(profile, graph), *judge_commands(profile, graph))),
+        Group("joints", tuple(judge_joints(profile, graph))),
     ]

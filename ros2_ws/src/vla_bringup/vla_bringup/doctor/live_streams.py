@@ -181,7 +181,7 @@ def carrying(tap: Tap, spec: Stream) -> tuple[list[Sample], str]:
     carried = [sample for sample in tap.samples if wanted.carries(sample.msg) == "all"]
     if carried:
         return carried, ""
-    names = dict.fromkeys(name for sample in tap.samples for name in _joint_names(sample))
+    names = dict.fromkeys(name for sample in tap.samples for name in joint_names(sample))
     absent = [field for field in spec.fields if field.partition(".")[2] not in names]
     extra = [name for name in names if name not in {field.partition(".")[2] for field in spec.fields}]
     if not absent:
@@ -190,7 +190,8 @@ def carrying(tap: Tap, spec: Stream) -> tuple[list[Sample], str]:
     return [], f"no message carries {listing(absent)}; the messages name {listing(names)}{near}"
 
 
-def _joint_names(sample: Sample) -> Sequence[str]:
+def joint_names(sample: Sample) -> tuple[str, ...]:
+    """Return the joints that a message names; empty for messages without names."""
     return tuple(getattr(sample.msg, "name", ()) or getattr(sample.msg, "joint_names", ()))
 
 
@@ -321,7 +322,7 @@ def _losses(tap: Tap, where: str) -> list[Finding]:
 def _senders(tap: Tap, spec: Stream, samples: Sequence[Sample], where: str) -> list[Finding]:
     """More publishers than there are kinds of messages on the topic."""
     count = len(tap.publishers)
-    kinds = 1 if isinstance(spec, CameraSpec) else len({tuple(_joint_names(sample)) for sample in tap.samples})
+    kinds = 1 if isinstance(spec, CameraSpec) else len({tuple(joint_names(sample)) for sample in tap.samples})
     if count <= kinds:
         return []
     if kinds == 1 or _steps_back(samples) > _BACKWARDS:

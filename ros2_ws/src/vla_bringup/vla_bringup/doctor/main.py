@@ -8,13 +8,18 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from ament_index_python.packages import get_package_share_directory
 from vla_core.errors import VlaError
 from vla_core.profile import Profile, load_profile
 
 from vla_bringup.doctor.findings import EXIT_USAGE, Group, conclude
+from vla_bringup.doctor.graph import middleware
+from vla_bringup.doctor.host import Host, judge_devices, judge_disk, judge_machine, judge_versions
 from vla_bringup.doctor.live import live_groups
+from vla_bringup.doctor.network import judge_network
 from vla_bringup.doctor.profiles import DEFAULT_ROBOT, find_profile
 
 DESCRIPTION = """Check this machine, a robot profile and, with --live, the running graph. Each finding is one line: green, yellow
@@ -40,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
         "--live", action="store_true", help="also look at the running graph: topics, rates, controllers, …"
     )
     add_live_arguments(made)
+    made.add_argument("--robot-ip", default="", help="address of the robot's controller; replaces the profile's")
+    made.add_argument("--output-dir", default="recordings", help="folder of the bags (default: recordings)")
     made.add_argument("--json", metavar="FILE", help="also write the findings as JSON, for a bug report")
     return made
 
@@ -72,11 +79,22 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    groups: list[Group] = []
     profile = _profile(options)
+    groups = host_groups(options, profile)
     if options.live and profile is not None:
         groups += live_groups(profile, options)
     return conclude(groups, options.json, about(options, profile))
+
+
+def host_groups(options: argparse.Namespace, profile: Profile | None) -> list[Group]:
+    """Return what is found about this machine."""
+    host, rmw = Host(), middleware()
+    shipped = Path(get_package_share_directory("vla_bringup")) / "config" / "fastdds_shm.xml"
+    return [
+        Group("software", tuple(judge_versions(host, rmw))),
+        Group("machine", (*judge_machine(host), *judge_disk(Path(options.output_dir), profile), *judge_devices(host))),
+        Group("network", tuple(judge_network(host, rmw, profile, shipped))),
+    ]
 
 
 def _profile(options: argparse.Namespace) -> Profile | None:

@@ -91,6 +91,7 @@ class Graph:
         servers: Action to the nodes that serve it.
         recorders: Full name of each recorder that listens to a topic of the profile, with repetitions.
         controllers: Name to state; None where no controller manager answered.
+        joint_orders: Name of an action to the joints of the controller that takes its numbers without names.
         manager: Name of the controller manager that was asked.
         monitors: Name of a monitor to the value last heard.
         unwatched: Why the monitors cannot be listened to; empty where they can.
@@ -108,6 +109,7 @@ class Graph:
     servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     recorders: tuple[str, ...] = ()
     controllers: Mapping[str, str] | None = None
+    joint_orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     manager: str = ""
     monitors: Mapping[str, Any] = field(default_factory=dict)
     unwatched: str = ""
