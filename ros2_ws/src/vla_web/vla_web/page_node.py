@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -19,7 +20,9 @@ from vla_core.profile import load_profile
 
 from vla_web.page_params import PageParams
 from vla_web.ros.cameras import camera_views
+from vla_web.ros.commands import Commands
 from vla_web.ros.crew import Crew
+from vla_web.ros.episodes import EpisodeShelf
 from vla_web.ros.health import STALE, Event, StreamWatch
 from vla_web.ros.joints import JointView
 from vla_web.ros.taps import Unserved
@@ -28,6 +31,7 @@ from vla_web.server.serving import WebServer
 from vla_web.server.site import PERIOD_S, Site
 
 _GATHER_S = 0.05  # status messages may wait as long; nobody sees it
+_SCAN_S = 1.0
 _LINGER_S = 5.0  # a reload of the page keeps the subscriptions
 
 
@@ -53,6 +57,8 @@ class PageNode(ManagedNode):
         self._crew = Crew(self, profile)
         self._watches: list[StreamWatch] = [view.watch for view in self._cameras]
         self._watches += [part.watch for part in self._joints.parts]
+        self._commands = Commands(self, profile, self._crew)
+        self._shelf, self._given_folder = EpisodeShelf(profile), params.episodes_dir
         self._lock = threading.Lock()
         self._events: deque[dict[str, Any]] = deque(maxlen=50)
         self._viewers, self._left_s, self._watching = 0, 0.0, False
@@ -61,12 +67,15 @@ class PageNode(ManagedNode):
         site = Site(self, Door(params.web_host, params.web_token), params.image_rate_hz)
         self.server = WebServer(site.application, params.web_host, params.web_port)
         self.create_timer(PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._thread = self.start_thread(self.server.run, "web")
+        self._closing = threading.Event()
+        self.start_thread(self._scan, "episodes")
+        self.start_thread(self.server.run, "web")
         if self.server.wait_open(5.0):
             self.get_logger().info(f"operator page of {profile.robot}: http://{params.web_host}:{self.server.port}/")
 
     def close(self) -> None:
         """Close the server; browsers say that the connection is lost."""
+        self._closing.set()
         self.server.close()
 
     def watch(self, viewers: int) -> None:
@@ -108,9 +117,9 @@ class PageNode(ManagedNode):
                 "monitors": self._crew.monitor_rows(),
                 "alerts": self._alerts(),
                 "events": list(self._events),
-                "allowed": [],
-                "episodes": [],
-                "folder": "",
+                "allowed": self._commands.allowed(),
+                "episodes": self._shelf.rows,
+                "folder": str(self._folder() or ""),
             }
 
     def pictures(self) -> dict[str, tuple[int, bytes]]:
@@ -119,11 +128,31 @@ class PageNode(ManagedNode):
 
     def command(self, name: str, arguments: Mapping[str, str]) -> tuple[bool, str]:
         """See `Desk.command`."""
-        raise KeyError(name)
+        done, said = self._commands.do(name, arguments)
+        level = "info" if done else "error"
+        with self._lock:
+            self._note([Event(level, f"{name.replace('_', ' ')}: {said}")])
+        (self.get_logger().info if done else self.get_logger().warning)(f"page: {name}: {said}")
+        return done, said
 
     def thumbnail(self, uuid: str) -> bytes | None:
         """See `Desk.thumbnail`."""
-        return None
+        return self._shelf.thumbnail(uuid)
+
+    def _folder(self) -> Path | None:
+        """Where the episodes are: as given, or where the recorder writes."""
+        if self._given_folder:
+            return Path(self._given_folder).expanduser()
+        recorder = self._crew.recorder_row() or {}
+        path = recorder.get("bag_path") or recorder.get("last_bag_path")
+        return Path(path).parent if path else None
+
+    def _scan(self) -> None:
+        """Keep the list of episodes up to date while somebody looks."""
+        while not self._closing.wait(_SCAN_S):
+            folder = self._folder() if self._watching else None
+            if folder is not None:
+                self._shelf.scan(folder)
 
     def _now_s(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9

@@ -179,7 +179,8 @@ class Crew:
     def policy_row(self) -> dict[str, Any] | None:
         """The policy for the page; None while there is none."""
         status = self.policy.message
-        if status is None or self.nodes.alive("policy") is False:
+        alive = self.nodes.alive("policy")
+        if status is None or alive is False or (alive is None and self.policy.age_s > 3.0 * SILENT_S):
             return None
         row: dict[str, Any] = {name: _finite(getattr(status, name)) for name in _MEASURES}
         row.update({name: getattr(status, name) for name in _COUNTS})

@@ -158,6 +158,6 @@ class JointView:
 
 
 def _short(names: tuple[str, ...]) -> str:
-    """Names of values for a label: `shoulder_pan_joint … wrist_3_joint`, without what says nothing."""
-    plain = [name.removeprefix("position.").removesuffix("_joint") for name in names]
+    """Names of values for a label, without what says nothing: `shoulder pan … wrist 3`."""
+    plain = [name.removesuffix(".pos").removesuffix("_joint").replace("_", " ") for name in names]
     return plain[0] if len(plain) == 1 else f"{plain[0]} … {plain[-1]}" if plain else ""

@@ -49,6 +49,7 @@ export class Cameras {
       if (view.canvas.width !== image.width || view.canvas.height !== image.height) {
         view.canvas.width = image.width;
         view.canvas.height = image.height;
+        view.figure.style.aspectRatio = `${image.width} / ${image.height}`;
       }
       view.canvas.getContext("2d").drawImage(image, 0, 0);
       image.close();
@@ -110,7 +111,7 @@ export function showMonitors(monitors) {
 export function showEvents(events) {
   const list = byId("events");
   if (!events.length) {
-    list.replaceChildren(make("li", { class: "empty" }, "", "nothing happened yet"));
+    list.replaceChildren(make("li", { class: "empty" }, "nothing happened yet"));
     return;
   }
   list.replaceChildren(...[...events].reverse().map((event) =>
