@@ -25,7 +25,7 @@ from vla_monitor.markers import marker_array
 from vla_monitor.markers_params import MarkersParams
 from vla_monitor.scene import TEXT, Scene, Shape, age_s, caption
 from vla_monitor.story import Story
-from vla_monitor.values import measured
+from vla_monitor.values import measured, message_ns
 
 TOPIC = "monitor/markers"
 GATHER_S = 0.05  # joint states come 1000 times a second; ten pictures a second are drawn
@@ -69,8 +69,9 @@ class MarkersNode(ManagedNode):
         return now_ns
 
     def _on_joints(self, topic: str, msg: Any) -> None:
+        self._now_ns()
         self._values.update(self._reader.read(topic, msg))
-        self._scene.moved(self._now_ns(), self._values)
+        self._scene.moved(message_ns(msg, self._newest_ns), self._values)
 
     def _on_chunk(self, msg: JointTrajectory) -> None:
         chunk = chunks.read_chunk(msg)

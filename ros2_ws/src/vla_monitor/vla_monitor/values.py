@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vla_core import codecs
-from vla_core.errors import FieldError
+from vla_core.errors import FieldError, StampError
 from vla_core.fields import NONE, FieldReader, joint_of
 from vla_core.profile import Profile
+from vla_core.stamps import stamp_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +64,11 @@ def commanded(profile: Profile) -> JointValues:
         (spec.record.topic, spec.record.type, spec.record.fields, spec.joints, spec.record.point)
         for spec in profile.action
     )
+
+
+def message_ns(msg: Any, now_ns: int) -> int:
+    """When a message was true [ns]: its stamp, or `now_ns` where it has none."""
+    try:
+        return stamp_ns(msg) or now_ns
+    except StampError:
+        return now_ns

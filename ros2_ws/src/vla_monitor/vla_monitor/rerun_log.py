@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is logged to rerun, under which name; the one module that knows its archetypes. No ROS here.
+
+| entity | holds |
+|---|---|
+| `cameras/<camera>` | images |
+| `joints/<joint>/state`, `/target`, `/predicted` | measured, in force, and as the newest chunk has it for this moment [rad or m] |
+| `world/<arm>/tool`, `/path`, `/chunk` | where the tool is, was, and will be [m, base frame] |
+| `story` | phase and task whenever they change |
+| `policy/…` | figures of PolicyStatus |
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import rerun as rr
+import rerun.blueprint as rrb
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+TIMELINE = "time"
+STATE, TARGET, PREDICTED = "state", "target", "predicted"
+COLORS = {STATE: (86, 180, 233), TARGET: (240, 228, 66), PREDICTED: (230, 159, 0)}
+FIGURES = ("inference_ms", "observation_age_ms", "control_rate_hz", "held_percent", "overhead_ms_p95")
+# Times before this are simulated time, which counts from 0, and no dates.
+_FIRST_DATE_NS = 10**17
+
+
+class RerunLog:
+    """Writes to one recording; all methods belong to one thread."""
+
+    def __init__(self, recording: rr.RecordingStream, robot: str, joints: Sequence[str], arms: Sequence[str]) -> None:
+        """Name the series; nothing else is logged yet."""
+        self.recording = recording
+        recording.send_recording_name(robot)
+        for joint in joints:
+            for kind, color in COLORS.items():
+                series = rr.SeriesLines(colors=[color], names=[f"{joint} {kind}"])
+                recording.log(f"joints/{joint}/{kind}", series, static=True)
+        for name in FIGURES:
+            recording.log(f"policy/{name}", rr.SeriesLines(names=[name]), static=True)
+        recording.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+        for arm in arms:
+            recording.log(f"world/{arm}/base", rr.TransformAxes3D(0.15), static=True)
+
+    def at(self, t_ns: int) -> None:
+        """What is logged from now on was true at `t_ns`: a date, or simulated time."""
+        if t_ns >= _FIRST_DATE_NS:
+            self.recording.set_time(TIMELINE, timestamp=np.datetime64(t_ns, "ns"))
+        else:
+            self.recording.set_time(TIMELINE, duration=np.timedelta64(t_ns, "ns"))
+
+    def image(self, camera: str, data: bytes, media_type: str) -> None:
+        """An encoded image of a camera."""
+        self.recording.log(f"cameras/{camera}", rr.EncodedImage(contents=data, media_type=media_type))
+
+    def joints(self, kind: str, values: Mapping[str, float]) -> None:
+        """Values of joints [rad or m]; kind: state, target or predicted."""
+        for joint, value in values.items():
+            self.recording.log(f"joints/{joint}/{kind}", rr.Scalars(value))
+
+    def tool(self, arm: str, place: Array) -> None:
+        """Where the tool of an arm is (3,) [m]."""
+        self.recording.log(f"world/{arm}/tool", rr.Points3D([place], colors=[COLORS[STATE]], radii=[0.012]))
+
+    def path(self, arm: str, path: Array) -> None:
+        """Where the tool of an arm was (n, 3) [m]."""
+        self.recording.log(f"world/{arm}/path", rr.LineStrips3D([path], colors=[COLORS[STATE]], radii=[0.003]))
+
+    def chunk(self, arm: str, points: Array) -> None:
+        """Where the policy says that the tool will be (T, 3) [m]."""
+        self.recording.log(f"world/{arm}/chunk", rr.LineStrips3D([points], colors=[COLORS[PREDICTED]], radii=[0.003]))
+
+    def story(self, text: str) -> None:
+        """Phase and task have changed."""
+        self.recording.log("story", rr.TextLog(text, level=rr.TextLogLevel.INFO))
+
+    def figures(self, values: Mapping[str, float]) -> None:
+        """Figures of the policy; those that were not measured (NaN) are left out."""
+        for name, value in values.items():
+            if np.isfinite(value):
+                self.recording.log(f"policy/{name}", rr.Scalars(value))
+
+
+def blueprint(cameras: Sequence[str], joints: Mapping[str, Sequence[str]]) -> rrb.Blueprint:
+    """How it is laid out: cameras above, joints of each action and the arm in space in the middle, policy and story below.
+
+    Args:
+        cameras: Names of the cameras.
+        joints: Name of each action to its joints.
+    """
+    views = [rrb.Spatial2DView(origin=f"cameras/{name}", name=name) for name in cameras]
+    plots = [
+        rrb.TimeSeriesView(origin="joints", contents=[f"joints/{joint}/**" for joint in names], name=action)
+        for action, names in joints.items()
+    ]
+    rows = [
+        rrb.Horizontal(*views, rrb.Spatial3DView(origin="world", name="tool and chunk")),
+        rrb.Horizontal(*plots),
+        rrb.Horizontal(
+            rrb.TimeSeriesView(origin="policy", name="policy"),
+            rrb.TextLogView(origin="story", name="phases"),
+        ),
+    ]
+    return rrb.Blueprint(rrb.Vertical(*rows, row_shares=[3, 3, 2]), collapse_panels=True)
