@@ -18,12 +18,14 @@ from launch import Action, LaunchContext
 from launch.actions import OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnShutdown
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 from vla_core.profile import Profile
 
 from vla_bringup.launch_util import given_file, node, require, value
 from vla_bringup.rviz_config import rviz_config
 
 NONE = "none"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,10 +202,35 @@ def _rerun(context: LaunchContext, watched: Watched) -> list[Action]:
     return [node(context, "vla_monitor", "rerun_node", "rerun", parameters)]
 
 
+def _check_web(context: LaunchContext) -> None:
+    port, host, token = (value(context, name) for name in ("web_port", "web_host", "web_token"))
+    require(
+        port.isdecimal() and int(port) < 65536,
+        f"launch argument web_port:={port}: expected a port, 0 to 65535",
+    )
+    require(
+        host in LOOPBACK or bool(token),
+        f"web_host:={host} lets other machines press the buttons of the page; add web_token:=<a secret, such as from "
+        "openssl rand -hex 16>, or leave web_host at 127.0.0.1 and come in through ssh -L",
+    )
+
+
+def _web(context: LaunchContext, watched: Watched) -> list[Action]:
+    parameters = {
+        **watched.parameters,
+        "web_host": value(context, "web_host"),
+        "web_port": int(value(context, "web_port")),
+        "web_token": ParameterValue(value(context, "web_token"), value_type=str),
+        "episodes_dir": context.launch_configurations.get("output_dir", ""),
+    }
+    return [node(context, "vla_web", "page_node", "page", parameters)]
+
+
 MONITORS: dict[str, Monitor] = {
     "rviz": Monitor(check=_check_rviz, start=_rviz, scene=True),
     "rerun": Monitor(check=_check_rerun, start=_rerun),
     "foxglove": Monitor(check=_check_foxglove, start=_foxglove, scene=True),
+    "web": Monitor(check=_check_web, start=_web),
 }
 """Name of each monitor to what it starts."""
 
