@@ -8,6 +8,7 @@ kinematics in the profile are left out.
 """
 
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,8 @@ class MarkersNode(ManagedNode):
         self._publisher = self.create_publisher(MarkerArray, TOPIC, COMMAND)
         self._story = Story(self)
         for topic, kind in self._reader.types.items():
-            self.create_subscription(
-                get_message(kind), topic, lambda msg, topic=topic: self._on_joints(topic, msg), SENSOR_BEST_EFFORT
-            )
+            receive = partial(self._on_joints, topic)
+            self.create_subscription(get_message(kind), topic, receive, SENSOR_BEST_EFFORT)
         self.create_subscription(JointTrajectory, chunks.TOPIC, self._on_chunk, COMMAND)
         self.create_timer(1.0 / params.rate_hz, self._draw)
 

@@ -72,12 +72,14 @@ class RerunLog:
         """Where the policy says that the tool will be (T, 3) [m]."""
         self.recording.log(f"world/{arm}/chunk", rr.LineStrips3D([points], colors=[COLORS[PREDICTED]], radii=[0.003]))
 
-    def story(self, text: str) -> None:
-        """Phase and task have changed."""
+    def story(self, t_ns: int, text: str) -> None:
+        """Phase and task have changed at `t_ns`."""
+        self.at(t_ns)
         self.recording.log("story", rr.TextLog(text, level=rr.TextLogLevel.INFO))
 
-    def figures(self, values: Mapping[str, float]) -> None:
-        """Figures of the policy; those that were not measured (NaN) are left out."""
+    def figures(self, t_ns: int, values: Mapping[str, float]) -> None:
+        """Figures of the policy at `t_ns`; those that were not measured (NaN) are left out."""
+        self.at(t_ns)
         for name, value in values.items():
             if np.isfinite(value):
                 self.recording.log(f"policy/{name}", rr.Scalars(value))

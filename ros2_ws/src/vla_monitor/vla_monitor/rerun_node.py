@@ -154,14 +154,14 @@ class RerunNode(ManagedNode):
 
     def _on_policy(self, msg: PolicyStatus) -> None:
         now_ns, values = self._now_ns(), {name: float(getattr(msg, name)) for name in FIGURES}
-        self._queue.put(lambda: (self._log.at(now_ns), self._log.figures(values))[1])
+        self._queue.put(lambda: self._log.figures(now_ns, values))
 
     def _look(self) -> None:
         """Ten times a second: phase and task, whether the viewer is there, and what was dropped."""
         text = " · ".join(filter(None, (self._story.phase, self._story.task)))
         if text != self._told:
             self._told, now_ns = text, self._now_ns()
-            self._queue.put(lambda: (self._log.at(now_ns), self._log.story(text))[1])
+            self._queue.put(lambda: self._log.story(now_ns, text))
         if why := self._outlet.ended():
             self.stop.set(0 if "closed" in why else 1, why)
         if self._queue.dropped:

@@ -16,6 +16,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from numpy.typing import NDArray
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
@@ -50,7 +51,8 @@ class RobotStateNode(ManagedNode):
         self._since_ns: int | None = None
         self._sent_ns = 0
         self._other = False
-        self._dynamic = self._static = None
+        self._dynamic: Publisher | None = None
+        self._static: Publisher | None = None
         for topic in params.joint_topics:
             self.create_subscription(JointState, topic, self._on_joints, SENSOR_BEST_EFFORT)
         self._listening = [
@@ -63,7 +65,10 @@ class RobotStateNode(ManagedNode):
             self._description = self.create_publisher(String, "robot_description", LATCHED)
             self._description.publish(String(data=text))
         else:
-            self.create_subscription(String, "robot_description", lambda msg: self._describe(msg.data), LATCHED)
+            self.create_subscription(String, "robot_description", self._on_description, LATCHED)
+
+    def _on_description(self, msg: String) -> None:
+        self._describe(msg.data)
 
     def _describe(self, text: str) -> None:
         self._tree = read_tree(text)

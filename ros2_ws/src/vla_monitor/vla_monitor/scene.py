@@ -162,16 +162,14 @@ class Scene:
         shapes = [_gone(f"chunk/{name}", number) for number in sorted(track.drawn - set(alive))]
         for number, (one, left) in alive.items():
             alpha = np.full(len(one.points), left)
-            line = {"points": one.points, "alpha": alpha, "color": PREDICTED}
-            shapes.append(Shape(space=f"chunk/{name}", number=number, kind=LINE, size=0.003, **line))
+            shapes.append(_of_chunk(f"chunk/{name}", number, LINE, one.points, alpha))
         newest = max(alive, default=None)
         if newest is None:
             shapes.append(_gone(f"steps/{name}", 0))
         else:
             one = alive[newest][0]
             ahead = np.where(one.times_ns >= now_ns, 1.0, 0.3) * alive[newest][1]
-            steps = {"points": one.points, "alpha": ahead, "color": PREDICTED}
-            shapes.append(Shape(space=f"steps/{name}", number=0, kind=POINTS, size=0.008, **steps))
+            shapes.append(_of_chunk(f"steps/{name}", 0, POINTS, one.points, ahead))
         track.drawn = set(alive)
         return shapes
 
@@ -188,6 +186,11 @@ class Scene:
         pairs = np.stack([was, said], axis=1).reshape(-1, 3)
         alpha = np.full(len(pairs), 0.8)
         return [Shape(space=space, number=0, kind=SEGMENTS, points=pairs, alpha=alpha, color=DIFFERENCE, size=0.0015)]
+
+
+def _of_chunk(space: str, number: int, kind: str, points: Array, alpha: Array) -> Shape:
+    size = 0.003 if kind == LINE else 0.008
+    return Shape(space=space, number=number, kind=kind, points=points, alpha=alpha, color=PREDICTED, size=size)
 
 
 def _gone(space: str, number: int) -> Shape:
