@@ -32,7 +32,13 @@ class VlaError(Exception):
 
 
 class ProfileError(VlaError):
-    """A robot profile that cannot be used; names the file, the dotted key and, where known, the line."""
+    """A robot profile that cannot be used; names the file, the dotted key and, where known, the line.
+
+    Attributes:
+        key: The dotted key; empty where it is about the whole.
+    """
+
+    key = ""
 
 
 class CodecError(VlaError):

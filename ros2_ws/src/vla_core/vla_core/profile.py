@@ -148,7 +148,16 @@ def load_profile(path: str | Path) -> Profile:
     Raises:
         ProfileError: the file cannot be read, or its content is not a valid profile.
     """
-    return _build(_read(Path(path), ()))
+    return build_profile(read_tree(Path(path)))
+
+
+def read_tree(path: Path) -> Tree:
+    """Return what a profile's file says, laid over what it extends.
+
+    Raises:
+        ProfileError: a file cannot be read, or is no YAML.
+    """
+    return _read(path, ())
 
 
 def parse_profile(text: str, source: str = "<profile>") -> Profile:
@@ -164,7 +173,7 @@ def parse_profile(text: str, source: str = "<profile>") -> Profile:
     known = _KNOWN.get(text)
     if known is not None:
         return replace(known, source=source)
-    profile = _build(_extended(parse(text, source), Path(source), ()))
+    profile = build_profile(_extended(parse(text, source), Path(source), ()))
     if profile.text == text:  # it extends nothing, so it means the same wherever it is found
         if len(_KNOWN) >= _KNOWN_MAX:
             _KNOWN.clear()
@@ -277,7 +286,12 @@ def _extended(tree: Tree, path: Path, parents: tuple[Path, ...]) -> Tree:
     return merge(_read(other, chain), own)
 
 
-def _build(tree: Tree) -> Profile:
+def build_profile(tree: Tree) -> Profile:
+    """Return the profile that a tree describes.
+
+    Raises:
+        ProfileError: the first mistake; `vla_core.profile_problems` finds them all.
+    """
     section = Section(tree, schema.TOP_KEYS)
     robot = word(section, "robot", "robot name")
     text = yaml.safe_dump(tree.plain(), sort_keys=False, width=120, allow_unicode=True)

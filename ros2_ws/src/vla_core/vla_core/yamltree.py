@@ -33,7 +33,9 @@ class Place:
     def error(self, what: str) -> ProfileError:
         """Return an error about this place."""
         where = f"{self.source}:{self.line}" if self.line else self.source
-        return ProfileError(f"{where}: {self.key}: {what}" if self.key else f"{where}: {what}")
+        error = ProfileError(f"{where}: {self.key}: {what}" if self.key else f"{where}: {what}")
+        error.key = self.key
+        return error
 
 
 @dataclass(frozen=True, slots=True)
