@@ -20,6 +20,7 @@ from vla_bringup.doctor.graph import middleware
 from vla_bringup.doctor.host import Host, judge_devices, judge_disk, judge_machine, judge_versions
 from vla_bringup.doctor.live import live_groups
 from vla_bringup.doctor.network import judge_network
+from vla_bringup.doctor.profile_checks import judge_profile
 from vla_bringup.doctor.profiles import DEFAULT_ROBOT, find_profile
 
 DESCRIPTION = """Check this machine, a robot profile and, with --live, the running graph. Each finding is one line: green, yellow
@@ -81,6 +82,9 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     profile = _profile(options)
     groups = host_groups(options, profile)
+    if profile is not None:
+        here = tuple(judge_profile(profile, needs_drivers=not options.live))
+        groups.append(Group(f"profile {profile.source}", here))
     if options.live and profile is not None:
         groups += live_groups(profile, options)
     return conclude(groups, options.json, about(options, profile))
