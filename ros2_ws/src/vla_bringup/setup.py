@@ -29,7 +29,10 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
+            "check_profile = vla_bringup.doctor.check_profile:main",
             "doctor = vla_bringup.doctor.main:main",
+            "hardware_day = vla_bringup.doctor.hardware_day:main",
+            "monitor_config = vla_bringup.monitor_config:main",
         ]
     },
 )

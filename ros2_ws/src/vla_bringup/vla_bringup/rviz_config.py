@@ -21,8 +21,8 @@ MARKER_DISPLAY = "rviz_default_plugins/MarkerArray"
 
 
 def shown(camera: CameraSpec) -> bool:
-    """Whether rviz2 can show this camera: raw or compressed images, no packets of a video."""
-    return camera.type in (IMAGE, COMPRESSED_IMAGE)
+    """Whether rviz2 can show this camera: raw images, and compressed ones, which it knows by the end of the topic's name."""
+    return camera.type == IMAGE or (camera.type == COMPRESSED_IMAGE and camera.topic.endswith("/compressed"))
 
 
 def rviz_config(profile: Profile, namespace: str = "") -> str:

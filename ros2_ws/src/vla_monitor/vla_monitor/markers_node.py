@@ -4,15 +4,18 @@
 
 Publishes `monitor/markers` (visualization_msgs/MarkerArray) in the profile's base frame: the path of each tool, the chunks
 that the policy predicts as they fade, how far the tool is from the newest one, and phase and task as text. Arms without
-kinematics in the profile are left out.
+kinematics in the profile are left out. And `monitor/joints` (sensor_msgs/JointState): the measured joints [rad or m], always all
+of them in the order of the profile's actions and NaN while one is not known, for plots that address them by index.
 """
 
+import math
 import sys
 from functools import partial
 from typing import Any
 
 import numpy as np
 from rosidl_runtime_py.utilities import get_message
+from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 from vla_common.params import declare
@@ -29,6 +32,7 @@ from vla_monitor.story import Story
 from vla_monitor.values import measured, message_ns
 
 TOPIC = "monitor/markers"
+JOINTS = "monitor/joints"
 GATHER_S = 0.05  # joint states come 1000 times a second; ten pictures a second are drawn
 
 
@@ -52,6 +56,8 @@ class MarkersNode(ManagedNode):
         self._values: dict[str, float] = {}
         self._reader = measured(profile)
         self._newest_ns, self._chunk_ns = 0, 0
+        self._joints = [joint for spec in profile.action for joint in spec.joints]
+        self._joint_publisher = self.create_publisher(JointState, JOINTS, COMMAND)
         self._publisher = self.create_publisher(MarkerArray, TOPIC, COMMAND)
         self._story = Story(self)
         for topic, kind in self._reader.types.items():
@@ -84,6 +90,11 @@ class MarkersNode(ManagedNode):
         shapes = [*self._scene.shapes(now_ns), self._text(now_ns)]
         if self._publisher.get_subscription_count():
             self._publisher.publish(marker_array(shapes, self._frame, self.get_clock().now().to_msg()))
+        if self._values and self._joint_publisher.get_subscription_count():
+            positions = [self._values.get(joint, math.nan) for joint in self._joints]
+            msg = JointState(name=self._joints, position=positions)
+            msg.header.stamp = self.get_clock().now().to_msg()
+            self._joint_publisher.publish(msg)
 
     def _text(self, now_ns: int) -> Shape:
         off = {arm.name: self._scene.deviation_m(arm.name) for arm in self._arms}

@@ -42,10 +42,10 @@ def encoded(msg: Any, type_name: str, quality: int) -> tuple[bytes, str]:
     array = decode(msg)
     if array.ndim == 2:
         top = float(np.nanmax(array, initial=0.0)) or 1.0
-        pixels = np.nan_to_num(array * (255.0 / top)).astype(np.uint8)
+        array = np.nan_to_num(array * (255.0 / top)).astype(np.uint8)
     else:
-        pixels = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
-    fine, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
+    fine, jpeg = cv2.imencode(".jpg", array, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not fine:
         raise CodecError(f"an image of shape {array.shape} cannot be encoded as JPEG")
-    return data.tobytes(), JPEG
+    return jpeg.tobytes(), JPEG
