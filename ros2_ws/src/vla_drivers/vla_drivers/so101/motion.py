@@ -29,6 +29,7 @@ CONTROLLERS = (TRAJECTORY_CONTROLLER, FORWARD_CONTROLLER)
 _BROADCASTER = "joint_state_broadcaster"
 _RANGE_SLACK = 0.05  # beyond the calibrated range; the servo stops there by itself [rad]
 _SPEED_SLACK = 1.05
+_LONGEST_REACH_S = 0.05  # after a gap in the cycle the arm goes on as from one late cycle, and does not leap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +203,7 @@ class Motion:
             wanted = self._stream_target(now_ns)
         else:
             wanted = self._sent
-        reach = self._limits.max_velocity * period_s
+        reach = self._limits.max_velocity * min(period_s, _LONGEST_REACH_S)
         self._sent = self._sent + np.clip(wanted - self._sent, -reach, reach)
         return Command(self._sent, engage)
 
