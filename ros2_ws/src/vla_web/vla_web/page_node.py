@@ -132,7 +132,10 @@ class PageNode(ManagedNode):
         level = "info" if done else "error"
         with self._lock:
             self._note([Event(level, f"{name.replace('_', ' ')}: {said}")])
-        (self.get_logger().info if done else self.get_logger().warning)(f"page: {name}: {said}")
+        if done:
+            self.get_logger().info(f"{name}: {said}")
+        else:
+            self.get_logger().warning(f"{name}: {said}")
         return done, said
 
     def thumbnail(self, uuid: str) -> bytes | None:
