@@ -100,6 +100,11 @@ def test_executed_is_compared_with_predicted_at_the_same_time():
     pairs = by_space(s.shapes(S // 10))[("difference/arm", 0)]
     assert pairs.kind == SEGMENTS
     assert np.linalg.norm(pairs.points[1] - pairs.points[0]) == pytest.approx(apart)
+    s.released()
+    assert s.deviation_m("arm") is None, "nobody follows it any more"
+    assert by_space(s.shapes(S // 10))[("difference/arm", 0)].kind == ""
+    s.predicted(S // 10, chunk(0.0, 0.0, 0.2, 0.4))
+    assert s.deviation_m("arm") == pytest.approx(apart)
     s.moved(S, {"shoulder": 0.0, "elbow": 0.0})
     assert s.deviation_m("arm") is None, "the chunk is over"
 

@@ -22,6 +22,7 @@ from vla_common.params import declare
 from vla_common.qos import COMMAND, SENSOR_BEST_EFFORT
 from vla_common.run import ManagedNode, run_node
 from vla_core.profile import load_profile
+from vla_msgs.msg import PolicyStatus
 
 from vla_monitor import chunk as chunks
 from vla_monitor.arms import find_arms
@@ -59,7 +60,7 @@ class MarkersNode(ManagedNode):
         self._joints = [joint for spec in profile.action for joint in spec.joints]
         self._joint_publisher = self.create_publisher(JointState, JOINTS, COMMAND)
         self._publisher = self.create_publisher(MarkerArray, TOPIC, COMMAND)
-        self._story = Story(self)
+        self._story = Story(self, self._on_policy)
         for topic, kind in self._reader.types.items():
             receive = partial(self._on_joints, topic)
             self.create_subscription(get_message(kind), topic, receive, SENSOR_BEST_EFFORT)
@@ -84,6 +85,10 @@ class MarkersNode(ManagedNode):
         if chunk is not None:
             self._chunk_ns = int(chunk.times_ns[0])
             self._scene.predicted(self._now_ns(), chunk)
+
+    def _on_policy(self, msg: PolicyStatus) -> None:
+        if msg.state != PolicyStatus.RUNNING:
+            self._scene.released()
 
     def _draw(self) -> None:
         now_ns = self._now_ns()

@@ -155,6 +155,11 @@ class RerunNode(ManagedNode):
     def _on_policy(self, msg: PolicyStatus) -> None:
         now_ns, values = self._now_ns(), {name: float(getattr(msg, name)) for name in FIGURES}
         self._queue.put(lambda: self._log.figures(now_ns, values))
+        if msg.state != PolicyStatus.RUNNING:
+            self._queue.put(self._forget_chunk)
+
+    def _forget_chunk(self) -> None:
+        self._chunk = None
 
     def _look(self) -> None:
         """Ten times a second: phase and task, whether the viewer is there, and what was dropped."""

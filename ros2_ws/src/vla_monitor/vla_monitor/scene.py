@@ -89,6 +89,7 @@ class Scene:
         self._path_ns, self._fade_ns, self._step_ns = to_ns(path_s), to_ns(fade_s), to_ns(1.0 / rate_hz)
         self._limit = chunks
         self._number = 0
+        self._followed = False
         self._tracks: dict[str, _Track] = {}
         self.clear()
 
@@ -117,15 +118,20 @@ class Scene:
     def predicted(self, t_ns: int, chunk: Chunk) -> None:
         """A chunk came at `t_ns`."""
         self._number += 1
+        self._followed = True
         for arm in self._arms:
             points = arm.path(chunk.names, chunk.rows)
             if points is not None:
                 self._tracks[arm.name].chunks.append(_Predicted(self._number, t_ns, chunk.times_ns, points))
 
+    def released(self) -> None:
+        """No policy drives any more, so nothing follows the newest chunk; it fades all the same."""
+        self._followed = False
+
     def deviation_m(self, name: str) -> float | None:
-        """How far the tool of an arm is from where the newest chunk has it now [m]; None outside that chunk."""
+        """How far the tool of an arm is from where the newest chunk has it now [m]; None where it follows none."""
         track = self._tracks[name]
-        if not (track.chunks and track.times_ns):
+        if not (self._followed and track.chunks and track.times_ns):
             return None
         newest, now_ns = track.chunks[-1], track.times_ns[-1]
         if not newest.times_ns[0] <= now_ns <= newest.times_ns[-1]:
@@ -176,7 +182,7 @@ class Scene:
     def _difference(self, name: str, track: _Track) -> list[Shape]:
         """Lines from where the tool was to where the newest chunk had it at that time."""
         space = f"difference/{name}"
-        if not (track.chunks and track.times_ns):
+        if not (self._followed and track.chunks and track.times_ns):
             return [_gone(space, 0)]
         newest, times = track.chunks[-1], np.array(track.times_ns)
         inside = (times >= newest.times_ns[0]) & (times <= newest.times_ns[-1])
