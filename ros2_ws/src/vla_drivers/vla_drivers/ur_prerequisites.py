@@ -221,7 +221,7 @@ def _mode(answer: str) -> Finding:
         "power on and release the brakes on the pendant, or once the driver runs: ros2 service call "
         "/dashboard_client/power_on std_srvs/srv/Trigger, then /dashboard_client/brake_release"
     )
-    return Finding("yellow", f"robot mode {mode or answer!r}: the arm cannot move", remedy)
+    return Finding("yellow", f"robot mode {mode or repr(answer)}: the arm cannot move", remedy)
 
 
 def _safety(answer: str) -> Finding:
@@ -229,7 +229,7 @@ def _safety(answer: str) -> Finding:
     if status in _GOOD_SAFETY:
         return Finding("green", f"safety status {status}")
     remedy = _SAFETY_REMEDIES.get(status, "clear what the pendant shows before the driver is started")
-    return Finding("red", f"safety status {status or answer!r}: the arm is stopped", remedy)
+    return Finding("red", f"safety status {status or repr(answer)}: the arm is stopped", remedy)
 
 
 def _remote(answer: str, *, headless: bool) -> Finding:

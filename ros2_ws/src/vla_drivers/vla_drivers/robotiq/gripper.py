@@ -178,15 +178,18 @@ class Gripper:
         Raises:
             LinkError: the gripper does not answer.
         """
-        position = self.radians(self._client.get("POS"))
+        obj = _MOVING
+        if everything or self._token is not None:
+            self._check_state()
+        if self._token is not None and self._waiting is None and self._client.get("PRE") == self._register:
+            obj = self._client.get("OBJ")
+        position = self.radians(self._client.get("POS"))  # last, so that it is where a motion that has ended has ended
         velocity = 0.0
         if self.reading is not None and now_s > self._read_s:
             velocity = (position - self.reading.position) / (now_s - self._read_s)
         self.reading, self._read_s = Reading(position, velocity), now_s
-        if everything or self._token is not None:
-            self._check_state()
         if self._token is not None:
-            self._follow(now_s, position)
+            self._follow(now_s, position, obj)
         return self.reading
 
     def _check_state(self) -> None:
@@ -202,13 +205,13 @@ class Gripper:
             GTO=1,
         )
 
-    def _follow(self, now_s: float, position: float) -> None:
+    def _follow(self, now_s: float, position: float, obj: int) -> None:
         if self.fault and self.fault not in _WARNINGS and self._waiting is None:
             self._finish(GoalStatus.ABORTED, text=fault_text(self.fault))
         elif self._waiting is not None and self.status == ACTIVE:
             self._move(*self._waiting)
-        elif self._waiting is None and self._client.get("PRE") == self._register:
-            self._judge(self._client.get("OBJ"), position)
+        elif self._waiting is None:
+            self._judge(obj, position)
         if self._token is not None and now_s > self._deadline_s:
             what = (
                 "is not active" if self._waiting is not None else f"has not finished its motion at {position:.3f} rad"
