@@ -80,6 +80,16 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    groups = run_checks(options)
+    return conclude(groups, options.json, about(options, _profile(options)))
+
+
+def run_checks(options: argparse.Namespace) -> list[Group]:
+    """Return the findings that a command line asks for.
+
+    Raises:
+        VlaError: the profile cannot be used.
+    """
     profile = _profile(options)
     groups = host_groups(options, profile)
     if profile is not None:
@@ -87,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
         groups.append(Group(f"profile {profile.source}", here))
     if options.live and profile is not None:
         groups += live_groups(profile, options)
-    return conclude(groups, options.json, about(options, profile))
+    return groups
 
 
 def host_groups(options: argparse.Namespace, profile: Profile | None) -> list[Group]:
