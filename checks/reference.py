@@ -28,6 +28,7 @@ LAUNCH_FILES = {
         ("robot", "sim", "teleop_device", "teleop", "teleop_only", "monitor"),
     ),
     "infer.launch.py": ("Run a policy.", ("robot", "sim", "infer", "teleop", "skills", "monitor")),
+    "usb_camera.launch.py": ("One USB camera, as a driver of a profile.", ("usb_camera",)),
     "replay.launch.py": ("Play a recorded episode.", ("replay", "monitor")),
 }
 NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers", "vla_monitor", "vla_web")

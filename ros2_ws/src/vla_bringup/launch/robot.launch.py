@@ -2,14 +2,20 @@
 
 """Everything that publishes what the profile reads: the simulated cell with sim:=true, else the profile's drivers.
 
-ros2 launch vla_bringup robot.launch.py robot:=ur5e_2f85_realsense robot_ip:=192.168.56.101
+ros2 launch vla_bringup robot.launch.py robot:=ur5e_2f85_realsense robot_ip:=192.168.1.10 \\
+    camera_serials:=front:831612073525,wrist:831612071234
+ros2 launch vla_bringup robot.launch.py robot:=so101 robot_port:=/dev/ttyACM0 robot_id:=my_follower
+ros2 launch vla_bringup robot.launch.py robot:=ur5e_bimanual left_robot_ip:=192.168.1.10 right_robot_ip:=192.168.1.11
+ros2 launch vla_bringup robot.launch.py robot:=so101 drivers:=arm use_mock_hardware:=true
 """
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import GroupAction, IncludeLaunchDescription, LogInfo, OpaqueFunction
+from launch.actions import IncludeLaunchDescription, LogInfo, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from vla_bringup.camera_launch import camera_nodes
-from vla_bringup.launch_util import declare, driver_launch_files, flag, image_transport, resolve_profile, share, value
+from vla_bringup.driver_launch import drivers_of
+from vla_bringup.launch_util import declare, flag, image_transport, resolve_profile, share, value
+from vla_bringup.ur_check import check_robots
 
 SIM_ARGUMENTS = (
     "scene",
@@ -35,22 +41,12 @@ def drivers(context: LaunchContext):
         arguments = {name: value(context, name) for name in SIM_ARGUMENTS}
         source = PythonLaunchDescriptionSource(str(share() / "launch" / "sim.launch.py"))
         return [IncludeLaunchDescription(source, launch_arguments={**arguments, "profile": str(path)}.items())]
-    included = driver_launch_files(
-        profile, robot_ip=value(context, "robot_ip"), use_mock_hardware=flag(context, "use_mock_hardware")
-    )
+    started = drivers_of(context, profile)
+    check_robots(context, started)
     cameras = camera_nodes(context, path, profile)
-    if not included:
+    if not started:
         return [*cameras, LogInfo(msg=f"profile {path.name} names no drivers; something else must publish its topics")]
-    # each driver in a scope of its own: launch arguments would otherwise leak from one into the next
-    scoped = [
-        GroupAction(
-            [IncludeLaunchDescription(PythonLaunchDescriptionSource(str(file)), launch_arguments=arguments.items())],
-            scoped=True,
-            forwarding=False,
-        )
-        for file, arguments in included
-    ]
-    return [*image_transport(), *scoped, *cameras]
+    return [*image_transport(), *(driver.action(value(context, "namespace")) for driver in started), *cameras]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -168,32 +168,6 @@ def forwarded(context: LaunchContext, **replaced: str) -> list[tuple[str, str]]:
     return list({**{name: value(context, name) for name in names}, **replaced}.items())
 
 
-def driver_launch_files(
-    profile: Profile, *, robot_ip: str, use_mock_hardware: bool
-) -> list[tuple[Path, dict[str, str]]]:
-    """Launch file and arguments of each driver that the profile names.
-
-    Raises:
-        RuntimeError: a driver's package is not installed.
-    """
-    found: list[tuple[Path, dict[str, str]]] = []
-    for driver in profile.drivers:
-        try:
-            folder = Path(get_package_share_directory(driver.package)) / "launch"
-        except LookupError as error:
-            raise RuntimeError(
-                f"profile {profile.robot}: driver {driver.name!r} needs the ROS 2 package {driver.package}, which is not installed. "
-                f"Install it (sudo apt-get install ros-jazzy-{driver.package.replace('_', '-')}) or try the simulated cell with sim:=true"
-            ) from error
-        arguments = dict(driver.args)
-        if robot_ip and "robot_ip" in arguments:
-            arguments["robot_ip"] = robot_ip
-        if use_mock_hardware and "use_mock_hardware" in arguments:
-            arguments["use_mock_hardware"] = "true"
-        found.append((folder / driver.launch, arguments))
-    return found
-
-
 def checkpoint_profile(context: LaunchContext) -> tuple[Path, Profile]:
     """The robot profile that a checkpoint brings along.
 

@@ -146,8 +146,8 @@ class TrajectoryController:
         self,
         joints: Sequence[str],
         *,
-        path_tolerance: float = 0.2,
-        goal_tolerance: float = 0.1,
+        path_tolerance: float | Vector = 0.2,
+        goal_tolerance: float | Vector = 0.1,
         stopped_velocity: float = 0.2,
         goal_time_s: float = 0.0,
     ) -> None:

@@ -11,7 +11,7 @@ from vla_core.yamltree import Section, entries, items, text
 KINEMATICS_KEYS = ("joints", "a", "d", "alpha", "theta", "base", "tool", "reference_rpy")
 RECORD_TOPIC_KEYS = ("topic", "type", "qos")
 RECORDING_KEYS = ("on_missing_stream", "on_slow_stream", "prefer_compressed")
-DRIVER_KEYS = ("package", "launch", "args")
+DRIVER_KEYS = ("package", "launch", "args", "namespace")
 
 
 def kinematics(section: Section) -> Kinematics | None:
@@ -75,7 +75,8 @@ def drivers(section: Section) -> tuple[DriverSpec, ...]:
                 name=check_word(tree, name, "driver name"),
                 package=inner.text("package"),
                 launch=inner.text("launch"),
-                args={key: text(value) for key, value in args.items()},
+                args={key: "" if value.value == "" else text(value) for key, value in args.items()},
+                namespace=topic_name(inner, "namespace") if "namespace" in inner else "",
             )
         )
     return tuple(found)

@@ -259,9 +259,10 @@ class RecordingSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverSpec:
-    """A launch file that brings hardware up; simulation replaces it."""
+    """A launch file that brings hardware up; simulation replaces it. ``namespace``: of all that it starts."""
 
     name: str
     package: str
     launch: str
     args: dict[str, str] = field(default_factory=dict)
+    namespace: str = ""

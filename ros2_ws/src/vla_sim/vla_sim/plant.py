@@ -84,7 +84,9 @@ class Plant:
         self._initial = initial_controller or robot.trajectory_controller
         self._stop_after_ns = protective_stop_after_ns
         self.robot = RobotState()
-        self.trajectory = TrajectoryController(robot.joints)
+        # A gripper that is a joint of the arm presses on what it holds, short of its target.
+        free = np.array([np.inf if joint == robot.gripper.joint else 0.0 for joint in robot.joints])
+        self.trajectory = TrajectoryController(robot.joints, path_tolerance=0.2 + free, goal_tolerance=0.1 + free)
         self.forward = ForwardController(robot.joints, robot.max_velocity)
         self.freedrive = FreedriveController(robot.dh) if robot.dh else None
         grip = robot.gripper

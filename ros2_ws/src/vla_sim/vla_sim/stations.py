@@ -18,8 +18,10 @@ from vla_sim import mjcf
 from vla_sim.errors import SceneError
 from vla_sim.model import CAMERAS, Camera, look_at
 from vla_sim.robot import SINGLE, UR5E, Robot, Station
+from vla_sim.robot_so101 import SO101
+from vla_sim.robot_widowx import WIDOWX_AI
 
-ROBOTS: Final[Mapping[str, Robot]] = {robot.kind: robot for robot in (UR5E,)}
+ROBOTS: Final[Mapping[str, Robot]] = {robot.kind: robot for robot in (UR5E, SO101, WIDOWX_AI)}
 _SPACING: Final = 0.9  # m between the bases of two UR5e
 _TWO_ARM_VIEW: Final = ((1.75, 0.0, 1.05), (0.42, -0.05, 0.0))  # position and target of the front camera, in the world
 _TWO_ARM_FOVY: Final = 0.78
