@@ -89,7 +89,7 @@ class PageNode(ManagedNode):
         return {
             "robot": self._profile.robot,
             "cameras": [view.camera.name for view in self._cameras],
-            "joints": self._joints.names,
+            "joints": self._joints.titles,
             "history": history,
         }
 
@@ -143,12 +143,12 @@ class PageNode(ManagedNode):
         return self._shelf.thumbnail(uuid)
 
     def _folder(self) -> Path | None:
-        """Where the episodes are: as given, or where the recorder writes."""
-        if self._given_folder:
-            return Path(self._given_folder).expanduser()
+        """Where the recorder writes; before its first episode the folder that was given."""
         recorder = self._crew.recorder_row() or {}
         path = recorder.get("bag_path") or recorder.get("last_bag_path")
-        return Path(path).parent if path else None
+        if path:
+            return Path(path).parent
+        return Path(self._given_folder).expanduser() if self._given_folder else None
 
     def _scan(self) -> None:
         """Keep the list of episodes up to date while somebody looks."""
@@ -179,7 +179,7 @@ class PageNode(ManagedNode):
             driven = self._crew.driven
             for watch in self._watches:
                 self._note(watch.judge(now_s, driven=driven))
-            self._note(self._crew.nodes.changes())
+            self._note(self._crew.changes())
 
     def _note(self, events: list[Event]) -> None:
         for event in events:

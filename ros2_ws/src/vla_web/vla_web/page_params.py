@@ -19,7 +19,7 @@ class PageParams:
     web_port: int = param(8080, "TCP port of the page; 0: any free one, named in the log.", minimum=0, maximum=65535)
     web_token: str = param("", "Secret that a browser must give, at least 8 characters; empty: none, on loopback only.")
     episodes_dir: str = param(
-        "", "Folder of the recorder's episodes; empty: the one that the recorder says it writes to."
+        "", "Folder whose episodes are listed until the recorder says where it writes its own; empty: none."
     )
     image_rate_hz: float = param(
         8.0, "Pictures per second of each camera on the page, at most.", minimum=0.5, maximum=15.0

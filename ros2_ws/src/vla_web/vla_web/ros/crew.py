@@ -151,6 +151,7 @@ class Crew:
         self.nodes = NodeBoard()
         self._profile = profile
         self._monitors: dict[str, Heard] = {}
+        self._policy_was: tuple[int, str] | None = None
         node.create_subscription(RecorderStatus, "recorder/status", self.recorder, LATCHED)
         node.create_subscription(PolicyStatus, "policy/status", self.policy, LATCHED)
         node.create_subscription(TeleopState, "teleop/state", self.teleop, SENSOR_BEST_EFFORT)
@@ -167,6 +168,17 @@ class Crew:
         if policy is not None and policy.state == PolicyStatus.RUNNING:
             return True
         return recorder is not None and self.recorder.age_s < SILENT_S and bool(recorder.writing)
+
+    def changes(self) -> list[Event]:
+        """What has begun or ended since the last call: nodes, and what the policy does."""
+        events = self.nodes.changes()
+        policy = self.policy.message
+        now = None if policy is None else (policy.state, policy.detail)
+        if policy is not None and now != self._policy_was and self._policy_was is not None:
+            level = "error" if policy.state == PolicyStatus.FAULT else "info"
+            events.append(Event(level, ": ".join(filter(None, (f"policy {_STATES[policy.state]}", policy.detail)))))
+        self._policy_was = now
+        return events
 
     def recorder_row(self) -> dict[str, Any] | None:
         """The recorder for the page; None while there is none."""

@@ -57,6 +57,7 @@ class JointView:
 
     Attributes:
         names: One per plot: the joints of the actions, in order.
+        titles: The same for people.
         parts: With their stream health.
         history: Rows of (node clock [s], state per plot, target per plot); None where there is no fresh value.
     """
@@ -91,6 +92,8 @@ class JointView:
             for i, joint in enumerate(action.joints):
                 self._target_at[joint] = (part, i)
         self.names = list(self._scales)
+        grippers = {a.joints[0]: a.name for a in profile.action if a.is_gripper and len(a.joints) == 1}
+        self.titles = [grippers.get(name, name.removesuffix("_joint").replace("_", " ")) for name in self.names]
         self.history: deque[list[Any]] = deque(maxlen=_HISTORY)
 
     def open(self) -> None:

@@ -54,6 +54,7 @@ function showRecorder(recorder) {
 function showPolicy(policy) {
   byId("policy-panel").hidden = !policy;
   if (!policy) return;
+  byId("policy-panel").dataset.state = policy.state;
   byId("policy-state").textContent = policy.state + (policy.dry_run ? " (dry run)" : "");
   byId("policy-line").textContent = [policy.policy, policy.detail].filter(Boolean).join(" · ");
   const ms = (value) => value === null ? "–" : value.toFixed(0);

@@ -14,8 +14,7 @@ export class Plots {
     this.views = names.map((name) => {
       const canvas = make("canvas", { "aria-label": `joint ${name}` });
       const value = make("span", { class: "value" });
-      const title = name.replace(/_joint$/, "").replaceAll("_", " ");
-      return { canvas, value, box: make("div", { class: "plot" }, make("header", {}, make("span", { title: name }, title), value), canvas) };
+      return { canvas, value, box: make("div", { class: "plot" }, make("header", {}, make("span", { title: name }, name), value), canvas) };
     });
     byId("plots").replaceChildren(...this.views.map((view) => view.box));
   }
