@@ -3,7 +3,7 @@
 """Two roles for the image transport test, each in a process of its own.
 
 python image_count.py subscribe FRAMES    prints {"received": n, "in_order": true} after the last frame or a deadline
-python image_count.py publish FRAMES      waits for the subscriber, sends FRAMES best-effort 640x480 images at 30 Hz
+python image_count.py publish FRAMES [HZ]  waits for the subscriber, sends FRAMES best-effort 640x480 images at 30 Hz or HZ
 """
 
 import json
@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 WIDTH, HEIGHT, RATE_HZ, DEADLINE_S = 640, 480, 30.0, 60.0
 
 
-def publish(frames):
+def publish(frames, rate_hz=RATE_HZ):
     node = rclpy.create_node("image_source")
     publisher = node.create_publisher(Image, "image", qos_profile_sensor_data)
     message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
@@ -33,7 +33,7 @@ def publish(frames):
             rclpy.spin_once(node, timeout_sec=left)
         message.header.stamp.sec = number
         publisher.publish(message)
-        due += 1.0 / RATE_HZ
+        due += 1.0 / rate_hz
 
 
 def subscribe(frames):
@@ -52,5 +52,5 @@ def subscribe(frames):
 
 if __name__ == "__main__":
     rclpy.init()
-    {"publish": publish, "subscribe": subscribe}[sys.argv[1]](int(sys.argv[2]))
+    {"publish": publish, "subscribe": subscribe}[sys.argv[1]](*(int(number) for number in sys.argv[2:]))
     rclpy.try_shutdown()
