@@ -5,7 +5,9 @@
 import argparse
 import dataclasses
 import importlib
+import itertools
 import pkgutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -16,6 +18,8 @@ from vla_recorder.formats import FORMATS, format_options
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 ARGUMENTS = ROOT / "ros2_ws" / "src" / "vla_bringup" / "config" / "arguments.yaml"
+MESSAGES = ROOT / "ros2_ws" / "src" / "vla_msgs"
+PARTS = {"msg": ("",), "srv": ("request", "response"), "action": ("goal", "result", "feedback")}
 LAUNCH_FILES = {
     "sim.launch.py": ("The simulated cell alone.", ("robot", "sim")),
     "robot.launch.py": ("The robot's drivers, or the simulated cell.", ("robot", "sim")),
@@ -147,7 +151,50 @@ def _cell(value: object) -> str:
     return "" if empty else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-PAGES = {"launch.md": launch_page, "parameters.md": parameter_page, "convert.md": convert_page}
+def message_page() -> str:
+    """The page of the interfaces of vla_msgs: every field with the comment behind it."""
+    lines = [
+        "# Messages, services and actions",
+        "",
+        "Made from `vla_msgs`; `ros2 interface show vla_msgs/msg/PolicyStatus` shows the same. Zero means the node's default.",
+    ]
+    for kind, title in (("msg", "Messages"), ("srv", "Services"), ("action", "Actions")):
+        lines += ["", f"## {title}"]
+        for path in sorted((MESSAGES / kind).glob(f"*.{kind}")):
+            lines += ["", f"### {path.stem}", "", *_interface(path.read_text(encoding="utf-8"), PARTS[kind])]
+    return "\n".join([*lines, ""])
+
+
+def _interface(text: str, parts: Sequence[str]) -> list[str]:
+    """The lines of one interface file: what stands above its first field, then a table for each part."""
+    lines: list[str] = []
+    about = list(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
+    body = text.splitlines()[len(about) :]
+    if about:
+        lines += [_plain(" ".join(line.lstrip("# ") for line in about)), ""]
+    for number, part in enumerate("\n".join(body).split("\n---\n")):
+        rows = [row for row in (_field(line) for line in part.splitlines()) if row]
+        title = f"*{parts[number]}*" if len(parts) > 1 else ""
+        if not rows:
+            lines += [f"{title}: nothing", ""]
+            continue
+        lines += [*([title, ""] if title else []), "| field | type | meaning |", "|---|---|---|", *rows, ""]
+    return lines[:-1]
+
+
+def _field(line: str) -> str:
+    """One field or constant as a row of a table; empty for a line that holds none."""
+    declared, _, comment = line.partition("#")
+    kind, _, name = declared.strip().partition(" ")
+    return f"| `{''.join(name.split())}` | `{kind}` | {_plain(comment.strip())} |" if name else ""
+
+
+PAGES = {
+    "launch.md": launch_page,
+    "parameters.md": parameter_page,
+    "convert.md": convert_page,
+    "messages.md": message_page,
+}
 
 
 if __name__ == "__main__":
