@@ -133,11 +133,19 @@ def node(
         name=name,
         namespace=value(context, "namespace"),
         parameters=[*files, parameters],
+        remappings=_own_clock(context, package, parameters),
         arguments=["--ros-args", "--log-level", value(context, "log_level")],
         output="screen",
         emulate_tty=False,
         **kwargs,
     )
+
+
+def _own_clock(context: LaunchContext, package: str, parameters: dict[str, object]) -> list[tuple[str, str]]:
+    """A simulated cell in a namespace keeps its clock there, so that a second one can run beside it."""
+    beside_a_cell = "clock" in context.launch_configurations
+    simulated = beside_a_cell and (package == "vla_sim" or bool(parameters.get("use_sim_time")))
+    return [("/clock", "clock")] if simulated and value(context, "namespace") else []
 
 
 def require(condition: bool, message: str) -> None:
