@@ -20,7 +20,7 @@ class Ros2RobotConfig(RobotConfig):
     use_sim_time: bool = False
     # How long connecting waits for all streams, controllers and monitors [s].
     connect_timeout_s: float = 10.0
-    # false: another node drives the robot, so actions are checked and not sent. For recording a person who drives with
+    # false: another node drives the robot, so actions are not sent. For recording a person who drives with
     # vla_teleop.
     drive: bool = True
 

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.executors import ExternalShutdownException
 from rosidl_runtime_py.utilities import get_message
-from vla_common.background import BackgroundNode
+from vla_common.background import LEROBOT_ROBOT, BackgroundNode
 from vla_common.monitors import MonitorBoard, watch_monitors
 from vla_common.qos import SENSOR, adapt
 from vla_common.robot_commands import ActionCommands
 from vla_common.ticks import ClockTicker
-from vla_core.errors import VlaError, listing
+from vla_core.errors import SafetyError, VlaError, listing
 from vla_core.frames import Frame, FrameBuilder, Missing
 from vla_core.profile import Profile
 from vla_core.stamps import to_ns
@@ -26,7 +26,6 @@ from vla_core.stamps import to_ns
 from lerobot_robot_ros2.rivals import Rivals
 from lerobot_robot_ros2.steps import StepPlanner
 
-NODE = "lerobot_robot"
 USE_SIM_TIME = "--robot.use_sim_time"
 RATE_HZ = 50.0  # of the targets in force
 GRIPPER_DEADBAND = 0.002  # [rad or m]; each goal of a gripper is a motion of its own
@@ -61,7 +60,7 @@ class RobotLink:
         """
         self._profile = profile
         self._warn = warn
-        self._back = BackgroundNode(NODE, namespace=namespace, use_sim_time=use_sim_time)
+        self._back = BackgroundNode(LEROBOT_ROBOT, namespace=namespace, use_sim_time=use_sim_time)
         self._node = self._back.node
         self._builder = FrameBuilder(profile, actions=False, namespace=self._node.get_namespace(), warn=warn)
         self._board = MonitorBoard(profile.monitors if drive else ())
@@ -71,7 +70,8 @@ class RobotLink:
         self._observed: Frame | None = None
         self._clock: tuple[int, float] = (0, time.monotonic())
         self._received_ns = 0
-        self._sent_s: float | None = None
+        self._sent_s: float | None = None  # steady wall seconds, and those of the first action without a pause since
+        self._begun_s = 0.0
         self._grips: dict[str, float] = {}
         self._ended = threading.Event()
         self._commands: ActionCommands | None = None
@@ -131,10 +131,16 @@ class RobotLink:
                 through this link any more.
         """
         self._check_fault()
+        first = self._sent_s is None
         try:
             return self._send(values)
         except VlaError as error:
             self.halt(str(error))
+            if first and isinstance(error, SafetyError):
+                raise SafetyError(
+                    f"{error}. It was the first action: bring the leader to where the robot is, or the robot to where the episode "
+                    "began"
+                ) from error
             raise
 
     def halt(self, why: str) -> None:
@@ -154,6 +160,8 @@ class RobotLink:
             self._thread.join(2.0)
         if self._commands is not None:
             self.halt("the robot was disconnected")
+        self._back.stop()
+        if self._commands is not None:
             self._commands.close()
         if self._ticker is not None:
             self._ticker.close()
@@ -216,9 +224,10 @@ class RobotLink:
     def _send(self, values: Array) -> NDArray[np.float32]:
         if self._observed is None:
             raise LinkError("an action came before the first observation")
+        if self._commands is None:  # whoever drives answers for the limits
+            self._planner.decode(values, self._observed)
+            return np.asarray(values, dtype=np.float32)
         present = self._wait_frame(self._profile.safety.watchdog_s, images=False)
-        if self._commands is None:
-            return self._planner.plan(values, self._observed, present, self._back.now_ns()).values
         self._check_robot()
         self._rivals.check(None if self._sent_s is None else time.monotonic() - self._begun_s)
         failures = self._commands.failures()

@@ -61,6 +61,15 @@ class StepPlanner:
         """Names of the action vector, in order."""
         return self._map.names
 
+    def decode(self, values: Array, observed: Frame) -> dict[str, Array]:
+        """Return the joint targets ``(1, k)`` [rad or m] of each part of an action vector ``(m,)``.
+
+        Raises:
+            ActionError: a value is not finite.
+            KinematicsError: a pose is out of reach.
+        """
+        return self._map.to_joint_targets(values[None], observed.state, observed.joints)
+
     def plan(self, values: Array, observed: Frame, present: Frame, now_ns: int) -> Step:
         """Check an action and prepare its commands; nothing is in force until `adopt`.
 
@@ -75,8 +84,7 @@ class StepPlanner:
             KinematicsError: a pose is out of reach.
             SafetyError: a limit of the profile is broken.
         """
-        rows = self._map.to_joint_targets(values[None], observed.state, observed.joints)
-        rows, changed = self._inside(rows)
+        rows, changed = self._inside(self.decode(values, observed))
         starts = self._starts(now_ns, present.joints)
         arms = [group.spec for group in self._map.groups if not group.spec.is_gripper]
         begins = {spec.name: present.joints[spec.name] for spec in arms if spec.name in present.joints}

@@ -12,7 +12,7 @@ from lerobot.lerobot_types import RobotAction
 from lerobot.teleoperators.teleoperator import Teleoperator
 from lerobot.utils.errors import DeviceAlreadyConnectedError, DeviceNotConnectedError
 from rosidl_runtime_py.utilities import get_message
-from vla_common.background import BackgroundNode
+from vla_common.background import LEROBOT_ROBOT, BackgroundNode
 from vla_common.profiles import find_profile
 from vla_common.qos import SENSOR, adapt
 from vla_core.actions import ActionMap
@@ -27,7 +27,6 @@ from lerobot_teleoperator_ros2.sources import Array, Part, leader_parts, target_
 
 log = logging.getLogger(__name__)
 NODE = "lerobot_teleoperator"
-ROBOT_NODE = "lerobot_robot"
 USE_SIM_TIME = "--teleop.use_sim_time"
 DISCOVERY_S = 0.5  # publishers that run already are known after this
 _LOOK_S = 0.01
@@ -156,7 +155,7 @@ class Ros2Teleoperator(Teleoperator):
 
     def _receive(self, back: BackgroundNode, topic: str, msg: Any) -> None:
         driver = msg.header.frame_id.rpartition("/")[2] if hasattr(msg, "header") else ""
-        if self.config.source != LEADER and driver == ROBOT_NODE:
+        if self.config.source != LEADER and driver == LEROBOT_ROBOT:
             return  # LeRobot's own robot: to follow it would be to follow oneself
         now_ns = back.now_ns()
         for part in self._parts:
@@ -167,8 +166,12 @@ class Ros2Teleoperator(Teleoperator):
                 source.ignored += 1
                 source.last_ignored = msg
                 continue
+            t_ns = stamp_ns(msg) if source.by_header else now_ns
+            if t_ns == 0:
+                source.unstamped += 1
+                continue
             with self._lock:
-                source.push(stamp_ns(msg) if source.by_header else now_ns, msg)
+                source.push(t_ns, msg)
 
     def _targets(self, back: BackgroundNode, patience_s: float) -> dict[str, Array]:
         begun_s = time.monotonic()

@@ -18,6 +18,8 @@ from vla_core.errors import VlaError
 
 from vla_common.executor import BatchExecutor
 
+LEROBOT_ROBOT = "lerobot_robot"
+"""Name of the node behind LeRobot's robot: its teleoperator must not follow what this one publishes."""
 _LONGEST_CALLBACK_S = 2.0  # a callback that takes longer is left alone at the end
 
 
@@ -90,12 +92,16 @@ class BackgroundNode:
                 f"{option}=false for a real robot"
             )
 
-    def close(self) -> None:
-        """End the thread and leave the ROS network."""
+    def stop(self) -> None:
+        """End the thread; nothing is received any more. Action clients may be destroyed from now on."""
         if self._thread.is_alive():
             self._executor.end(self._ended)
             self._thread.join(_LONGEST_CALLBACK_S)
         self._executor.shutdown(timeout_sec=0.0)
+
+    def close(self) -> None:
+        """End the thread and leave the ROS network."""
+        self.stop()
         self.node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 

@@ -11,7 +11,8 @@ from strategy_bench import frame, run
 from test_executor import DT, S, chunk, observed
 from vla_core.chunks import ActionChunk
 from vla_core.profile import parse_profile
-from vla_policy.execution.executor import ChunkExecutor, follows
+from vla_core.trajectory import follows
+from vla_policy.execution.executor import ChunkExecutor
 from vla_policy.execution.latency import LatencyEstimate
 from vla_policy.execution.strategies import (
     DEFAULT_STRATEGY,

@@ -21,7 +21,7 @@ from vla_core.profile import Profile
 from vla_core.safety import SafetyFilter, SafetyReport
 from vla_core.specs import ActionSpec
 from vla_core.stamps import to_ns, to_s
-from vla_core.trajectory import Trajectory, build_trajectory
+from vla_core.trajectory import Trajectory, build_trajectory, follows, from_present
 
 from vla_policy.execution.latency import LatencyEstimate
 from vla_policy.execution.ramp_down import RampDown
@@ -31,9 +31,6 @@ from vla_policy.policies.runner import Prefix
 
 Array = NDArray[np.float64]
 SLACK_NS = 1000  # times are rounded to nanoseconds, so a step exactly one step ahead may look a nanosecond short
-LAG_S = 0.15  # an arm may be this far behind its commands; drives of arms lag by 10 to 100 ms
-_LAGS_NS = np.rint(np.linspace(0.0, LAG_S, 16) * 1e9).astype(np.int64)
-FOLLOW_TOLERANCE = 0.03  # ... and this far off the commanded path [rad or m] and still count as following it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +195,7 @@ class ChunkExecutor:
             predicted=new,
             timeline=joined,
             trajectories=trajectories,
-            in_force={name: _from_present(t, present.joints.get(name)) for name, t in trajectories.items()},
+            in_force={name: from_present(t, present.joints.get(name)) for name, t in trajectories.items()},
             skipped=first,
             clipped=clipped,
             report=report,
@@ -333,12 +330,6 @@ class ChunkExecutor:
         return self._grippers
 
 
-def follows(spline: Trajectory, now_ns: int, position: Array) -> bool:
-    """Whether a measured position (k,) lies where an arm that follows `spline` with a lag would be now."""
-    path = spline.positions_at(now_ns - _LAGS_NS)
-    return float(np.abs(path - position).max(axis=1).min()) <= FOLLOW_TOLERANCE
-
-
 def _stale(chunk: ActionChunk, now_ns: int) -> StaleChunkError:
     return StaleChunkError(
         f"all {len(chunk)} steps of the chunk are over or too near: it was observed {to_s(now_ns - chunk.t0_ns):.3f} s ago "
@@ -350,22 +341,6 @@ def _replaced(timeline: Timeline, first: int, targets: Mapping[str, Array]) -> T
     """The timeline with the rows from `first` on as the safety filter left them."""
     rows = {name: np.concatenate([values[:first], targets[name]]) for name, values in timeline.rows.items()}
     return Timeline(t0_ns=timeline.t0_ns, dt_s=timeline.dt_s, rows=rows)
-
-
-def _from_present(trajectory: Trajectory, current: Array | None) -> Trajectory:
-    """The trajectory from its stamp on, as a controller plays it: without a start, from the measured position."""
-    if current is None or trajectory.from_start:
-        return trajectory
-    slope = (trajectory.positions[0] - current) / trajectory.time_from_start[0]
-    return Trajectory(
-        joint_names=trajectory.joint_names,
-        start_ns=trajectory.start_ns,
-        time_from_start=np.concatenate([[0.0], trajectory.time_from_start]),
-        positions=np.vstack([current, trajectory.positions]),
-        velocities=np.vstack([slope, trajectory.velocities]),
-        first_step=trajectory.first_step,
-        from_start=True,
-    )
 
 
 def describe(plan: Plan, now_ns: int) -> str:
