@@ -29,6 +29,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 HERE = Path(__file__).resolve().parent
 DESK, PORTRAIT, LANDSCAPE = (1440, 900), (768, 1024), (1024, 768)
 START_S = 180.0
+WATCHED_S = 4.0  # simulated time of each run
 RECORDED = 4  # episodes in the list of the picture
 
 
@@ -82,18 +83,19 @@ def opened(browser: Browser, url: str, size: tuple[int, int], scheme: str) -> Pa
         viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if scheme == "dark" else "light"
     )
     page.goto(url)
-    page.wait_for_selector(".camera.ok", timeout=START_S * 1e3)
-    expect(page.locator(".camera:not(.ok)")).to_have_count(0, timeout=START_S * 1e3)
+    page.wait_for_selector(".camera.ok, .camera.slow", timeout=START_S * 1e3)
+    expect(page.locator(".camera:not(.ok, .slow)")).to_have_count(0, timeout=START_S * 1e3)
     return page
 
 
-def record(page: Page, episodes: int) -> None:
+def record(page: Page, episodes: int, watched_s: float) -> None:
     """Run the policy, which the launch records, `episodes` times; the last one is left running."""
     page.on("dialog", lambda dialog: dialog.accept())
     for number in range(episodes):
+        expect(page.locator("button.busy")).to_have_count(0, timeout=START_S * 1e3)
         page.click("[data-command=run_policy]:enabled", timeout=START_S * 1e3)
         page.wait_for_selector("#policy-panel[data-state=running]", timeout=START_S * 1e3)
-        page.wait_for_timeout(9000)
+        page.wait_for_timeout(1e3 * watched_s)
         if number == episodes - 1:
             return
         page.click("#stop")
@@ -101,14 +103,14 @@ def record(page: Page, episodes: int) -> None:
         page.click(f"[data-command={'failure' if number == 1 else 'success'}]:enabled", timeout=START_S * 1e3)
 
 
-def draw(browser: Browser, url: str, env: dict[str, str], out: Path) -> None:
-    """All pictures."""
+def draw(browser: Browser, url: str, env: dict[str, str], out: Path, watched_s: float) -> Page:
+    """All pictures that need the node; returns the page, still open."""
     page = opened(browser, url, DESK, "light")
-    record(page, RECORDED)
+    record(page, RECORDED, watched_s)
     _shot(page, out / "operator_page.png")
     for size, scheme, name in ((PORTRAIT, "dark", "tablet"), (LANDSCAPE, "light", "landscape")):
         other = opened(browser, url, size, scheme)
-        other.wait_for_timeout(8000)
+        other.wait_for_timeout(1e3 * watched_s)
         _shot(other, out / f"operator_page_{name}.png")
         other.close()
     fault = ["ros2", "service", "call", "/sim/fault/silent/wrist", "std_srvs/srv/SetBool", "{data: true}"]
@@ -116,9 +118,12 @@ def draw(browser: Browser, url: str, env: dict[str, str], out: Path) -> None:
     page.wait_for_selector(".camera.stale", timeout=START_S * 1e3)
     page.wait_for_timeout(3000)
     _shot(page, out / "operator_page_frozen.png")
+    return page
 
 
 def _shot(page: Page, path: Path) -> None:
+    page.evaluate("() => window.scrollTo(0, 0)")
+    page.mouse.move(0, 0)
     page.screenshot(path=str(path), full_page=True)
     print(path, flush=True)  # noqa: T201
 
@@ -130,15 +135,17 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the pictures (default: beside this script)")
     parser.add_argument("--robot", default="sim_ur5e", help="simulated robot profile (default: %(default)s)")
+    parser.add_argument(
+        "--factor", type=float, default=0.5, help="simulated seconds per second; less on a busy machine (default: 0.5)"
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         arguments = ["infer.launch.py", "policy:=scripted", "sim:=true", "clock:=paced", f"robot:={args.robot}"]
-        arguments += ["real_time_factor:=0.5", "record_eval:=true", f"output_dir:={folder}/bags"]
+        arguments += [f"real_time_factor:={args.factor}", "record_eval:=true", f"output_dir:={folder}/bags"]
         with launched(Path(folder), *arguments) as (url, env):
-            draw(browser, url, env, args.out)
-            page = opened(browser, url, DESK, "light")
+            page = draw(browser, url, env, args.out, WATCHED_S / args.factor)
         page.wait_for_selector("#lost:not([hidden])", timeout=START_S * 1e3)
         _shot(page, args.out / "operator_page_lost.png")
         browser.close()

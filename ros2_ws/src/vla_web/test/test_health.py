@@ -81,7 +81,9 @@ def test_commands_may_be_silent_while_nobody_drives():
     stream = watch("command")
     look(stream, 5, 0, 100.0)
     assert stream.level == IDLE
-    look(stream, 1, 0, 105.0, driven=True)
+    t, _, events = look(stream, 2.9, 0, 105.0, driven=True)
+    assert events == []  # who drives has only begun to
+    look(stream, 1, 0, t, driven=True)
     assert stream.level == STALE
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 
 import pytest
@@ -16,7 +17,7 @@ TOKEN = "0123456789abcdef"
 
 class FakeDesk:
     def __init__(self):
-        self.viewers, self.commands, self.number = [], [], 0
+        self.viewers, self.commands, self.number, self.hanging = [], [], 0, threading.Event()
 
     def hello(self):
         return {"robot": "r", "cameras": ["front", "wrist"], "joints": ["j"], "history": []}
@@ -35,7 +36,9 @@ class FakeDesk:
         self.viewers.append(viewers)
 
     def command(self, name, arguments):
-        if name != "start":
+        if name == "hang":
+            self.hanging.wait(20)
+        elif name not in ("start", "stop"):
             raise KeyError(name)
         self.commands.append((name, dict(arguments)))
         return False, "the disk is full"
@@ -106,6 +109,19 @@ def test_a_command_is_passed_on_and_its_refusal_comes_back():
         answer = await client.post("/command/explode", json={}, headers=own)
         assert answer.status == 404
         assert await answer.text() == "there is no command 'explode'"
+
+    visit(test)
+
+
+def test_stop_waits_for_no_service_that_hangs():
+    async def test(client, desk, own):
+        hanging = [asyncio.create_task(client.post("/command/hang", json={}, headers=own)) for _ in range(12)]
+        await asyncio.sleep(0)
+        answer = await client.post("/command/stop", json={}, headers=own)
+        assert answer.status == 200
+        assert [name for name, _ in desk.commands] == ["stop"]  # the others still hang
+        desk.hanging.set()
+        await asyncio.gather(*hanging)
 
     visit(test)
 

@@ -87,7 +87,6 @@ class Commands:
             "set_task": self._set_task,
             "run_policy": self._run_policy,
             "cancel_policy": lambda _: self._cancel("policy run", _TIMEOUT_S),
-            "estop": lambda _: self._trigger("estop"),
             "reset_estop": lambda _: self._trigger("reset_estop"),
         }
 
@@ -109,15 +108,17 @@ class Commands:
         return names
 
     def do(self, name: str, arguments: Arguments) -> Answer:
-        """Carry out a command: whether it was done, and a sentence. Blocks; STOP waits for no other command.
+        """Carry out a command: whether it was done, and a sentence. Blocks; stops wait for no other command.
 
         Raises:
             KeyError: There is no such command.
         """
         if name == "stop":
             return self._stop()
+        if name == "estop":
+            return self._trigger(name)
         act = self._table[name]
-        if not self._busy.acquire(blocking=False):
+        if not self._busy.acquire(timeout=_TIMEOUT_S):
             return False, "another command is still under way; try again when it has answered"
         try:
             return act(arguments)
@@ -174,7 +175,10 @@ class Commands:
         return (True, f"the policy runs{dry}") if run.outcome is None else (False, str(run.outcome.result.error_msg))
 
     def _trigger(self, name: str) -> Answer:
-        return self._ask(name, Trigger.Request(), "emergency stop" if name == "estop" else "reset")
+        try:
+            return self._ask(name, Trigger.Request(), "emergency stop" if name == "estop" else "reset")
+        except CallError as error:
+            return False, str(error)
 
     def _cancel(self, what: str, timeout_s: float) -> Answer:
         """Cancel every goal of an action, whoever sent it: a zero id and stamp mean all (action_msgs/CancelGoal)."""

@@ -219,11 +219,7 @@ class Crew:
                 value = field_of(heard.message, spec.field)
                 stale = spec.max_age_s is not None and heard.age_s > spec.max_age_s
                 ok = value in spec.allowed and not stale
-                text = (
-                    f"silent {heard.age_s:.1f} s"
-                    if stale
-                    else f"{_shown(value)}" + (" (ok)" if ok else " (not allowed)")
-                )
+                text = f"silent {heard.age_s:.1f} s" if stale else "ok" if ok else f"{_shown(value)} (not allowed)"
             rows.append({"name": spec.name.replace("_", " "), "ok": ok, "text": text, "hint": spec.hint})
         if (teleop := self.teleop_row()) is not None:
             rows.append(

@@ -46,6 +46,7 @@ class StreamWatch:
         self._counts: deque[tuple[float, int]] = deque()
         self._slow_since_s: float | None = None
         self._lost_at_s: float | None = None
+        self._driven_since_s: float | None = None
 
     def note(self, now_s: float, number: int | None, new: int, *, all_seen: bool, age_s: float = 0.0) -> None:
         """Say what one look has found.
@@ -112,9 +113,14 @@ class StreamWatch:
     def _level(self, now_s: float, driven: bool) -> str:
         age = self.age_s(now_s)
         if self.role == "command" and not driven:
+            self._driven_since_s = None
             return OK if age is not None and age <= self.max_age_s + _LOOK_S else IDLE
+        self._driven_since_s = now_s if self._driven_since_s is None else self._driven_since_s
+        since_s = max(self._since_s, self._driven_since_s) if self.role == "command" else self._since_s
+        if now_s - since_s <= _FIRST_S and (age is None or self.role == "command"):
+            return WAITING if age is None else OK
         if age is None:
-            return STALE if now_s - self._since_s > _FIRST_S else WAITING
+            return STALE
         if age > self.max_age_s + _LOOK_S:
             return STALE
         rate = self.rate_hz()

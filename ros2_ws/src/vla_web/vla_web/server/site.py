@@ -25,6 +25,7 @@ _SLOW_EVERY = 5  # of the fast messages
 _LARGEST_REQUEST = 16 * 1024  # [B]
 _LONGEST_WORD = 4096  # of an argument of a command [characters]
 _MOST_VIEWERS = 8
+_URGENT = ("stop", "estop")
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _UUID = re.compile(r"[0-9a-fA-F-]{8,64}")
 _LOG = logging.getLogger(__name__)
@@ -39,7 +40,11 @@ class Site:
         self._desk, self._door = desk, door
         self._picture_every = max(1, round(1.0 / (PERIOD_S * image_rate_hz)))
         self._viewers: set[Viewer] = set()
-        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="page")
+        # STOP must not wait behind a service that hangs, nor a button behind thumbnails.
+        self._pools = {
+            name: ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"page_{name}")
+            for name, workers in (("stop", 2), ("command", 4), ("thumbnail", 1))
+        }
         self._files = {path.name: path.read_bytes() for path in resources.files("vla_web").joinpath("static").iterdir()}
 
     def application(self) -> web.Application:
@@ -104,7 +109,8 @@ class Site:
         name = request.match_info["name"]
         loop = asyncio.get_running_loop()
         try:
-            done, said = await loop.run_in_executor(self._pool, self._desk.command, name, given)
+            pool = self._pools["stop" if name in _URGENT else "command"]
+            done, said = await loop.run_in_executor(pool, self._desk.command, name, given)
         except KeyError:
             return _text(404, f"there is no command {name!r}")
         return web.json_response({"ok": done, "text": said})
@@ -113,7 +119,8 @@ class Site:
         uuid = request.match_info["uuid"]
         if not _UUID.fullmatch(uuid):
             return _text(400, "that is no episode")
-        jpeg = await asyncio.get_running_loop().run_in_executor(self._pool, self._desk.thumbnail, uuid)
+        pool = self._pools["thumbnail"]
+        jpeg = await asyncio.get_running_loop().run_in_executor(pool, self._desk.thumbnail, uuid)
         if jpeg is None:
             return _text(404, "no picture")
         answer = web.Response(body=jpeg, content_type="image/jpeg", headers=HEADERS)
@@ -153,7 +160,8 @@ class Site:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _pump(self) -> None:
         turn, sent = 0, dict[str, int]()

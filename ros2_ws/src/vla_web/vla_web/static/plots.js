@@ -6,6 +6,7 @@ import { byId, make } from "./views.js";
 const PAST_S = 12;
 const AHEAD_S = 2;
 const LEAST_SPAN = 0.1;
+const MARGIN = 34;   // for the numbers of the axis
 
 export class Plots {
   constructor(names, history) {
@@ -52,18 +53,19 @@ export class Plots {
     draw.setTransform(ratio, 0, 0, ratio, 0, 0);
     draw.clearRect(0, 0, width, height);
     const [low, high] = this.range(index);
-    const x = (t) => (t - last[0] + PAST_S) / (PAST_S + AHEAD_S) * width;
+    const x = (t) => MARGIN + (t - last[0] + PAST_S) / (PAST_S + AHEAD_S) * (width - MARGIN);
     const y = (v) => height - 4 - (v - low) / (high - low) * (height - 8);
     draw.strokeStyle = colours.line;
     draw.lineWidth = 1;
     draw.beginPath();
-    for (const v of [low, high]) { draw.moveTo(0, y(v)); draw.lineTo(width, y(v)); }
+    for (const v of [low, high]) { draw.moveTo(MARGIN, y(v)); draw.lineTo(width, y(v)); }
     draw.moveTo(x(last[0]), 0); draw.lineTo(x(last[0]), height);
     draw.stroke();
     draw.fillStyle = colours.soft;
     draw.font = "10px system-ui, sans-serif";
-    draw.fillText(high.toFixed(2), 2, 12);
-    draw.fillText(low.toFixed(2), 2, height - 7);
+    draw.textAlign = "right";
+    draw.fillText(high.toFixed(2), MARGIN - 4, 11);
+    draw.fillText(low.toFixed(2), MARGIN - 4, height - 3);
     this.curve(draw, this.rows.map((row) => [x(row[0]), row[2][index]]), y, colours.target, [5, 4], 2);
     this.curve(draw, this.rows.map((row) => [x(row[0]), row[1][index]]), y, colours.state, [], 2);
     if (this.chunk) this.curve(draw, this.chunk[0].map((t, i) => [x(t), this.chunk[1][i][index]]), y, colours.chunk, [2, 3], 2.5);
