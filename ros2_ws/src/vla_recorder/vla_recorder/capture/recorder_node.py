@@ -27,11 +27,12 @@ from vla_core.specs import RecordingSpec
 from vla_msgs.action import RecordEpisode
 from vla_msgs.msg import EpisodeEvent, RecorderStatus
 
-from vla_recorder.capture.about import Closed, Request, Settings, read_attachment
+from vla_recorder.capture.about import Closed, RecordError, Request, Settings, read_attachment
 from vla_recorder.capture.controller import Controller
 from vla_recorder.capture.goals import EpisodeGoals
 from vla_recorder.capture.labels import TRASH
 from vla_recorder.capture.recorder_params import RecorderParams
+from vla_recorder.capture.rivals import Rivals, refusal
 from vla_recorder.capture.services import EpisodeServices
 from vla_recorder.capture.session import leftovers
 from vla_recorder.capture.status import StatusMaker
@@ -62,6 +63,8 @@ class RecorderNode(ManagedNode):
         self._params = params = declare(self, RecorderParams)
         profile = load_profile(params.profile)
         self._status = self.create_publisher(RecorderStatus, "~/status", LATCHED)
+        self._rivals = Rivals(self, self._status)
+        self._rival_names: list[str] = []
         self._events = self.create_publisher(EpisodeEvent, "episode/event", LATCHED)
         self._diagnostics = Diagnostics(self, hardware_id=profile.robot)
         settings = self._settings(profile.recording)
@@ -94,7 +97,7 @@ class RecorderNode(ManagedNode):
         self.create_timer(
             _FEEDBACK_PERIOD_S, lambda: self._goals.send_feedback(self._controller.snapshot()), clock=steady
         )
-        self.create_timer(_DISCOVERY_PERIOD_S, self._streams.refresh, clock=steady)
+        self.create_timer(_DISCOVERY_PERIOD_S, self._discover, clock=steady)
         self.create_timer(_STATUS_PERIOD_S, self._each_second, clock=steady)
         self._report_leftovers(settings.output_dir)
         self.get_logger().info(
@@ -135,7 +138,20 @@ class RecorderNode(ManagedNode):
             extra={"namespace": self.get_namespace()},
         )
 
+    def _discover(self) -> None:
+        self._streams.refresh()
+        self._rivals.refresh()
+        names = self._rivals.names(self._observed())
+        if names and names != self._rival_names:
+            self.get_logger().error(f"no episode will be started: {refusal(names)}")
+        self._rival_names = names
+
+    def _observed(self) -> list[str]:
+        return [tap.name for tap in self._streams.taps if tap.plan.role == "observation"]
+
     def _open(self, request: Request) -> str:
+        if rivals := self._rivals.names(self._observed()):
+            raise RecordError(Result.ALREADY_RECORDING, refusal(rivals))
         asked = replace(
             request,
             task=request.task or self._offered.task,
@@ -183,6 +199,7 @@ class RecorderNode(ManagedNode):
     def _publish_status(self) -> None:
         status = self._maker.make(self._offered.task, self._offered.operator)
         status.stamp = self.get_clock().now().to_msg()
+        self._rivals.published()
         self._status.publish(status)
 
     def _diagnose(self) -> tuple[bytes, str, dict[str, str]]:
