@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 TIMELINE = "time"
+PLOT_COLUMNS = 4
 STATE, TARGET, PREDICTED = "state", "target", "predicted"
-COLORS = {STATE: (86, 180, 233), TARGET: (240, 228, 66), PREDICTED: (230, 159, 0)}
+COLORS = {STATE: (86, 180, 233), TARGET: (204, 121, 167), PREDICTED: (230, 159, 0)}
 FIGURES = ("inference_ms", "observation_age_ms", "control_rate_hz", "held_percent", "overhead_ms_p95")
+WIDTHS = {STATE: 2.5, TARGET: 1.0, PREDICTED: 1.5}
 # Times before this are simulated time, which counts from 0, and no dates.
 _FIRST_DATE_NS = 10**17
 
@@ -36,7 +38,7 @@ class RerunLog:
         recording.send_recording_name(robot)
         for joint in joints:
             for kind, color in COLORS.items():
-                series = rr.SeriesLines(colors=[color], names=[f"{joint} {kind}"])
+                series = rr.SeriesLines(colors=[color], names=[kind], widths=[WIDTHS[kind]])
                 recording.log(f"joints/{joint}/{kind}", series, static=True)
         for name in FIGURES:
             recording.log(f"policy/{name}", rr.SeriesLines(names=[name]), static=True)
@@ -86,7 +88,7 @@ class RerunLog:
 
 
 def blueprint(cameras: Sequence[str], joints: Mapping[str, Sequence[str]]) -> rrb.Blueprint:
-    """How it is laid out: cameras above, joints of each action and the arm in space in the middle, policy and story below.
+    """How it is laid out: cameras and the tool in space above, a plot per joint in the middle, policy and story below.
 
     Args:
         cameras: Names of the cameras.
@@ -94,15 +96,17 @@ def blueprint(cameras: Sequence[str], joints: Mapping[str, Sequence[str]]) -> rr
     """
     views = [rrb.Spatial2DView(origin=f"cameras/{name}", name=name) for name in cameras]
     plots = [
-        rrb.TimeSeriesView(origin="joints", contents=[f"joints/{joint}/**" for joint in names], name=action)
-        for action, names in joints.items()
+        rrb.TimeSeriesView(origin=f"joints/{joint}", name=joint, plot_legend=rrb.PlotLegend(visible=False))
+        for names in joints.values()
+        for joint in names
     ]
     rows = [
         rrb.Horizontal(*views, rrb.Spatial3DView(origin="world", name="tool and chunk")),
-        rrb.Horizontal(*plots),
+        rrb.Grid(*plots, grid_columns=PLOT_COLUMNS),
         rrb.Horizontal(
-            rrb.TimeSeriesView(origin="policy", name="policy"),
+            rrb.TimeSeriesView(origin="policy", name="policy", plot_legend=rrb.PlotLegend(corner=rrb.Corner2D.LeftTop)),
             rrb.TextLogView(origin="story", name="phases"),
         ),
     ]
-    return rrb.Blueprint(rrb.Vertical(*rows, row_shares=[3, 3, 2]), collapse_panels=True)
+    heights = [4, 2 * -(-len(plots) // PLOT_COLUMNS), 3]
+    return rrb.Blueprint(rrb.Vertical(*rows, row_shares=heights), collapse_panels=True)
