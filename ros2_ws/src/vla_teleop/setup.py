@@ -33,7 +33,6 @@ setup(
             "check_drift = vla_teleop.cameras.check_drift:main",
             "check_skill = vla_teleop.node.check_skill:main",
             "make_board = vla_teleop.cameras.make_board:main",
-            "find_port = vla_teleop.devices.find_port:main",
             "monitor_inputs = vla_teleop.devices.monitor_inputs:main",
             "operator_node = vla_teleop.operator.operator_node:main",
             "record_skill = vla_teleop.node.record_skill:main",
