@@ -7,7 +7,7 @@ NAME = "vla_sim"
 setup(
     name=NAME,
     version="0.1.0",
-    description="Simulated UR5e cell with the interfaces of the real drivers, and a scripted expert.",
+    description="Simulated robot cells with the interfaces of the real drivers, and a scripted expert.",
     packages=find_packages(exclude=["test"]),
     package_data={NAME: ["py.typed"]},
     data_files=[

@@ -19,7 +19,7 @@ from vla_sim import kinematics, mjcf, model, tasks, urdf
 from vla_sim.board import Plate
 from vla_sim.errors import SceneError
 from vla_sim.parts import PARTS
-from vla_sim.robot import SINGLE, UR5E, Station
+from vla_sim.robot import SINGLE, Station
 from vla_sim.world import World
 
 Array = NDArray[np.float64]
@@ -54,7 +54,7 @@ class Cell:
         station: this one's.
 
     Raises:
-        SceneError: unknown camera, task or option, a size that is not positive, or a task that this robot cannot do.
+        SceneError: unknown camera, task or option, a size that is not positive, or a task that the robot cannot do.
     """
 
     def __init__(
@@ -76,10 +76,6 @@ class Cell:
         self._part = PARTS.get(task)
         self.two_blocks = task == "pick_which"
         self.station, self.robot = station, station.robot
-        if (station.name or station.robot is not UR5E) and (self.two_blocks or self._part is not None):
-            raise SceneError(
-                f"task '{task}' is for one UR5e; for this robot choose one of: {', '.join(tasks.SINGLE_BLOCK_TASKS)}"
-            )
         self.world = world or World(cameras, task, plate=plate)
         self._model, self._data = self.world.model, self.world.data
         self._base = np.array(station.xyz)

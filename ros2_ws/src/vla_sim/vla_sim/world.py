@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_sim import constants as c
-from vla_sim import mjcf
+from vla_sim import mjcf, tasks
 from vla_sim.board import Plate
 from vla_sim.errors import SceneError
 from vla_sim.model import Camera, Link, camera_links
-from vla_sim.robot import SINGLE, Station
+from vla_sim.robot import SINGLE, UR5E, Station
 
 Array = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class World:
         plate: a calibration board on the table or in the gripper.
 
     Raises:
-        SceneError: unknown camera, or a size that is not positive.
+        SceneError: unknown camera, a size that is not positive, or a task that these robots cannot do.
     """
 
     def __init__(
@@ -47,6 +47,10 @@ class World:
         cameras: Sequence[Camera] = mjcf.CELL_CAMERAS,
         plate: Plate | None = None,
     ) -> None:
+        if tasks.check_task(task) not in tasks.SINGLE_BLOCK_TASKS and any(s.robot is not UR5E for s in stations):
+            raise SceneError(
+                f"task '{task}' is for one UR5e; for this robot choose one of: {', '.join(tasks.SINGLE_BLOCK_TASKS)}"
+            )
         self.stations = tuple(stations)
         self.all_cameras = {camera.name: camera for camera in cameras}
         _check_cameras(sizes, self.all_cameras)
