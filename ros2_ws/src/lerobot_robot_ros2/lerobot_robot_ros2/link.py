@@ -24,7 +24,7 @@ from vla_core.profile import Profile
 from vla_core.stamps import to_ns
 
 from lerobot_robot_ros2.rivals import Rivals
-from lerobot_robot_ros2.steps import StepPlanner
+from lerobot_robot_ros2.steps import Step, StepPlanner
 
 USE_SIM_TIME = "--robot.use_sim_time"
 RATE_HZ = 50.0  # of the targets in force
@@ -131,16 +131,10 @@ class RobotLink:
                 through this link any more.
         """
         self._check_fault()
-        first = self._sent_s is None
         try:
             return self._send(values)
         except VlaError as error:
             self.halt(str(error))
-            if first and isinstance(error, SafetyError):
-                raise SafetyError(
-                    f"{error}. It was the first action: bring the leader to where the robot is, or the robot to where the episode "
-                    "began"
-                ) from error
             raise
 
     def halt(self, why: str) -> None:
@@ -234,7 +228,7 @@ class RobotLink:
         if failures:
             raise LinkError("; ".join(failures))
         with self._lock:
-            step = self._planner.plan(values, self._observed, present, self._back.now_ns())
+            step = self._plan(values, self._observed, present)
             self._planner.adopt(step)
             if self._sent_s is None:
                 self._begun_s = time.monotonic()
@@ -245,6 +239,16 @@ class RobotLink:
         for text in step.changed:
             self._warn(text)
         return step.values
+
+    def _plan(self, values: Array, observed: Frame, present: Frame) -> Step:
+        try:
+            return self._planner.plan(values, observed, present, self._back.now_ns())
+        except SafetyError as error:
+            if self._sent_s is not None:
+                raise
+            raise SafetyError(
+                f"{error}. It was the first action: bring the leader to where the robot is, or the robot to where the episode began"
+            ) from error
 
     def _send_grippers(self, commands: ActionCommands, targets: dict[str, Array], arms: dict[str, Any]) -> None:
         for name, target in targets.items():
