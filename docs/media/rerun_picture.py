@@ -2,6 +2,8 @@
 
 """Draw the end of a rerun recording without a screen: `python docs/media/rerun_picture.py run.rrd run.png`."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ def draw(recording: Path, picture: Path) -> None:
         SystemExit: the viewer drew nothing within two minutes.
     """
     command = ["rerun", "--headless", "--hide-welcome-screen", "--bind", "127.0.0.1", "--port", str(PORT)]
-    viewer = subprocess.Popen([*command, "--window-size", "1600x1000", str(recording)])
+    viewer = subprocess.Popen([*command, "--window-size", "1600x1000", str(recording)], start_new_session=True)
     try:
         time.sleep(LOADED_S)
         deadline, why = time.monotonic() + PATIENCE_S, ""
@@ -35,7 +37,7 @@ def draw(recording: Path, picture: Path) -> None:
             return
         raise SystemExit(f"{picture}: the viewer drew nothing within {PATIENCE_S:g} s: {why}")
     finally:
-        viewer.terminate()
+        os.killpg(viewer.pid, signal.SIGTERM)  # `rerun` is a script that hands no signal on to the viewer
         viewer.wait(10.0)
 
 

@@ -3,6 +3,9 @@
 """The nodes on a graph: what they publish, when they keep silent, and what is in a saved recording."""
 
 import math
+import os
+import socket
+import time
 
 import numpy as np
 import pytest
@@ -18,7 +21,8 @@ from vla_common.qos import COMMAND, LATCHED
 from vla_core.errors import ProfileError
 from vla_monitor.markers_node import MarkersNode
 from vla_monitor.rerun_node import RerunNode
-from vla_monitor.rerun_outlet import RerunError
+from vla_monitor.rerun_outlet import Outlet, RerunError
+from vla_monitor.rerun_params import RerunParams
 from vla_monitor.robot_state_node import RobotStateNode
 from vla_monitor.urdf_tree import DescriptionError
 from vla_msgs.msg import EpisodeEvent, PolicyStatus
@@ -162,6 +166,48 @@ def test_a_saved_recording_holds_cameras_joints_chunk_and_phases(graph, profile_
     assert rows["/story"] >= 1
     assert rows["/policy/inference_ms"] == 1
     assert "/policy/observation_age_ms" not in rows, "what was not measured is not drawn"
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def listens(port, address="127.0.0.1"):
+    with socket.socket() as one:
+        return one.connect_ex((address, port)) == 0
+
+
+def test_the_viewer_listens_on_loopback_and_ends_with_the_node():
+    params = RerunParams(profile="", mode="web", port=free_port(), web_port=free_port())
+    outlet = Outlet(params, "toy", None)
+    viewer = outlet._viewer
+    deadline = time.monotonic() + 60.0
+    while not (listens(params.port) and listens(params.web_port)):
+        assert time.monotonic() < deadline, "the page did not come up within 60 s"
+        assert not outlet.ended()
+        viewer.poll()
+        time.sleep(0.05)
+    assert f"http://127.0.0.1:{params.web_port}?url=" in outlet.where
+    assert not listens(params.web_port, "127.0.0.2"), "on 127.0.0.1 alone, so on no other address of this machine"
+    outlet.close()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(viewer.pid, 0)
+
+
+def test_a_viewer_that_cannot_start_says_what_to_do():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        params = RerunParams(profile="", mode="web", port=free_port(), web_port=taken.getsockname()[1])
+        outlet = Outlet(params, "toy", None)
+        try:
+            outlet._viewer.wait(60.0)
+            assert "ended with exit code" in outlet.ended()
+            assert "is its port taken" in outlet.ended()
+        finally:
+            outlet.close()
 
 
 def test_a_recording_replaces_no_file(graph, profile_file):

@@ -178,7 +178,8 @@ class RerunNode(ManagedNode):
         """Log what is queued, and end the outlet."""
         if self._queue.end(END_S):
             self._worker.join(END_S)
-        self._outlet.close()
+        if problem := self._outlet.close():
+            self.get_logger().error(f"rerun: {problem}")
         self.get_logger().info(
             f"rerun: {self._queue.done} messages logged to {self._outlet.where}, {self._queue.dropped} dropped"
         )

@@ -2,7 +2,10 @@
 
 """Where a rerun recording goes: a file, or a viewer in a process of its own that listens on loopback."""
 
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -59,17 +62,31 @@ class Outlet:
             "Without one use mode:=web or mode:=save"
         )
 
-    def close(self) -> None:
-        """Hand everything over that was logged, and end the viewer's server."""
-        self.recording.flush(timeout_sec=END_S)
+    def close(self) -> str:
+        """Hand everything over that was logged, and end the viewer; returns why something was not handed over, if so."""
+        problem = ""
+        if not self.ended():  # a viewer that was closed takes nothing more
+            try:
+                self.recording.flush(timeout_sec=END_S)
+            except RuntimeError as error:
+                problem = f"the end of the recording was not handed over: {error}"
         self.recording.disconnect()
         if self._viewer is not None and self._viewer.poll() is None:
-            self._viewer.terminate()
-            try:
-                self._viewer.wait(END_S)
-            except subprocess.TimeoutExpired:
-                self._viewer.kill()
-                self._viewer.wait()
+            self._end(self._viewer)
+        return problem
+
+    @staticmethod
+    def _end(viewer: "subprocess.Popen[bytes]") -> None:
+        """End the whole group: the program `rerun` is a script that starts the viewer and hands no signal on."""
+        deadline = time.monotonic() + END_S
+        with contextlib.suppress(ProcessLookupError):  # the last of the group has gone
+            os.killpg(viewer.pid, signal.SIGTERM)
+            while time.monotonic() < deadline:
+                viewer.poll()
+                os.killpg(viewer.pid, 0)
+                time.sleep(0.02)
+            os.killpg(viewer.pid, signal.SIGKILL)
+        viewer.wait()
 
 
 def _free_file(given: str, robot: str) -> Path:
@@ -94,4 +111,4 @@ def _start_viewer(params: RerunParams) -> "subprocess.Popen[bytes]":
     if params.mode == WEB:
         command += ["--serve-web", "--web-viewer-port", str(params.web_port)]
     assert params.mode in (LIVE, WEB)
-    return subprocess.Popen(command)
+    return subprocess.Popen(command, start_new_session=True)
