@@ -43,7 +43,9 @@ class StreamChannel:
         self.spec = spec
         self.name = spec.command.name
         self._publisher = node.create_publisher(Float64MultiArray, self.name, COMMAND)
-        self._manager = node.create_client(ListControllers, MANAGER, callback_group=group)
+        outer = self.name.rpartition("/")[0].rpartition("/")[0]  # the namespace that the controller is in
+        manager = f"{outer}/{MANAGER}" if outer else MANAGER
+        self._manager = node.create_client(ListControllers, manager, callback_group=group)
         self._lock = threading.Lock()
         self._failures: list[str] = []
         self._sent: tuple[int, Array] | None = None

@@ -10,7 +10,7 @@ from vla_core import codecs
 from vla_core.errors import CodecError, listing
 from vla_core.fields import joint_of
 from vla_core.profile_cameras import camera_driver, camera_mount
-from vla_core.profile_words import check_word, topic_name, word
+from vla_core.profile_words import check_word, controller_of, topic_name, word
 from vla_core.specs import (
     ACTION_SPACES,
     GRIPPER_INTERFACES,
@@ -243,7 +243,7 @@ def _command(parent: Section) -> CommandSpec:
         return CommandSpec(interface=interface, name="", controller="")
     name = topic_name(section, "name")
     return CommandSpec(
-        interface=interface, name=name, controller=section.text("controller", name.strip("/").split("/")[0])
+        interface=interface, name=name, controller=section.text("controller", controller_of(name))
     )
 
 

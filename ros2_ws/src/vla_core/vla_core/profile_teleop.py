@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vla_core.errors import listing, nearest_name
 from vla_core.kinematics import pose_matrix, rotation_from_rpy
-from vla_core.profile_words import Triple, topic_name, triple
+from vla_core.profile_words import Triple, controller_of, topic_name, triple
 from vla_core.yamltree import Section
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def teleop(section: Section, actions: tuple[ActionSpec, ...]) -> TeleopSpec | No
         arm=arm.name,
         gripper=gripper.name if gripper else None,
         stream_name=name,
-        stream_controller=stream.text("controller", name.strip("/").split("/")[0]),
+        stream_controller=stream.text("controller", controller_of(name)),
         servo_topic=topic_name(inner, "servo_topic") if "servo_topic" in inner else "",
         trajectory_controller=inner.text("trajectory_controller", arm.command.controller or None),
         freedrive_controller=inner.text("freedrive_controller") if "freedrive_controller" in inner else None,

@@ -41,6 +41,12 @@ def check_topic(tree: Tree, value: str) -> str:
     return value
 
 
+def controller_of(name: str) -> str:
+    """Return the controller that serves an action or a topic: the part of its name before the last."""
+    parts = name.strip("/").split("/")
+    return parts[-2] if len(parts) > 1 else parts[0]
+
+
 def message_type(section: Section, key: str = "type") -> str:
     """Return the name of a message type."""
     value = section.text(key)

@@ -197,6 +197,11 @@ class SceneClient:
             )
             ticker.watch(self._other_topic)
 
+    @property
+    def scale(self) -> float:
+        """Size of the things against those of the UR5e's scene."""
+        return self._arms[0].driven.station.robot.scale
+
     def _on_other(self, msg: TaskState) -> None:
         with self._lock:
             self._other = msg

@@ -75,7 +75,8 @@ class TrialResult:
 class _Score:
     """What a trial has come to so far."""
 
-    def __init__(self, params: TrialParams, start: Scene) -> None:
+    def __init__(self, params: TrialParams, start: Scene, scale: float) -> None:
+        self._scale = scale
         self._hold_s = params.hold_s
         self._blocks = params.task in tasks.BLOCK_TASKS
         self._held_ns: int | None = None
@@ -88,7 +89,7 @@ class _Score:
         task, other = scene.task, scene.other
         self.nearest = min(self.nearest, task.tool_distance)
         if self._blocks and not self.taken:
-            self.taken = "named" if _lifted(task) else "other" if other is not None and _lifted(other) else ""
+            self.taken = "named" if self._lifted(task) else "other" if other is not None and self._lifted(other) else ""
         there = bool(task.success) or (other is not None and bool(other.success))
         self._held_ns = (self._held_ns or now) if there else None
         if self._held_ns is None or (now - self._held_ns) * 1e-9 < self._hold_s:
@@ -96,9 +97,9 @@ class _Score:
         self.success = bool(task.success)
         return True
 
-
-def _lifted(state: Any) -> bool:
-    return bool(state.grasped) and state.object_pose.position.z - c.BLOCK_HALF >= c.LIFT_HEIGHT
+    def _lifted(self, state: Any) -> bool:
+        height = state.object_pose.position.z / self._scale - c.BLOCK_HALF
+        return bool(state.grasped) and height >= c.LIFT_HEIGHT
 
 
 class TrialNode(ManagedNode):
@@ -154,7 +155,7 @@ class TrialNode(ManagedNode):
     def _trial(self, seed: int, *, record: bool, displace: bool) -> TrialResult:
         wall = time.monotonic()
         scene = self._scene.reset(seed, self.params.task)
-        score, sentence = _Score(self.params, scene), self._sentence(seed)
+        score, sentence = _Score(self.params, scene, self._scene.scale), self._sentence(seed)
         self._align()
         run = self._start(sentence, record=record)
         begin = now = self._scene.tick()

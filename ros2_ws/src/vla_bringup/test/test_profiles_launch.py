@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Launch files with shipped profiles: every declared stream comes, then all processes end on SIGINT, with none left over.
+
+With VLA_TEST_FULL=1 every launch file with every profile that it can take, else one of each kind.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from launches import begin, end, isolated, launch
+from vla_core.profile import load_profile
+from vla_recorder.testing import read_bag
+
+HERE = Path(__file__).resolve().parent
+ROBOTS = HERE.parent / "robots"
+FULL = os.environ.get("VLA_TEST_FULL") == "1"
+PATIENCE_S = 150.0 if FULL else 100.0
+PACED = ("clock:=paced", "real_time_factor:=0.3")  # light enough for a machine that does something else, too
+SIMULATED = sorted(path.stem for path in ROBOTS.glob("sim_*.yaml"))
+MORE = {
+    "sim": [*PACED],
+    "robot": ["sim:=true", *PACED],
+    "record": ["sim:=true", *PACED],
+    "infer": ["sim:=true", *PACED, "policy:=scripted"],
+    "teleop": ["sim:=true", *PACED],
+}
+EACH = [
+    (file, robot)
+    for file in MORE
+    for robot in SIMULATED
+    if file != "teleop" or load_profile(ROBOTS / f"{robot}.yaml").teleop is not None
+]
+pytestmark = pytest.mark.timeout(600)  # of the wall, on a machine that does something else, too
+SOME = [("robot", "sim_so101"), ("record", "sim_tatbot_bimanual"), ("infer", "sim_ur5e_bimanual_tiny")]
+
+
+@contextlib.contextmanager
+def running(env, file, *arguments):
+    """A launch that is ended by SIGINT and must then leave with status 0 and no process of its group."""
+    with (Path(env["ROS_LOG_DIR"]).parent / f"{time.monotonic_ns()}.txt").open("w+") as output:
+        process = begin(["ros2", "launch", "vla_bringup", f"{file}.launch.py", *arguments], env, stdout=output)
+        try:
+            yield process
+            assert process.poll() is None, "it ended by itself"
+            process.send_signal(signal.SIGINT)
+            code = process.wait(60)
+            output.seek(0)
+            text = output.read()
+            assert code == 0, text
+            assert "Traceback" not in text, text
+            with pytest.raises(ProcessLookupError):
+                os.killpg(process.pid, 0)
+        except BaseException:
+            output.seek(0)
+            print(output.read())
+            raise
+        finally:
+            end(process)
+
+
+def streams(env, robot, namespace=""):
+    """What every declared stream has delivered when each has 10 messages, or after a while."""
+    command = [sys.executable, str(HERE / "stream_count.py"), str(ROBOTS / f"{robot}.yaml"), "10", str(PATIENCE_S)]
+    counting = begin([*command, *([namespace] if namespace else [])], env)
+    try:
+        out, _ = counting.communicate(timeout=PATIENCE_S + 60)
+    finally:
+        end(counting)
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("file", "robot"), EACH if FULL else SOME)
+def test_every_declared_stream_comes_and_nothing_stays(tmp_path, file, robot):
+    env = isolated(tmp_path / "log")
+    more = [f"output_dir:={tmp_path / 'bags'}"] if file == "record" else []
+    with running(env, file, f"robot:={robot}", *MORE[file], *more):
+        found = streams(env, robot)
+        assert found["missing"] == [], found["counts"]
+    joints = {name for names in found["names"].values() for name in names}
+    profile = load_profile(ROBOTS / f"{robot}.yaml")
+    assert {joint for spec in profile.action for joint in spec.joints} <= joints
+
+
+def test_the_mock_hardware_of_an_so101_publishes_and_leaves(tmp_path):
+    env = isolated(tmp_path / "log")
+    profile = tmp_path / "arm_only.yaml"
+    arm_only = (ROBOTS / "sim_so101.yaml").read_text().split("record_topics:")[0]
+    lines = arm_only.splitlines(keepends=True)
+    profile.write_text("".join(line for line in lines if not line.startswith("  front:")))
+    with running(env, "robot", "robot:=so101", "drivers:=arm", "use_mock_hardware:=true"):
+        command = [sys.executable, str(HERE / "stream_count.py"), str(profile), "10", "20"]
+        counting = begin(command, env)
+        out, _ = counting.communicate(timeout=120)
+        found = json.loads(out.splitlines()[-1])
+    assert found["counts"]["joint_states"] >= 10, out
+    assert found["names"]["joint_states"] == sorted(load_profile(ROBOTS / "so101.yaml").action[0].joints)
+
+
+@pytest.mark.parametrize("apart", ["namespace", "domain"])
+def test_two_cells_run_beside_each_other(tmp_path, apart):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = isolated(tmp_path / "a" / "log")
+    second = (
+        isolated(tmp_path / "b" / "log") if apart == "domain" else {**first, "ROS_LOG_DIR": str(tmp_path / "b" / "log")}
+    )
+    spaces = ("", "") if apart == "domain" else ("cell_a", "cell_b")
+    if apart == "domain" and first["ROS_DOMAIN_ID"] == second["ROS_DOMAIN_ID"]:
+        second["ROS_DOMAIN_ID"] = str(int(first["ROS_DOMAIN_ID"]) + 1)
+    cells = [
+        (env, robot, space, [f"robot:={robot}", *PACED, *([f"namespace:={space}"] if space else [])])
+        for env, space, robot in zip((first, second), spaces, ("sim_ur5e_tiny", "sim_so101"), strict=True)
+    ]
+    with contextlib.ExitStack() as stack:
+        for env, _, _, arguments in cells:
+            stack.enter_context(running(env, "sim", *arguments))
+        for env, robot, space, _ in cells:
+            found = streams(env, robot, space)
+            own = {topic: n for topic, n in found["publishers"].items() if "/tf" not in topic}
+            inside = [topic for topic in found["missing"] if not (space and topic.startswith("/"))]
+            assert inside == [], found["counts"]
+            assert max(own.values()) <= 2, own  # arm and gripper share joint_states
+            joints = {joint for spec in load_profile(ROBOTS / f"{robot}.yaml").action for joint in spec.joints}
+            assert {name for names in found["names"].values() for name in names} == joints
+
+
+@pytest.mark.parametrize("robot", ["sim_ur5e_bimanual_tiny", *(["sim_tatbot_bimanual", "sim_so101"] if FULL else [])])
+def test_the_scripted_operator_records_all_arms(tmp_path, robot):
+    arguments = ["sim:=true", f"robot:={robot}", "operator:=scripted", "seed:=3", f"output_dir:={tmp_path / 'bags'}"]
+    code, out = launch(
+        isolated(tmp_path / "log"), "record", *arguments, f"result_file:={tmp_path / 'result.json'}", timeout=280
+    )
+    assert code == 0, out
+    assert json.loads((tmp_path / "result.json").read_text())["ok"] == 1, out
+    (bag,) = (tmp_path / "bags").iterdir()
+    _, topics = read_bag(bag)
+    for spec in load_profile(ROBOTS / f"{robot}.yaml").action:
+        targets = [list(msg.position) for _, msg in topics[f"/{spec.record.topic}"]]
+        spread = [max(values) - min(values) for values in zip(*targets, strict=True)]
+        assert max(spread) > 0.01, f"{spec.name} did not move"
+
+
+@pytest.mark.parametrize(
+    ("robot", "old", "new", "texts"),
+    [
+        ("sim_ur5e_bimanual", "left_elbow_joint", "elbow_joint", ["action 'left_arm' drives", "left_elbow_joint"]),
+        ("sim_ur5e_stream", "[shoulder_pan_joint, shoulder_lift_joint, elbow_joint", "[elbow_joint, shoulder_lift_joint, shoulder_pan_joint", ["streams positions without names", "Write 'joints' in that order"]),
+        ("sim_ur5e_bimanual", "right/robotiq_gripper_controller", "robotiq_gripper_controller", ["action 'right_gripper' commands"]),
+    ],
+)  # fmt: skip
+def test_wrong_joints_are_found_at_launch(tmp_path, robot, old, new, texts):
+    text = (ROBOTS / f"{robot}.yaml").read_text().replace("extends: ", f"extends: {ROBOTS}/")
+    assert old in text
+    profile = tmp_path / "wrong.yaml"
+    profile.write_text(text.replace(old, new))
+    code, out = launch(isolated(tmp_path / "log"), "sim", f"profile:={profile}")
+    assert code != 0
+    for wanted in texts:
+        assert wanted in out, out
