@@ -309,7 +309,8 @@ def _words(options: argparse.Namespace, given: str) -> dict[str, Any]:
 
 def _doctor(options: argparse.Namespace) -> list[Group]:
     """Run the doctor as `doctor --live` does."""
-    arguments = ["--live", "--namespace", options.namespace, "--robot-ip", options.robot_ip]
+    arguments = ["--live", "--namespace", options.namespace]
+    arguments += ["--robot-ip", options.robot_ip] if options.robot_ip else []
     arguments += ["--profile", options.profile] if options.profile else ["--robot", options.robot]
     return run_checks(doctor_parser().parse_args(arguments))
 

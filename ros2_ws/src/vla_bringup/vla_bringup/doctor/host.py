@@ -56,10 +56,13 @@ class Host:
 
     def ask(self, *command: str) -> str | None:
         """Return what a program prints; None where it is absent, fails or hangs."""
-        if shutil.which(command[0], path=self.env.get("PATH")) is None:
+        program = shutil.which(command[0], path=self.env.get("PATH"))
+        if program is None:
             return None
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=self.timeout_s, check=False)
+            done = subprocess.run(
+                [program, *command[1:]], capture_output=True, text=True, timeout=self.timeout_s, check=False
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None

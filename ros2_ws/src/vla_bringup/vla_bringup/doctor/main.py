@@ -15,13 +15,14 @@ from ament_index_python.packages import get_package_share_directory
 from vla_core.errors import VlaError
 from vla_core.profile import Profile, load_profile
 
-from vla_bringup.doctor.findings import EXIT_USAGE, Group, conclude
+from vla_bringup.doctor.findings import EXIT_USAGE, DoctorError, Group, conclude
 from vla_bringup.doctor.graph import middleware
 from vla_bringup.doctor.host import Host, judge_devices, judge_disk, judge_machine, judge_versions
 from vla_bringup.doctor.live import live_groups
 from vla_bringup.doctor.network import judge_network
 from vla_bringup.doctor.profile_checks import judge_profile
 from vla_bringup.doctor.profiles import DEFAULT_ROBOT, find_profile
+from vla_bringup.doctor.ur import addresses, judge_ur
 
 DESCRIPTION = """Check this machine, a robot profile and, with --live, the running graph. Each finding is one line: green, yellow
 (works, but may disappoint) or red (does not work), with the remedy on the same line. Moves nothing.
@@ -46,7 +47,11 @@ def parser() -> argparse.ArgumentParser:
         "--live", action="store_true", help="also look at the running graph: topics, rates, controllers, …"
     )
     add_live_arguments(made)
-    made.add_argument("--robot-ip", default="", help="address of the robot's controller; replaces the profile's")
+    made.add_argument(
+        "--robot-ip", default="", help="ask the UR at this address too; with --live the default is the profile's"
+    )
+    made.add_argument("--left-robot-ip", default="", help="the same for the left one of two arms")
+    made.add_argument("--right-robot-ip", default="", help="the same for the right one of two arms")
     made.add_argument("--output-dir", default="recordings", help="folder of the bags (default: recordings)")
     made.add_argument("--json", metavar="FILE", help="also write the findings as JSON, for a bug report")
     return made
@@ -95,6 +100,9 @@ def run_checks(options: argparse.Namespace) -> list[Group]:
     if profile is not None:
         here = tuple(judge_profile(profile, needs_drivers=not options.live))
         groups.append(Group(f"profile {profile.source}", here))
+        groups += _arms(options, profile)
+    elif options.robot_ip or options.left_robot_ip or options.right_robot_ip:
+        raise DoctorError("--robot-ip belongs to a robot; add --robot or --profile")
     if options.live and profile is not None:
         groups += live_groups(profile, options)
     return groups
@@ -109,6 +117,13 @@ def host_groups(options: argparse.Namespace, profile: Profile | None) -> list[Gr
         Group("machine", (*judge_machine(host), *judge_disk(Path(options.output_dir), profile), *judge_devices(host))),
         Group("network", tuple(judge_network(host, rmw, profile, shipped))),
     ]
+
+
+def _arms(options: argparse.Namespace, profile: Profile) -> list[Group]:
+    """Ask the controllers whose address was given; with --live all of the profile."""
+    given = {"": options.robot_ip, "left": options.left_robot_ip, "right": options.right_robot_ip}
+    arms = addresses(profile, given) if options.live or any(given.values()) else {}
+    return [Group("robot controllers", tuple(judge_ur(arms, running=options.live)))] if arms else []
 
 
 def _profile(options: argparse.Namespace) -> Profile | None:
