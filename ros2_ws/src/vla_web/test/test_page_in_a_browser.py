@@ -31,6 +31,7 @@ class Cell:
             "sim:=true",
             "clock:=paced",
             "operator:=person",
+            "record_from:=start",
             f"output_dir:={folder}/bags",
         ]
         with self.log.open("w") as out:
@@ -83,7 +84,7 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(cell, browser):
     errors = []
     page = browser.new_page(viewport={"width": 1440, "height": 900})
@@ -156,18 +157,24 @@ def test_a_camera_that_freezes_looks_frozen(cell, page):
     expect(wrist.locator(".notice")).to_be_hidden()
 
 
-@pytest.mark.parametrize("size", [(768, 1024), (1024, 768), (1440, 900), (390, 844)])
-def test_it_fits_the_window_and_fingers(page, size):
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= size[0]
-    stop = page.locator("#stop").bounding_box()
-    assert stop["height"] >= 56
-    assert stop["x"] + stop["width"] <= size[0]
-    page.evaluate("() => window.scrollTo(0, document.body.scrollHeight)")
-    box = page.locator("#stop").bounding_box()
-    assert 0 <= box["y"] < 40  # always reachable
-    for button in page.locator("button[data-command]:visible").all():
-        assert button.bounding_box()["height"] >= 44
+def test_it_fits_desk_tablet_and_phone_and_fingers(page):
+    measured = {}
+    for size in ((768, 1024), (1024, 768), (390, 844), (1440, 900)):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        measured[size] = page.evaluate(
+            """() => { window.scrollTo(0, document.body.scrollHeight);
+                const stop = document.querySelector("#stop").getBoundingClientRect();
+                const shown = [...document.querySelectorAll("button[data-command]")].filter((b) => b.offsetParent);
+                const answer = { width: document.documentElement.scrollWidth, height: stop.height, top: stop.top,
+                    right: stop.right, least: Math.min(...shown.map((b) => b.getBoundingClientRect().height)) };
+                window.scrollTo(0, 0); return answer; }"""
+        )
+    for (width, _), found in measured.items():
+        assert found["width"] <= width  # nothing hangs over the side
+        assert found["right"] <= width
+        assert 0 <= found["top"] < 40  # STOP is always reachable
+        assert found["height"] >= 56
+        assert found["least"] >= 44
 
 
 def test_a_node_that_stands_still_is_named(cell, page):
