@@ -97,6 +97,17 @@ def test_the_defaults_are_those_of_the_example_or_nothing():
         assert default in ("", values[name]), name
 
 
+def test_the_robot_image_has_every_driver_that_a_profile_names():
+    robots = [yaml.safe_load(path.read_text()) for path in (SOURCE / "vla_bringup" / "robots").glob("*.yaml")]
+    packages = {
+        driver["package"] for robot in robots for driver in robot.get("drivers", {}).values() if "package" in driver
+    }
+    assert {"ur_robot_driver", "realsense2_camera", "robotiq_description"} <= packages
+    listed = (DOCKER / "apt" / "robot.txt").read_text().split()
+    for package in packages - {path.parent.name for path in SOURCE.glob("*/package.xml")}:
+        assert f"ros-jazzy-{package.replace('_', '-')}" in listed
+
+
 def test_services_build_stages_that_exist_from_the_top_of_the_checkout():
     stages = re.findall(r"^FROM \S+ AS (\w+)$", (DOCKER / "Dockerfile").read_text(), re.M)
     assert {"record", "infer", "convert", "train", "serve"} <= set(SERVICES)
