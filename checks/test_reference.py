@@ -32,6 +32,12 @@ def test_every_node_has_a_parameter_class():
         "vla_sim: operator",
         "vla_sim: skill",
         "vla_sim: trial",
+        "vla_drivers: robotiq_socket",
+        "vla_drivers: so101_driver",
+        "vla_monitor: markers",
+        "vla_monitor: rerun",
+        "vla_monitor: robot_state",
+        "vla_web: page",
     ]
 
 
