@@ -210,6 +210,17 @@ def test_a_viewer_that_cannot_start_says_what_to_do():
             outlet.close()
 
 
+def test_the_node_ends_with_the_viewer(graph, profile_file):
+    ports = {"port": free_port(), "web_port": free_port()}
+    node = graph.add(RerunNode(**given(profile=str(profile_file), mode="web", **ports)))
+    graph.until(lambda: listens(ports["port"]), "the viewer")
+    os.killpg(node._outlet._viewer.pid, 15)
+    graph.until(node.stop.is_set, "the end")
+    assert node.stop.code == 1
+    assert "the rerun viewer ended with exit code" in node.stop.reason
+    node.close()
+
+
 def test_a_recording_replaces_no_file(graph, profile_file):
     with pytest.raises(RerunError, match="exists already; name another file"):
         RerunNode(**given(profile=str(profile_file), mode="save", file=str(profile_file)))

@@ -18,7 +18,7 @@ from rosidl_runtime_py.utilities import get_message
 from trajectory_msgs.msg import JointTrajectory
 from vla_common.params import declare
 from vla_common.qos import COMMAND, SENSOR_BEST_EFFORT
-from vla_common.run import ManagedNode, run_node
+from vla_common.run import EXIT_FAILURE, EXIT_OK, ManagedNode, run_node
 from vla_core.errors import CodecError
 from vla_core.profile import Profile, load_profile
 from vla_core.specs import CameraSpec
@@ -30,7 +30,7 @@ from vla_monitor.arms import find_arms
 from vla_monitor.drop_queue import DropQueue
 from vla_monitor.pictures import encoded, shown
 from vla_monitor.rerun_log import FIGURES, PREDICTED, STATE, TARGET, RerunLog, blueprint
-from vla_monitor.rerun_outlet import END_S, Outlet
+from vla_monitor.rerun_outlet import CLOSED, END_S, Outlet
 from vla_monitor.rerun_params import RerunParams
 from vla_monitor.story import Story
 from vla_monitor.values import JointValues, commanded, measured, message_ns
@@ -167,8 +167,10 @@ class RerunNode(ManagedNode):
         if text != self._told:
             self._told, now_ns = text, self._now_ns()
             self._queue.put(lambda: self._log.story(now_ns, text))
-        if why := self._outlet.ended():
-            self.stop.set(0 if "closed" in why else 1, why)
+        if (why := self._outlet.ended()) and not self.stop.is_set():
+            if why != CLOSED:
+                self.get_logger().error(why)
+            self.stop.set(EXIT_OK if why == CLOSED else EXIT_FAILURE, why)
         if self._queue.dropped:
             self.get_logger().warning(
                 f"the viewer is slow: {self._queue.dropped} messages were dropped", throttle_duration_sec=REPORT_S

@@ -18,6 +18,7 @@ from vla_monitor.rerun_params import LIVE, SAVE, WEB, RerunParams
 
 LOOPBACK = "127.0.0.1"
 END_S = 3.0
+CLOSED = "the viewer was closed"
 
 
 class RerunError(VlaError):
@@ -56,10 +57,10 @@ class Outlet:
         if code is None:
             return ""
         if code == 0:
-            return "the viewer was closed"
+            return CLOSED
         return (
             f"the rerun viewer ended with exit code {code}; is its port taken, or is there no screen? "
-            "Without one use mode:=web or mode:=save"
+            "Without one use the mode web or save (rerun_mode in the launch files)"
         )
 
     def close(self) -> str:
