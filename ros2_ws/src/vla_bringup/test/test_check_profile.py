@@ -4,16 +4,20 @@
 
 import io
 import json
+import re
+from pathlib import Path
 
 import pytest
+import yaml
 from doctor_cases import profile
 from vla_bringup.doctor import check_profile, hardware_day, main
 from vla_bringup.doctor.findings import DoctorError, Group, green, red
 from vla_bringup.doctor.profile_checks import judge_profile
-from vla_bringup.doctor.profiles import shipped
 from vla_bringup.doctor.ur import addresses, judge_ur
+from vla_common.profiles import shipped_profiles
 from vla_core.testing import PROFILE
 
+STEPS = Path(__file__).parents[1] / "config" / "hardware_day.yaml"
 DRIVERS = """
 drivers:
   arm: {package: ur_robot_driver, launch: a.launch.py, args: {ur_type: ur5e, robot_ip: "192.168.56.101"}}
@@ -23,7 +27,7 @@ drivers:
 """
 
 
-@pytest.mark.parametrize("robot", sorted(shipped()))
+@pytest.mark.parametrize("robot", sorted(shipped_profiles()))
 def test_shipped_profiles_have_nothing_red(robot, capsys):
     assert check_profile.main([robot]) == 0
     out = capsys.readouterr().out
@@ -63,7 +67,7 @@ def test_placeholders_and_duplicate_serials():
         assert any(part in line for line in found), (part, found)
 
 
-ARM = shipped()["sim_ur5e"]
+ARM = shipped_profiles()["sim_ur5e"]
 
 
 @pytest.mark.parametrize(
@@ -168,3 +172,31 @@ def test_list_shows_commands_with_the_address(capsys):
     out = capsys.readouterr().out
     assert "ros2 launch vla_bringup robot.launch.py robot:=ur5e_2f85_realsense robot_ip:=10.1.2.3" in out
     assert "'{max_duration: 5.0}'" in out
+
+
+DOCS = Path(__file__).resolve().parents[4] / "docs" / "how-to"
+
+
+def test_the_page_has_every_step_and_no_other():
+    page = (DOCS / "hardware_day.md").read_text()
+    steps = [entry["id"] for entry in yaml.safe_load(STEPS.read_text())]
+    named = [word for row in re.findall(r"^\| (`.*?) \|", page, re.M) for word in re.findall(r"`(\w+)`", row)]
+    assert named == steps
+
+
+def test_commands_of_the_pages_parse():
+    commands = {"doctor": main.parser(), "check_profile": check_profile.parser(), "hardware_day": hardware_day.parser()}
+    seen = set()
+    for page in ("doctor.md", "hardware_day.md"):
+        for name, rest in re.findall(r"^ros2 run vla_bringup (\w+)(.*)$", (DOCS / page).read_text(), re.M):
+            commands[name].parse_args(rest.partition("#")[0].split())
+            seen.add(name)
+    assert seen == set(commands)
+
+
+def test_launch_arguments_of_the_steps_exist():
+    table = yaml.safe_load((STEPS.parent / "arguments.yaml").read_text())
+    known = {name for section in table.values() for name in section}
+    used = set(re.findall(r"(\w+):=", STEPS.read_text()))
+    assert used <= known, used - known
+    assert "robot_ip" in used

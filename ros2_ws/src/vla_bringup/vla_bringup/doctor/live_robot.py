@@ -157,7 +157,7 @@ def _monitor(spec: MonitorSpec, graph: Graph) -> Finding:
     value = graph.monitors[spec.name]
     if value in spec.allowed:
         return green(where, f"{spec.field} = {value}")
-    allowed = ", ".join(str(each) for each in spec.allowed)
+    allowed = ", ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in spec.allowed)
     return red(where, f"{spec.field} = {value}, allowed: {allowed}", spec.hint)
 
 

@@ -6,18 +6,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
+from vla_common.profiles import shipped_profiles
 from vla_core.errors import listing, nearest_name
 
 from vla_bringup.doctor.findings import DoctorError
 
 DEFAULT_ROBOT = "ur5e_2f85_realsense"
-
-
-def shipped() -> dict[str, Path]:
-    """Return name -> file of the profiles that come with vla_bringup."""
-    folder = Path(get_package_share_directory("vla_bringup")) / "robots"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_profile(given: str) -> Path:
@@ -32,9 +26,11 @@ def find_profile(given: str) -> Path:
     path = Path(given).expanduser()
     if path.suffix in (".yaml", ".yml") or "/" in given:
         if not path.is_file():
-            raise DoctorError(f"{given}: no such file; give the path of a profile, or a robot: {listing(shipped())}")
+            raise DoctorError(
+                f"{given}: no such file; give the path of a profile, or a robot: {listing(shipped_profiles())}"
+            )
         return path.resolve()
-    robots = shipped()
+    robots = shipped_profiles()
     if given not in robots:
         raise DoctorError(
             f"'{given}' is neither a file nor a shipped robot; robots: {listing(robots)}{nearest_name(given, robots)}"
