@@ -23,6 +23,8 @@ ELSEWHERE = {
     "./test": "this is it",
     "source ./activate": "every command here runs in the environment that it makes",
     "git clone": "needs the network",
+    "ros2 run vla_bringup check_profile": "vla_bringup/test/test_check_profile.py runs it on every profile",
+    "ros2 run vla_bringup doctor": "vla_bringup/test/test_doctor*.py",
     "ros2 run vla_recorder keyboard": "needs a terminal; vla_recorder/test covers it",
 }
 
