@@ -21,7 +21,7 @@ from vla_recorder.testing import read_bag
 HERE = Path(__file__).resolve().parent
 ROBOTS = HERE.parent / "robots"
 FULL = os.environ.get("VLA_TEST_FULL") == "1"
-PATIENCE_S = 150.0 if FULL else 100.0
+PATIENCE_S = 200.0  # of the wall; seconds where nothing else runs
 PACED = ("clock:=paced", "real_time_factor:=0.3")  # light enough for a machine that does something else, too
 SIMULATED = sorted(path.stem for path in ROBOTS.glob("sim_*.yaml"))
 MORE = {
@@ -37,7 +37,7 @@ EACH = [
     for robot in SIMULATED
     if file != "teleop" or load_profile(ROBOTS / f"{robot}.yaml").teleop is not None
 ]
-pytestmark = pytest.mark.timeout(600)  # of the wall, on a machine that does something else, too
+pytestmark = pytest.mark.timeout(900)  # of the wall, on a machine that does something else, too
 SOME = [("robot", "sim_so101"), ("record", "sim_tatbot_bimanual"), ("infer", "sim_ur5e_bimanual_tiny")]
 
 
@@ -91,13 +91,14 @@ def test_every_declared_stream_comes_and_nothing_stays(tmp_path, file, robot):
 def test_the_mock_hardware_of_an_so101_publishes_and_leaves(tmp_path):
     env = isolated(tmp_path / "log")
     profile = tmp_path / "arm_only.yaml"
-    arm_only = (ROBOTS / "sim_so101.yaml").read_text().split("record_topics:")[0]
-    lines = arm_only.splitlines(keepends=True)
-    profile.write_text("".join(line for line in lines if not line.startswith("  front:")))
+    text = (ROBOTS / "sim_so101.yaml").read_text().split("record_topics:")[0]
+    before, _, after = text.partition("\ncameras:")
+    state = after.partition("\nstate:")[2]
+    profile.write_text(f"{before}\ncameras: {{}}\nstate:{state}")
     with running(env, "robot", "robot:=so101", "drivers:=arm", "use_mock_hardware:=true"):
-        command = [sys.executable, str(HERE / "stream_count.py"), str(profile), "10", "20"]
+        command = [sys.executable, str(HERE / "stream_count.py"), str(profile), "10", str(PATIENCE_S)]
         counting = begin(command, env)
-        out, _ = counting.communicate(timeout=120)
+        out, _ = counting.communicate(timeout=PATIENCE_S + 60)
         found = json.loads(out.splitlines()[-1])
     assert found["counts"]["joint_states"] >= 10, out
     assert found["names"]["joint_states"] == sorted(load_profile(ROBOTS / "so101.yaml").action[0].joints)
