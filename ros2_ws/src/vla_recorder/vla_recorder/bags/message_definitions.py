@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from vla_core.errors import BagError
 
 _PRIMITIVES = frozenset(
@@ -22,20 +22,23 @@ _SEPARATOR = "=" * 80
 
 @cache
 def installed_text(type_name: str) -> str:
-    """Return the ``.msg`` file of a type such as ``sensor_msgs/msg/Image`` from the ament index.
+    """Return the ``.msg`` file of a type such as ``sensor_msgs/msg/Image`` from the prefixes in AMENT_PREFIX_PATH.
+
+    The prefixes are searched here, because bags are converted where no package of ROS is installed, too.
 
     Raises:
         BagError: The package or the message is not installed.
     """
     package, _, name = _split(type_name)
-    try:
-        path = Path(get_package_share_directory(package)) / "msg" / f"{name}.msg"
-        return path.read_text(encoding="utf-8")
-    except (PackageNotFoundError, OSError) as error:
+    prefixes = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    files = [Path(prefix) / "share" / package / "msg" / f"{name}.msg" for prefix in prefixes]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
         raise BagError(
-            f"{type_name}: its definition cannot be read ({error}), so it cannot be recorded. "
-            f"Is the package {package!r} installed and the workspace sourced?"
-        ) from error
+            f"{type_name}: its definition is in none of the {len(prefixes)} prefixes of AMENT_PREFIX_PATH, so it cannot be "
+            f"recorded. Is the package {package!r} installed and the workspace sourced?"
+        )
+    return found.read_text(encoding="utf-8")
 
 
 def full_definition(type_name: str, text_of: Callable[[str], str] = installed_text) -> str:
