@@ -121,7 +121,9 @@ def draw(browser: Browser, url: str, env: dict[str, str], out: Path, watched_s: 
     return page
 
 
-def _shot(page: Page, path: Path) -> None:
+def _shot(page: Page, path: Path, *, live: bool = True) -> None:
+    if live:  # on a busy machine the page may have been without news for a moment
+        page.wait_for_selector("#lost", state="hidden", timeout=START_S * 1e3)
     page.evaluate("() => window.scrollTo(0, 0)")
     page.mouse.move(0, 0)
     page.screenshot(path=str(path), full_page=True)
@@ -147,7 +149,7 @@ def main() -> int:
         with launched(Path(folder), *arguments) as (url, env):
             page = draw(browser, url, env, args.out, WATCHED_S / args.factor)
         page.wait_for_selector("#lost:not([hidden])", timeout=START_S * 1e3)
-        _shot(page, args.out / "operator_page_lost.png")
+        _shot(page, args.out / "operator_page_lost.png", live=False)
         browser.close()
     return 0
 

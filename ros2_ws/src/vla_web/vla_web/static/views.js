@@ -141,7 +141,7 @@ export class Episodes {
   }
 
   card(episode) {
-    const image = make("img", { src: `/thumbnail/${episode.uuid}`, alt: "", loading: "lazy" });
+    const image = make("img", { src: `/thumbnail/${episode.uuid}`, alt: "" });
     image.onerror = () => image.replaceWith("no picture");
     const when = new Date(episode.recorded * 1000);
     return make("article", { class: "episode", title: `${episode.name}\n${episode.task}`, "data-uuid": episode.uuid },
