@@ -63,5 +63,6 @@ def generate_launch_description() -> LaunchDescription:
         ],
         output="screen",
         emulate_tty=False,
+        sigterm_timeout="20",  # a busy machine needs a while to take down what LeRobot has loaded
     )
     return LaunchDescription([*declared, namespace, driver])
