@@ -71,7 +71,7 @@ def graph():
             "/arm_controller/follow_joint_trajectory": (DRIVER,),
             "/gripper_controller/gripper_cmd": (DRIVER,),
         },
-        controllers={"arm_controller": "active", "gripper_controller": "active"},
+        controllers={"/arm_controller": "active", "/gripper_controller": "active"},
         manager="/controller_manager",
         monitors={"safety": True, "program": True},
         description=URDF.format(low="-3.1"),

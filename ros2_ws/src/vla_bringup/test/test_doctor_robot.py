@@ -48,21 +48,35 @@ def test_monitor_whose_type_is_not_installed():
 
 def test_controller_that_is_not_active():
     seen = graph()
-    seen.controllers = {**seen.controllers, "arm_controller": "inactive"}
-    only(seen, "RED", "controller arm_controller: is inactive, so every goal is rejected", "start the program")
+    seen.controllers = {**seen.controllers, "/arm_controller": "inactive"}
+    only(seen, "RED", "controller /arm_controller: is inactive, so every goal is rejected", "start the program")
+
+
+def test_of_two_arms_the_controller_of_the_right_namespace_counts():
+    robot = profile(
+        PROFILE.replace("name: arm_controller/follow", "name: left/arm_controller/follow").replace(
+            "follow_joint_trajectory}", "follow_joint_trajectory, controller: arm_controller}"
+        )
+    )
+    seen = graph()
+    seen.servers = {**seen.servers, "/left/arm_controller/follow_joint_trajectory": (DRIVER,)}
+    seen.controllers = {"/left/arm_controller": "inactive", "/right/arm_controller": "active"}
+    only(seen, "RED", "controller /left/arm_controller: is inactive", robot=robot)
+    seen.controllers = {"/left/arm_controller": "active", "/right/arm_controller": "inactive"}
+    assert bad(seen, robot) == []
 
 
 def test_controller_that_is_not_loaded_shows_the_nearest():
     seen = graph()
-    seen.controllers = {"arm_controler": "active"}
-    only(seen, "RED", "knows no such controller; it has arm_controler", "did you mean 'arm_controler'")
+    seen.controllers = {"/arm_controler": "active"}
+    only(seen, "RED", "knows no such controller; it has /arm_controler", "did you mean '/arm_controler'")
 
 
 def test_a_streaming_controller_that_has_the_arm_is_a_person_who_drives():
     teleop = "teleop:\n  arm: arm\n  stream: {name: forward/commands, controller: forward}\n"
     robot = profile(PROFILE + teleop)
     seen = graph()
-    seen.controllers = {"arm_controller": "inactive", "forward": "active"}
+    seen.controllers = {"/arm_controller": "inactive", "/forward": "active"}
     only(seen, "YELLOW", "forward has the arm, so a person drives now", robot=robot)
 
 

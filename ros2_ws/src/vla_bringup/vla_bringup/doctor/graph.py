@@ -309,7 +309,8 @@ def _controllers(node: Node, graph: Graph) -> tuple[str, dict[str, str] | None]:
             continue
         manager = service.removesuffix("/list_controllers")
         with suppress(ControllerError):  # it left meanwhile; then it is absent
-            states.update(ControllerSwitch(node, manager=manager).states(_ANSWER_S))
+            answer = ControllerSwitch(node, manager=manager).states(_ANSWER_S)
+            states.update({f"{manager.rpartition('/')[0]}/{name}": state for name, state in answer.items()})
             managers.append(manager)
     return ", ".join(managers), states if managers else None
 

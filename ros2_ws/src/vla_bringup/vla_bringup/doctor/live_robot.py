@@ -114,29 +114,40 @@ def _controller(profile: Profile, spec: ActionSpec, graph: Graph) -> Iterator[Fi
     states, name = graph.controllers or {}, spec.command.controller
     if not name or spec.command.interface == "none":
         return
-    where = f"controller {name}"
-    if name not in states:
+    full = _full_name(spec, graph)
+    where = f"controller {full}"
+    if full not in states:
         if not spec.is_gripper:  # a gripper's driver often has a controller manager of its own, or none
             yield red(
                 where,
-                f"{graph.manager} knows no such controller; it has {listing(sorted(states))}{nearest_name(name, states)}",
+                f"{graph.manager} knows no such controller; it has {listing(sorted(states))}{nearest_name(full, states)}",
                 "correct `command.controller` of the profile, or load it: ros2 control load_controller --set-state "
                 f"active {name}",
             )
-    elif states[name] == "active":
+    elif states[full] == "active":
         yield green(where, "active")
     else:
-        yield _inactive(profile, spec, states, where)
+        yield _inactive(profile, spec, full, states)
 
 
-def _inactive(profile: Profile, spec: ActionSpec, known: Mapping[str, str], where: str) -> Finding:
+def _full_name(spec: ActionSpec, graph: Graph) -> str:
+    """Full name of the controller of an action: two arms have controllers of the same name in two namespaces."""
+    name = spec.command.controller
+    before, found, _ = graph.resolve(spec.command.name).partition(f"/{name}/")
+    full = f"{before}/{name}" if found else graph.resolve(name)
+    alike = [known for known in graph.controllers or {} if known.endswith(f"/{name}")]
+    return alike[0] if full not in (graph.controllers or {}) and len(alike) == 1 else full
+
+
+def _inactive(profile: Profile, spec: ActionSpec, full: str, known: Mapping[str, str]) -> Finding:
     name, teleop = spec.command.controller, profile.teleop
-    if teleop and spec.name == teleop.arm and known.get(teleop.stream_controller) == "active":
-        text = f"{known[name]}: {teleop.stream_controller} has the arm, so a person drives now"
+    where, space = f"controller {full}", full.rpartition("/")[0]
+    if teleop and spec.name == teleop.arm and known.get(f"{space}/{teleop.stream_controller}") == "active":
+        text = f"{known[full]}: {teleop.stream_controller} has the arm, so a person drives now"
         return yellow(where, text, "policies and skills wait; switch teleoperation off to give the arm back")
     return red(
         where,
-        f"is {known[name]}, so every goal is rejected",
+        f"is {known[full]}, so every goal is rejected",
         "start the program on the teach pendant (it switches the controllers on), or: ros2 control "
         f"set_controller_state {name} active",
     )

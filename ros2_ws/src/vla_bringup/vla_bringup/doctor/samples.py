@@ -90,7 +90,7 @@ class Graph:
         services: Service to its types.
         servers: Action to the nodes that serve it.
         recorders: Full name of each recorder that listens to a topic of the profile, with repetitions.
-        controllers: Name to state; None where no controller manager answered.
+        controllers: Full name (namespace of its manager, name) to state; None where no controller manager answered.
         joint_orders: Name of an action to the joints of the controller that takes its numbers without names.
         manager: Name of the controller manager that was asked.
         monitors: Name of a monitor to the value last heard.
