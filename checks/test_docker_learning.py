@@ -161,10 +161,10 @@ def test_the_installer_asks_for_the_list_in_the_versions_of_the_lock(tmp_path):
 def test_our_own_packages_are_installed_into_a_scratch_environment(tmp_path):
     prefix = tmp_path / "venv"
     base = getattr(sys, "_base_executable", sys.executable)
-    subprocess.run([base, "-m", "venv", "--without-pip", prefix], check=True, timeout=120)
+    subprocess.run([base, "-m", "venv", prefix], check=True, timeout=200)
     site = next(prefix.glob("lib/python3.*/site-packages"))
-    outer = Path(importlib.metadata.distribution("pip").locate_file(""))
-    (site / "outer.pth").write_text(f"{outer}\n")  # pip and setuptools of the environment that runs the tests
+    outer = Path(importlib.metadata.distribution("setuptools").locate_file(""))
+    (site / "outer.pth").write_text(f"{outer}\n")  # setuptools of the environment that runs the tests
     checkout = tmp_path / "checkout"
     for part in ("docker/scripts", "setup"):
         (checkout / part).parent.mkdir(parents=True, exist_ok=True)
