@@ -3,7 +3,7 @@
 """What the doctor says about streams: one bad case for each finding, and nothing but green for a good graph."""
 
 import pytest
-from doctor_cases import DRIVER, graph, profile, retimed, sample, stream
+from doctor_cases import DRIVER, graph, joints, profile, retimed, sample, stream
 from vla_bringup.doctor.findings import exit_code, worst
 from vla_bringup.doctor.live import judge
 from vla_bringup.doctor.live_streams import judge_clock, judge_streams, lost, rate_hz
@@ -69,6 +69,12 @@ def test_rate(rate, level):
         assert bad(seen) == []
     else:
         only(seen, level, f"{rate:.1f} Hz instead of 20 Hz", "rate_hz")
+
+
+def test_joint_states_that_come_faster_are_well():
+    seen = graph()
+    seen.taps[STATE].samples = stream(500, make=joints)
+    assert bad(seen) == []
 
 
 def test_too_few_messages_for_a_rate():
