@@ -62,7 +62,7 @@ class PageNode(ManagedNode):
         self._lock = threading.Lock()
         self._events: deque[dict[str, Any]] = deque(maxlen=50)
         self._viewers, self._left_s, self._watching = 0, 0.0, False
-        self._picture_s, self._picture_at_s = 1.0 / params.image_rate_hz, 0.0
+        self._picture_s, self._picture_due_s = 1.0 / params.image_rate_hz, 0.0
         self._looked_s = time.monotonic()
         site = Site(self, Door(params.web_host, params.web_token), params.image_rate_hz)
         self.server = WebServer(site.application, params.web_host, params.web_port)
@@ -170,8 +170,8 @@ class PageNode(ManagedNode):
         if not self._watching:
             return
         now_s = self._now_s()
-        if steady_s - self._picture_at_s >= self._picture_s - 0.5 * PERIOD_S:
-            self._picture_at_s = steady_s
+        if steady_s >= self._picture_due_s:
+            self._picture_due_s = max(self._picture_due_s + self._picture_s, steady_s)
             for view in self._cameras:
                 view.look(now_s, steady_s, sim_time=self._sim_time)
         with self._lock:
