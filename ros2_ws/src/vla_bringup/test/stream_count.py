@@ -34,6 +34,8 @@ def main(path, needed, seconds, namespace=""):
     rclpy.init()
     node = rclpy.create_node("stream_count", namespace=namespace)
     topics = wanted(load_profile(path), needed)
+    if namespace:  # absolute ones, such as /tf, are inside it, too, in a simulated cell
+        topics = {topic: kind for topic, kind in topics.items() if not topic.startswith("/")}
     counts, names = dict.fromkeys(topics, 0), {}
 
     def take(topic):

@@ -125,8 +125,7 @@ def test_two_cells_run_beside_each_other(tmp_path, apart):
         for env, robot, space, _ in cells:
             found = streams(env, robot, space)
             own = {topic: n for topic, n in found["publishers"].items() if "/tf" not in topic}
-            inside = [topic for topic in found["missing"] if not (space and topic.startswith("/"))]
-            assert inside == [], found["counts"]
+            assert found["missing"] == [], found["counts"]
             assert max(own.values()) <= 2, own  # arm and gripper share joint_states
             joints = {joint for spec in load_profile(ROBOTS / f"{robot}.yaml").action for joint in spec.joints}
             assert {name for names in found["names"].values() for name in names} == joints
