@@ -242,9 +242,7 @@ def _command(parent: Section) -> CommandSpec:
     if interface == "none":
         return CommandSpec(interface=interface, name="", controller="")
     name = topic_name(section, "name")
-    return CommandSpec(
-        interface=interface, name=name, controller=section.text("controller", controller_of(name))
-    )
+    return CommandSpec(interface=interface, name=name, controller=section.text("controller", controller_of(name)))
 
 
 def _limits(parent: Section, count: int) -> Limits:
