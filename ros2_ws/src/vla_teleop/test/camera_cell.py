@@ -64,7 +64,7 @@ class CameraCell:
     @property
     def sensors(self):
         """The simulated sensors by camera."""
-        return self.node._cameras._settings.sensors
+        return self.node.cameras._settings.sensors
 
     def close(self):
         """End all threads."""

@@ -133,7 +133,7 @@ def test_brighter_light_fails_with_a_remedy(stored, capsys):
 
 def test_a_changed_exposure_is_named_by_its_parameter(stored, capsys):
     cell, check = stored
-    node = next(node for node in cell.node._cameras._settings._nodes if node.get_name() == "wrist_camera")
+    node = next(node for node in cell.node.cameras._settings._nodes if node.get_name() == "wrist_camera")
     node.set_parameters([Parameter("rgb_camera.exposure", value=120)])
     try:
         assert check("--camera", "wrist", "--max-brightness", "0.9") == 1
