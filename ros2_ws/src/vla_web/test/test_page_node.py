@@ -301,7 +301,10 @@ def test_a_node_that_dies_is_told(bench):
     bench.lab.silent.add("recorder")
     bench.until(lambda: bench.page.slow()["recorder"] is None, "the recorder is gone")
     bench.until(lambda: {"level": "error", "text": "no sign of life: recorder"} in bench.page.slow()["alerts"], "alert")
-    assert any("node recorder: no sign of life for" in event["text"] for event in bench.page.slow()["events"])
+    bench.until(
+        lambda: any("node recorder: no sign of life for" in event["text"] for event in bench.page.slow()["events"]),
+        "the event",
+    )
     bench.lab.silent.clear()
     bench.until(lambda: any("recorder: reports again" in e["text"] for e in bench.page.slow()["events"]), "back")
 
