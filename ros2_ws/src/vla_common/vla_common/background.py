@@ -7,6 +7,7 @@ another node of the same process.
 """
 
 import threading
+import time
 import traceback
 
 import rclpy
@@ -20,6 +21,7 @@ from vla_common.executor import BatchExecutor
 
 LEROBOT_ROBOT = "lerobot_robot"
 """Name of the node behind LeRobot's robot: its teleoperator must not follow what this one publishes."""
+_LOOK_S = 0.05  # between two looks for what is not discovered yet
 _LONGEST_CALLBACK_S = 2.0  # a callback that takes longer is left alone at the end
 
 
@@ -70,17 +72,22 @@ class BackgroundNode:
         """Time of the node's clock [ns]."""
         return int(self.node.get_clock().now().nanoseconds)
 
-    def check_clock(self, option: str) -> None:
+    def check_clock(self, option: str, *, patience_s: float = 5.0) -> None:
         """Find the two ways in which a program and a robot can disagree about the time.
 
         Args:
             option: What turns simulated time on, for the message, such as ``--robot.use_sim_time``.
+            patience_s: How long a publisher of /clock may take to be discovered; only with simulated time.
 
         Raises:
             BackgroundError: /clock is published and not used, or used and not published.
         """
         simulated = self.node.get_parameter("use_sim_time").value
         publishers = self.node.count_publishers("/clock")
+        deadline = time.monotonic() + patience_s
+        while simulated and not publishers and time.monotonic() < deadline:
+            self._ended.wait(_LOOK_S)
+            publishers = self.node.count_publishers("/clock")
         if publishers and not simulated:
             raise BackgroundError(
                 f"somebody publishes /clock, so the robot's stamps are simulated time and every message would look "
