@@ -20,6 +20,7 @@ SECTIONS = {
     "teleop": ("robot", "sim", "teleop_device", "teleop", "teleop_only", "monitor"),
     "infer": ("robot", "sim", "infer", "teleop", "skills", "monitor"),
     "replay": ("replay", "monitor"),
+    "usb_camera": ("usb_camera",),
 }
 
 
@@ -61,7 +62,12 @@ def test_show_args_lists_every_argument_with_its_description(env, name):
             ["sim:=true", "device:=sol_r3"],
             "device 'sol_r3': there is no such mapping; did you mean 'sol_r2'?",
         ),
-        ("robot", ["robot:=ur5e_2f85_realsense"], "needs the ROS 2 package ur_robot_driver, which is not installed"),
+        (
+            "robot",
+            ["robot:=ur5e_2f85_realsense", "robot_ip:=127.0.0.1", "camera_serials:=front:1,wrist:2"],
+            "needs the ROS 2 package ur_robot_driver, which is not installed",
+        ),
+        ("robot", ["robot:=ur5e_2f85_realsense"], "Without a robot: sim:=true or use_mock_hardware:=true"),
         ("infer", ["checkpoint:=/nowhere/run"], "/nowhere/run"),
         (
             "infer",

@@ -15,7 +15,7 @@ from vla_bringup import teleop_launch
 PACKAGE = Path(__file__).parent.parent
 TABLE = yaml.safe_load((PACKAGE / "config" / "arguments.yaml").read_text())
 TINY = PACKAGE / "robots" / "sim_ur5e_tiny.yaml"
-SECTIONS = ("robot", "sim", "infer", "teleop", "skills")
+SECTIONS = ("robot", "sim", "infer", "teleop", "skills", "monitor")
 SPEC = importlib.util.spec_from_file_location("infer_launch", PACKAGE / "launch" / "infer.launch.py")
 INFER = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(INFER)

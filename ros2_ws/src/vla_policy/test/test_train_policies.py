@@ -243,7 +243,8 @@ def test_adapters_leave_a_checkpoint_with_whole_weights(dataset, backbone, tmp_p
     base = tmp_path / "base"
     assert run_here(work_of(*arguments("smolvla", dataset, base, backbone, steps=1))) == 0
     given = ["--policy", "smolvla", "--dataset", dataset, "--output", tmp_path / "run", "--steps", 2, "--batch-size", 2]
-    given += ["--base", base, "--lora", "4", "--save-every", "1", "--std-floor", "0.01", "--precision", "float32"]
+    given += ["--phase", "finetune", "--workers", "0", "--base", base, "--lora", "4", "--save-every", "1"]
+    given += ["--std-floor", "0.01", "--precision", "float32"]
     work = work_of(*given, "--", "--policy.optimizer_lr=0.1")
     assert run_here(work) == 0
     old = load_file(find_checkpoint(base).path / "model.safetensors")
@@ -256,7 +257,7 @@ def test_adapters_leave_a_checkpoint_with_whole_weights(dataset, backbone, tmp_p
     assert json.loads((path / "config.json").read_text())["use_peft"] is False
     assert (path / "adapter_model.safetensors").is_file()
     write_record(tmp_path / "run", work.record)
-    assert run_here(work_of("--resume", "--output", tmp_path / "run", "--steps", "3")) == 0
+    assert run_here(work_of("--resume", "--output", tmp_path / "run", "--steps", "3", "--workers", "0")) == 0
     assert list(read_loss(tmp_path / "run").step) == [1, 2, 3]
 
 

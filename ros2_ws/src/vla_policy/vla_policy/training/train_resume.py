@@ -85,6 +85,9 @@ def _lerobot_arguments(
     }
     if arguments.batch_size is not None:
         options["batch_size"] = arguments.batch_size
+    if arguments.workers is not None:
+        options |= {"num_workers": arguments.workers, "persistent_workers": arguments.workers > 0}
+        options["dataloader_multiprocessing_context"] = "fork" if arguments.workers else None
     if checkpoint.vlm is not None:
         options["policy.vlm_model_name"] = str(checkpoint.vlm.resolve())
     for key in extra_keys(extra):
