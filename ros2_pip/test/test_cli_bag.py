@@ -16,7 +16,7 @@ def bag(ros2, cli_node, tmp_path_factory):
     command.wait_for(lambda running: "joint_states'" in running.err and "description'" in running.err)
     late = ros2("topic", "pub", "-r", "20", "/late", "std_msgs/msg/String", "data: later")
     command.wait_for(lambda running: "late'" in running.err)
-    late.wait_for(lambda running: running.out.count("publishing") >= 20).interrupt().wait(None)
+    late.wait_for(lambda running: running.out.count("publishing") >= 60).interrupt().wait(None)
     command.interrupt().wait(0)
     return folder
 
