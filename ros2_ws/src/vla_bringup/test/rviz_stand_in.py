@@ -79,18 +79,35 @@ class Watch:
         return all(self.counts.values()) and self.drawn >= DRAWN and len(self.differences()) >= COMPARED
 
 
+class Waves:
+    """Lets the policy wave, again and again: what is refused or over before all was drawn is asked for once more."""
+
+    def __init__(self, node):
+        self._client = GoalClient(node, RunPolicy, "policy/run")
+        self._asked = self._over = None
+
+    def go_on(self):
+        if self._asked is None:
+            if self._client.wait_for_server(timeout_sec=0.0):
+                self._asked = self._client.send_goal_async(RunPolicy.Goal(task="wave", max_duration=20.0))
+        elif self._over is None:
+            if self._asked.done():
+                goal = self._asked.result()
+                self._over = goal.get_result_async() if goal.accepted else self._asked
+        elif self._over.done():
+            self._asked = self._over = None
+
+
 def main():
     config = yaml.safe_load(Path(sys.argv[sys.argv.index("-d") + 1]).read_text())
     rclpy.init(args=sys.argv)
     node = rclpy.create_node("rviz")
     watch, deadline = Watch(node, config), time.monotonic() + PATIENCE_S
-    client = GoalClient(node, RunPolicy, "policy/run")
-    sent = None
+    waves = Waves(node)
     while time.monotonic() < deadline and not watch.complete():
         rclpy.spin_once(node, timeout_sec=0.1)
-        ready = watch.counts.get("/monitor/markers") and node.count_subscribers("policy/chunk") > 1
-        if sent is None and ready and client.wait_for_server(timeout_sec=0.0):
-            sent = client.send_goal_async(RunPolicy.Goal(task="wave", max_duration=20.0))
+        if watch.counts.get("/monitor/markers") and node.count_subscribers("policy/chunk") > 1:
+            waves.go_on()
     result = {
         "counts": watch.counts,
         "drawn": sorted(watch.drawn),

@@ -10,10 +10,12 @@ from functools import partial
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from vla_common.qos import LATCHED
 from vla_msgs.msg import RecorderStatus
 
 _TYPE = "vla_msgs/msg/RecorderStatus"
+_UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"  # rmw's name of an endpoint whose node is not discovered yet
 _ALIVE_S = 3.0  # a status comes once a second; what was killed stays in the graph for longer
 
 
@@ -56,18 +58,10 @@ class Rivals:
         alive = [topic for topic, heard_s in self._heard_s.items() if now_s - heard_s < _ALIVE_S]
         if not alive:
             return []
-        listeners = {
-            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-            for topic in topics
-            for info in self._node.get_subscriptions_info_by_topic(topic)
-        }
+        listeners = {name for topic in topics for name in _owners(self._node.get_subscriptions_info_by_topic(topic))}
         found = []
         for topic in alive:
-            senders = {
-                f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-                for info in self._node.get_publishers_info_by_topic(topic)
-            }
-            found += sorted(senders & listeners)
+            found += sorted(_owners(self._node.get_publishers_info_by_topic(topic)) & listeners)
         return found
 
     def _receive(self, topic: str, _: RecorderStatus) -> None:
@@ -79,6 +73,16 @@ class Rivals:
                 return
             self._excess = excess
         self._heard_s[topic] = self._clock()
+
+
+def _owners(endpoints: Iterable[TopicEndpointInfo]) -> set[str]:
+    """Full names of the nodes of these endpoints.
+
+    An endpoint may be discovered before its node is; two such would match by rcl's word for "unknown".
+    """
+    return {
+        f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in endpoints if info.node_name != _UNKNOWN_NODE
+    }
 
 
 def refusal(names: Iterable[str]) -> str:
