@@ -159,7 +159,8 @@ def test_what_is_dropped_stops_the_skill(bench):
     assert dropped.waypoints < len(poses)
     stood = bench.tcp()
     again = bench.run("take", resume=True).result  # a correction that has nothing in the gripper
-    assert (again.error_code, again.waypoints) == (Result.DROPPED, 0)
+    assert (again.error_code, again.waypoints) == (Result.VERIFICATION_FAILED, 0)
+    assert "with a part it stays below 200. The arm stands still. Take the part" in again.error_msg
     assert np.linalg.norm(bench.tcp() - stood) < 1e-3, "found before the arm moves"
 
 

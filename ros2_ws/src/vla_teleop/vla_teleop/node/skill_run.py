@@ -144,7 +144,8 @@ class SkillRun:
         plan = self._planned(waypoints, resume=resume)
         grasp = plan.grasp_commanded
         holding = resume and grasp is not None
-        self._hold(holding)
+        unproven = holding and self._spec.drop_check  # a correction may have closed the gripper on nothing
+        self._hold(False)
         self._robot.tick()  # planning takes its time on a clock: trajectories begin now, and targets are not silent long
         x, y, z = plan.T_base_trigger[:3, 3]
         self._log(
@@ -156,11 +157,15 @@ class SkillRun:
             first = segment is plan.segments[0]
             number = number if segment.gripper is None else float(segment.gripper)
             holding = holding and grasp is not None and number >= grasp
-            self._hold(holding)
+            self._hold(holding and not unproven)
             self._tell(plan, segment, 0, f"gripper to {number:g}")
             if segment.gripper is not None and (not first or abs(self._robot.closing() - number) > GRIPPER_NEAR):
                 speed = self._spec.gripper_speed * self._part()
                 self._robot.grip(number, speed=speed, settle_s=self._spec.gripper_settle_s, holding=holding)
+            if unproven and holding:
+                self._verify(plan)
+                self._hold(True)
+            unproven = False
             self._drive(plan, segment)
             if segment.verification:
                 self._verify(plan)
@@ -230,8 +235,9 @@ class SkillRun:
             raise SkillStopError(
                 Result.VERIFICATION_FAILED,
                 f"skill '{self._spec.name}': the gripper holds nothing: told to close to {result.grasp_commanded:g} it "
-                f"closed to {result.grasp_actual:.1f}, with a part it stays below {limit:g}. The arm stands still at "
-                f"waypoint {result.waypoints - 1}. Take the part into the gripper by hand control, then call the skill "
+                f"closed to {result.grasp_actual:.1f}, with a part it stays below {limit:g}. The arm stands still"
+                + (f" at waypoint {result.waypoints - 1}" if result.waypoints else "")
+                + ". Take the part into the gripper by hand control, then call the skill "
                 "again with resume: the absolute waypoints follow",
             )
 

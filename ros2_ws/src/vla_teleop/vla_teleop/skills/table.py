@@ -63,7 +63,8 @@ class SkillSpec:
         arrival_m: A waypoint counts as reached when the tool centre point is this near [m] …
         arrival_rad: … and turned by no more than this (geodesic angle) [rad].
         timeout_s: Longest time from the planned arrival at a waypoint to the measured one [s].
-        drop_check: Keep comparing the gripper with the threshold after a verified grasp, until the file opens it.
+        drop_check: Keep comparing the gripper with the threshold after a verified grasp, until the file opens it; verify
+            the grasp before a resumed skill moves the arm.
         tcp_xyz: Tool centre point in the profile's tool_frame [m], in place of the profile's; None: the profile's.
         tcp_rpy: Its orientation, about fixed axes [rad].
     """
