@@ -321,6 +321,11 @@ def test_a_base_checkpoint_replaces_the_policy_type(dataset, tmp_path, profile):
     base = write_checkpoint(tmp_path / "base", profile)
     work = work_of(*arguments(dataset, tmp_path / "out", "--base", tmp_path / "base"))
     assert f"--policy.path={base}" in work.plan.arguments
+    policy = [word.split("=")[0] for word in work.plan.arguments if word.startswith("--policy.")]
+    assert "--policy.use_amp" in policy, "how it is trained comes from the settings"
+    assert not {"--policy.dim_model", "--policy.chunk_size", "--policy.n_action_steps"} & set(policy), (
+        "sizes from the base"
+    )
     assert not [one for one in work.plan.arguments if one.startswith("--policy.type=")]
     assert work.record["base"] == str(base)
     assert f"from {base}" in work.plan.card

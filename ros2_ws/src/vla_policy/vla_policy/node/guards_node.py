@@ -8,6 +8,7 @@ from rclpy.callback_groups import CallbackGroup
 from sensor_msgs.msg import Joy
 from std_srvs.srv import SetBool
 from vla_common.monitors import watch_monitors
+from vla_common.preflight import guarded
 from vla_common.qos import EVENT, adapt
 from vla_common.run import ManagedNode
 from vla_core.profile import Profile
@@ -43,7 +44,7 @@ class RunGuards:
 
         Args:
             node: Whose they are.
-            params: Permission, deadman switch, dry run.
+            params: Permission, checks of the start, deadman switch, dry run.
             profile: With its monitors.
             group: Callback group; None takes the node's default.
 
@@ -55,14 +56,15 @@ class RunGuards:
         self.estop = EstopGuard(f"{name}/reset_estop")
         self._enable = EnableGuard(f"{name}/enable", required=params.require_enable)
         self._deadman = self._make_deadman(params)
-        self._state = StateGuard(profile.monitors)
+        watched = guarded(profile, params.preflight)
+        self._state = StateGuard(watched.monitors)
         self._heartbeat = HeartbeatGuard(f"{name}/heartbeat")
         self._described = DescribedLimits(node, profile, group=group)
         self.limits = self._described.tightened
         permissions: list[Guard] = [self._enable, *([self._deadman] if self._deadman is not None else [])]
         self._only_moving = [WhenMoving(guard) for guard in (*permissions, self._state, self._described)]
         self.guards: tuple[Guard, ...] = (self.estop, *self._only_moving, self._heartbeat)
-        watch_monitors(node, profile, self._state, group)
+        watch_monitors(node, watched, self._state, group)
         node.create_service(SetBool, "~/enable", self._on_enable, callback_group=group)
         node.create_subscription(Heartbeat, "~/heartbeat", self._on_heartbeat, EVENT, callback_group=group)
 

@@ -5,6 +5,7 @@
 from dataclasses import dataclass
 
 from vla_common.params import param
+from vla_common.preflight import PARAMETER as PREFLIGHT
 
 from vla_policy.execution.strategies import DEFAULT_STRATEGY, STRATEGIES
 from vla_policy.node.mode_params import ModeParams
@@ -154,6 +155,7 @@ class PolicyParams(ModeParams):
     require_enable: bool = param(
         False, "Motion has to be allowed by the service ~/enable first; it can be withdrawn there either way."
     )
+    preflight: bool = param(False, PREFLIGHT)
     deadman_topic: str = param(
         "", "Joystick (sensor_msgs/Joy) whose button must be held while the arm moves; empty: none."
     )

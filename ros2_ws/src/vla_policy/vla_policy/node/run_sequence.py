@@ -132,18 +132,22 @@ class RunSequence:
             return _error(Result.NOT_READY, str(error))
 
     def _connect(self, handle: ServerGoalHandle, commands: RunCommands, accepted: list[Participant]) -> Stop | None:
-        """Find the action servers and tell the participants; nothing moves."""
-        self._say(handle, CONNECT, "waiting for the action servers")
+        """Find the action servers and tell the participants; nothing moves.
+
+        What the robot says of itself, such as a protective stop, is why its controllers are not active, so it comes first.
+        """
+        self._say(handle, CONNECT, "waiting for the action servers and their controllers")
+        absent = None
         try:
             commands.begin(self._params.start_timeout_s)
         except VlaError as error:
-            return _error(Result.CONTROLLER, str(error))
+            absent = _error(Result.CONTROLLER, str(error))
         for participant in self._parts.participants:
             accepted.append(participant)
             stop = participant.accept(handle.request)
             if stop is not None:
                 return stop
-        return self._requested
+        return absent or self._requested
 
     def _load(self, handle: ServerGoalHandle) -> Stop | None:
         """Load the goal's checkpoint, if it names one that is not loaded."""

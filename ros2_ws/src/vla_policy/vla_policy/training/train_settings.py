@@ -21,6 +21,18 @@ SETTINGS_BY_POLICY = {
     "vla_keypoints": CONFIG_DIR / "keypoints_small.yaml",
 }
 """Settings of the phase `demo`: small policies that are trained from nothing on a CPU."""
+TRAINING = (
+    "optimizer_",
+    "scheduler_",
+    "use_amp",
+    "dtype",
+    "freeze_",
+    "train_",
+    "gradient_checkpointing",
+    "compile_",
+    "ema_",
+)
+"""How options of a policy's configuration begin that say how it is trained; all others say what it is."""
 LORA_POLICIES = ("pi0", "pi05", "smolvla")
 """Policies for which LeRobot says which layers an adapter goes to."""
 DTYPE_POLICIES = ("pi0", "pi05")
@@ -192,7 +204,8 @@ def flag(key: str, value: Any) -> str:
 def build_arguments(settings: TrainSettings, job: TrainJob) -> list[str]:
     """The options of `lerobot-train` that train offline: no hub, no tracker unless asked for, no simulator evaluation.
 
-    Each key appears once: the launcher's own options replace the settings, `job.extra` replaces both.
+    Each key appears once: the launcher's own options replace the settings, `job.extra` replaces both. What a base checkpoint
+    is (sizes, chunk length) comes from the base.
     """
     options: dict[str, Any] = {
         "dataset.repo_id": f"local/{job.dataset.resolve().name}",
@@ -209,7 +222,7 @@ def build_arguments(settings: TrainSettings, job: TrainJob) -> list[str]:
         "save_freq": settings.save_every,
         "num_workers": settings.workers,
         "persistent_workers": settings.workers > 0,
-        **settings.flags,
+        **{key: value for key, value in settings.flags.items() if job.base is None or not is_shape(key)},
         **job.options,
     }
     if job.base is None:
@@ -225,6 +238,11 @@ def build_arguments(settings: TrainSettings, job: TrainJob) -> list[str]:
     for key in extra_keys(job.extra):
         options.pop(key, None)
     return [*(flag(key, value) for key, value in options.items()), *job.extra]
+
+
+def is_shape(key: str) -> bool:
+    """Whether a setting describes the network itself, which a base checkpoint has chosen already, and not its training."""
+    return key.startswith("policy.") and not key.removeprefix("policy.").startswith(TRAINING)
 
 
 def extra_keys(extra: Sequence[str]) -> list[str]:
