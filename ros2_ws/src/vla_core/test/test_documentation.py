@@ -5,7 +5,7 @@
 from pathlib import Path
 
 import pytest
-from vla_core import profile_robot, profile_safety, profile_schema, specs
+from vla_core import profile_arms, profile_robot, profile_safety, profile_schema, specs
 
 PAGE = Path(__file__).parents[4] / "docs" / "reference" / "profile.md"
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason=f"{PAGE} is not part 
 
 TABLES = [
     value
-    for module in (profile_schema, profile_robot, profile_safety)
+    for module in (profile_schema, profile_robot, profile_safety, profile_arms)
     for name, value in vars(module).items()
     if name.endswith("_KEYS")
 ]

@@ -82,15 +82,24 @@ def forward(arm: Kinematics, q: ArrayLike) -> Array:
     return T[0] if joints.ndim == 1 else T
 
 
+def joint_frames(arm: Kinematics, q: Array) -> list[Array]:
+    """Return the poses ``(T, 4, 4)`` [m] of the table's base, and of its frame after joint 0, 1, …, in base_frame.
+
+    Args:
+        arm: Denavit-Hartenberg table.
+        q: Joint positions ``(T, n)`` [rad].
+    """
+    chain = _chain(arm)
+    frames = [np.broadcast_to(chain.base, (len(q), 4, 4))]
+    for i, link in enumerate(chain.links):
+        frames.append(frames[-1] @ _turn_z(q[:, i] + chain.theta[i]) @ link)
+    return frames
+
+
 def _frames(arm: Kinematics, q: Array) -> list[Array]:
     """Return ``(T, 4, 4)`` poses of the frames in which joint 0, 1, … turn, and of the tool as the last one."""
-    chain = _chain(arm)
-    T = np.broadcast_to(chain.base, (len(q), 4, 4))
-    frames = []
-    for i, link in enumerate(chain.links):
-        frames.append(T)
-        T = T @ _turn_z(q[:, i] + chain.theta[i]) @ link
-    return [*frames, T @ chain.tool]
+    *frames, last = joint_frames(arm, q)
+    return [*frames, last @ _chain(arm).tool]
 
 
 def _turn_z(angle: Array) -> Array:

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from vla_core import profile_arms as arm_parts
 from vla_core import profile_robot as robot_parts
 from vla_core import profile_safety as safety_parts
 from vla_core import profile_schema as schema
@@ -32,6 +33,7 @@ from vla_core.specs import (
     ROTATIONS,
     STATE_SPACES,
     ActionSpec,
+    ArmSpec,
     CameraSpec,
     ConstantSpec,
     DriverSpec,
@@ -91,7 +93,8 @@ class Profile:
         ready: Joint positions of the ready pose by name of the action [rad or m], or None.
         monitors: States of the robot that must hold while a policy drives it.
         estop: Services (std_srvs/Trigger) that stop the robot beside cancelling its goals.
-        kinematics: Denavit-Hartenberg table of the arm, or None.
+        kinematics: Denavit-Hartenberg table of the only arm, or None.
+        arms: The arms whose tool can be computed: the only one, or each that has a table of its own.
         teleop: How a person drives the robot, or None.
         record_topics: Topics that are recorded beside the streams.
         recording: What the recorder does with the streams.
@@ -118,6 +121,7 @@ class Profile:
     monitors: tuple[MonitorSpec, ...]
     estop: tuple[str, ...]
     kinematics: Kinematics | None
+    arms: tuple[ArmSpec, ...]
     teleop: TeleopSpec | None
     record_topics: tuple[RecordTopic, ...]
     recording: RecordingSpec
@@ -298,11 +302,13 @@ def build_profile(tree: Tree) -> Profile:
     space = section.choice("action_space", ACTION_SPACES, "absolute_joint")
     state, constants = schema.state(section)
     action = schema.actions(section, space)
+    safety, kinematics = safety_parts.safety(section), robot_parts.kinematics(section)
+    frames = section.text("base_frame"), section.text("tool_frame")
     profile = Profile(
         robot=robot,
         fps=section.number("fps", above=0.0),
-        base_frame=section.text("base_frame"),
-        tool_frame=section.text("tool_frame"),
+        base_frame=frames[0],
+        tool_frame=frames[1],
         task=section.text("task"),
         action_space=space,
         rotation=section.choice("rotation", ROTATIONS, "rotvec"),
@@ -311,11 +317,12 @@ def build_profile(tree: Tree) -> Profile:
         state=state,
         constants=constants,
         action=action,
-        safety=safety_parts.safety(section),
+        safety=safety,
         ready=safety_parts.ready(section, action),
         monitors=safety_parts.monitors(section),
         estop=safety_parts.estop(section),
-        kinematics=robot_parts.kinematics(section),
+        kinematics=kinematics,
+        arms=arm_parts.arms(section, action, kinematics, safety, frames),
         teleop=teleop_parts.teleop(section, action),
         record_topics=robot_parts.record_topics(section),
         recording=robot_parts.recording(section),

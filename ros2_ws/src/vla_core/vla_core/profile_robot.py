@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from vla_core.profile_words import Triple, check_word, message_type, topic_name, triple
 from vla_core.specs import QOS, STREAM_POLICIES, DriverSpec, Kinematics, RecordingSpec, RecordTopic
-from vla_core.yamltree import Section, entries, items, text
+from vla_core.yamltree import Section, Tree, entries, items, text
 
 KINEMATICS_KEYS = ("joints", "a", "d", "alpha", "theta", "base", "tool", "reference_rpy")
 RECORD_TOPIC_KEYS = ("topic", "type", "qos")
@@ -15,10 +15,22 @@ DRIVER_KEYS = ("package", "launch", "args", "namespace")
 
 
 def kinematics(section: Section) -> Kinematics | None:
-    """Return the kinematics of the arm, if the profile has them."""
-    if "kinematics" not in section:
+    """Return the kinematics of the only arm, if the profile has them."""
+    if "kinematics" not in section or is_per_arm(section):
         return None
-    inner = Section(section.child("kinematics"), KINEMATICS_KEYS)
+    return table(Section(section.child("kinematics"), KINEMATICS_KEYS))
+
+
+def is_per_arm(section: Section) -> bool:
+    """Whether `kinematics` has one table for each arm, under the names of their actions."""
+    if "kinematics" not in section:
+        return False
+    tree: Tree = section.child("kinematics")
+    return isinstance(tree.value, dict) and bool(tree.value) and not set(tree.value) & set(KINEMATICS_KEYS)
+
+
+def table(inner: Section) -> Kinematics:
+    """Return the Denavit-Hartenberg table in a map."""
     joints = inner.texts("joints")
     zero = (0.0, 0.0, 0.0)
     poses: dict[str, Triple] = {}

@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vla_core.arm_distance import ArmDistance
 from vla_core.errors import listing, nearest_name
 from vla_core.kinematics import forward
-from vla_core.profile_words import check_topic, check_word, message_type, topic_name, triple
+from vla_core.profile_robot import is_per_arm
+from vla_core.profile_words import Triple, check_topic, check_word, message_type, topic_name, triple
 from vla_core.specs import QOS, MonitorSpec, SafetySpec
 from vla_core.yamltree import Section, Tree, entries, items, number, text
 
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     from vla_core.profile import Profile
     from vla_core.specs import ActionSpec
 
-SAFETY_KEYS = ("workspace", "clamp", "watchdog_s")
+SAFETY_KEYS = ("workspace", "arms_min_distance_m", "clamp", "watchdog_s")
 MONITOR_KEYS = ("topic", "type", "field", "allowed", "qos", "max_age_s", "required", "hint")
 
 _DEFAULT_WATCHDOG_S = 0.5
@@ -30,11 +34,8 @@ def safety(section: Section) -> SafetySpec:
         return SafetySpec(workspace_min=None, workspace_max=None, clamp=False, watchdog_s=_DEFAULT_WATCHDOG_S)
     inner = Section(section.child("safety"), SAFETY_KEYS)
     low = high = None
-    if "workspace" in inner:
-        box = Section(inner.child("workspace"), ("min", "max"))
-        low, high = triple(box, "min"), triple(box, "max")
-        if any(a >= b for a, b in zip(low, high, strict=True)):
-            raise box.error("max", f"every element must be larger than that of min {list(low)}, got {list(high)}")
+    if "workspace" in inner and not is_per_arm(section):
+        low, high = box_corners(inner.child("workspace"))
         if "kinematics" not in section:
             raise inner.error("workspace", "the workspace box needs 'kinematics', to know where the tool is")
     return SafetySpec(
@@ -42,7 +43,17 @@ def safety(section: Section) -> SafetySpec:
         workspace_max=high,
         clamp=inner.flag("clamp", False),
         watchdog_s=inner.number("watchdog_s", _DEFAULT_WATCHDOG_S, above=0.0),
+        arms_min_distance_m=inner.number("arms_min_distance_m", above=0.0) if "arms_min_distance_m" in inner else None,
     )
+
+
+def box_corners(tree: Tree) -> tuple[Triple, Triple]:
+    """Return the lower and the upper corner of a box [m]."""
+    box = Section(tree, ("min", "max"))
+    low, high = triple(box, "min"), triple(box, "max")
+    if any(a >= b for a, b in zip(low, high, strict=True)):
+        raise box.error("max", f"every element must be larger than that of min {list(low)}, got {list(high)}")
+    return low, high
 
 
 def ready(section: Section, actions: tuple[ActionSpec, ...]) -> dict[str, tuple[float, ...]] | None:
@@ -70,20 +81,32 @@ def ready(section: Section, actions: tuple[ActionSpec, ...]) -> dict[str, tuple[
 
 
 def check_ready(section: Section, profile: Profile) -> None:
-    """Refuse a ready pose whose tool is outside the workspace box."""
-    arm, box = profile.kinematics, profile.safety
-    if profile.ready is None or arm is None or box.workspace_min is None or box.workspace_max is None:
-        return
-    for spec in profile.action:
-        if spec.name not in profile.ready or spec.joints != arm.joints:
+    """Refuse a ready pose whose tool is outside the workspace box, or whose arms are too near to each other."""
+    joints = {spec.name: spec.joints for spec in profile.action}
+    poses: dict[str, NDArray[np.float64]] = {}
+    for arm in profile.arms:
+        if arm.name not in (profile.ready or {}):
             continue
-        tool = forward(arm, np.array([profile.ready[spec.name]]))[0, :3, 3]
-        if (tool < box.workspace_min).any() or (tool > box.workspace_max).any():
+        values = dict(zip(joints[arm.name], (profile.ready or {})[arm.name], strict=True))
+        poses[arm.name] = np.array([values[joint] for joint in arm.kinematics.joints])
+        tool = forward(arm.kinematics, poses[arm.name])[:3, 3]
+        low, high = arm.workspace or ((-np.inf,) * 3, (np.inf,) * 3)
+        if (tool < low).any() or (tool > high).any():
             at = ", ".join(f"{v:.3f}" for v in tool)
             raise section.error(
                 "ready",
-                f"the tool of '{spec.name}' is at [{at}], outside safety.workspace {list(box.workspace_min)} to "
-                f"{list(box.workspace_max)}",
+                f"the tool of '{arm.name}' is at [{at}], outside safety.workspace {list(low)} to {list(high)}",
+            )
+    least = profile.safety.arms_min_distance_m
+    for first, second in itertools.combinations(profile.arms, 2):
+        if least is None or first.name not in poses or second.name not in poses:
+            continue
+        near = ArmDistance(first, second, least).check(poses[first.name][None], poses[second.name][None], starts=False)
+        if near is not None:
+            raise section.error(
+                "ready",
+                f"{first.name} {near.links[0]} and {second.name} {near.links[1]} are {near.distance_m:.3f} m apart there, "
+                f"less than safety.arms_min_distance_m {least:g}",
             )
 
 

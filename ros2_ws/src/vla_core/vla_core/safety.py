@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The last check before a command leaves: limits of the profile, workspace box, finite numbers, fresh input.
+"""The last check before a command leaves: limits of the profile, workspace box, distance of arms, finite numbers.
 
 Nothing is changed silently. A command that breaks a limit is refused with a report; with ``safety.clamp: true`` in the
-profile, positions and steps are pulled back to their limits and the report lists each. What is too fast or outside the
-workspace is refused either way.
+profile, positions and steps are pulled back to their limits and the report lists each. What is too fast, outside the
+workspace or too near to another arm is refused either way.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vla_core.arm_distance import ArmDistance
 from vla_core.errors import ActionError, SafetyError, listing
 from vla_core.kinematics import forward
 from vla_core.stamps import to_ns, to_s
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 NOT_FINITE, POSITION, STEP, VELOCITY, WORKSPACE = "not_finite", "position", "step", "velocity", "workspace"
-ACCELERATION = "acceleration"
+ACCELERATION, DISTANCE = "acceleration", "distance"
 # Actions travel as float32: a target that is exactly on a limit may come back this much beyond it.
 _SLACK = 1e-5
 _UNITS = {
-    NOT_FINITE: "", POSITION: " rad", STEP: " rad per step", VELOCITY: " rad/s", ACCELERATION: " rad/s^2", WORKSPACE: " m"
+    NOT_FINITE: "", POSITION: " rad", STEP: " rad per step", VELOCITY: " rad/s", ACCELERATION: " rad/s^2", WORKSPACE: " m",
+    DISTANCE: " m",
 }  # fmt: skip
 
 
@@ -39,9 +42,9 @@ class Violation:
     """One limit that is broken, at its worst step.
 
     Attributes:
-        kind: not_finite, position, step, velocity, acceleration or workspace.
+        kind: not_finite, position, step, velocity, acceleration, workspace or distance.
         group: Name of the action.
-        where: Joint, or axis of the tool.
+        where: Joint, axis of the tool, or two links.
         step: Index in the chunk.
         value: What was commanded, in the unit of the limit (for linear joints m instead of rad).
         limit: What is allowed.
@@ -61,6 +64,11 @@ class Violation:
         if self.kind == NOT_FINITE:
             return f"{self.group}: {self.where} at step {self.step} is {self.value}{more}"
         unit = _UNITS[self.kind]
+        if self.kind == DISTANCE:
+            return (
+                f"{self.group}: {self.where} are {self.value:.3f} m apart at step {self.step}, at least {self.limit:.3f} m "
+                f"must stay between the arms{more}"
+            )
         return (
             f"{self.group}: {self.kind} of {self.where} at step {self.step} is {self.value:.4g}{unit}, "
             f"the limit is {self.limit:.4g}{unit}{more}"
@@ -97,12 +105,19 @@ class SafetyReport:
 
 
 class SafetyFilter:
-    """Checks joint targets against the profile: finite, position, step, velocity, acceleration, workspace of the tool."""
+    """Checks joint targets against the profile: finite, joint limits, workspace of each tool, distance between arms."""
 
     def __init__(self, profile: Profile) -> None:
         self._specs = {spec.name: spec for spec in profile.action}
         self._safety = profile.safety
-        self._arm = profile.kinematics
+        self._arms = {arm.name: arm for arm in profile.arms}
+        self._columns = {
+            arm.name: [self._specs[arm.name].joints.index(joint) for joint in arm.kinematics.joints]
+            for arm in profile.arms
+        }
+        least = profile.safety.arms_min_distance_m
+        pairs = itertools.combinations(profile.arms, 2) if least is not None else ()
+        self._pairs = tuple((a.name, b.name, ArmDistance(a, b, least or 0.0)) for a, b in pairs)
 
     def check(
         self,
@@ -119,13 +134,15 @@ class SafetyFilter:
             targets: Name of each action to its joint targets ``(T, k)`` [rad or m]; groups that send nothing may be
                 left out.
             dt_s: Time between two targets [s].
-            current: Name of the action to the measured joints ``(k,)``; the first target is checked against them.
+            current: Name of the action to the measured joints ``(k,)``; the first target is checked against them. An arm
+                without targets stays there.
             first_dt_s: Time from `current` to the first target; one step by default [s].
             velocity: Name of the action to the velocity at `current` ``(k,)`` [rad/s or m/s], which the first
                 acceleration counts from; left out, that one is not checked.
 
         Raises:
-            ActionError: an unknown action, or an array of the wrong shape.
+            ActionError: an unknown action, an array of the wrong shape, or the distance to another arm is to be checked
+                and neither targets nor `current` say where that is.
         """
         items: list[Violation] = []
         clamped: list[Violation] = []
@@ -148,6 +165,8 @@ class SafetyFilter:
                 bad = self._limits(spec, array, start, moving, durations)
             items += bad
             checked[name] = array
+        if not any(item.kind == NOT_FINITE for item in items):
+            items += self._distances(checked, current or {})
         return SafetyReport(
             ok=not items,
             violations=tuple(str(item) for item in items),
@@ -193,12 +212,52 @@ class SafetyFilter:
         ]
 
     def _workspace(self, spec: ActionSpec, array: Array) -> list[Violation]:
-        low, high = self._safety.workspace_min, self._safety.workspace_max
-        if low is None or high is None or self._arm is None or spec.joints != self._arm.joints:
+        arm = self._arms.get(spec.name)
+        if arm is None or arm.workspace is None:
             return []
-        tool = forward(self._arm, array)[:, :3, 3]
+        tool = forward(arm.kinematics, array[:, self._columns[spec.name]])[:, :3, 3]
         axes = ("tool x", "tool y", "tool z")
-        return _box(spec, WORKSPACE, axes, tool, (low, high))
+        return _box(spec, WORKSPACE, axes, tool, arm.workspace)
+
+    def _distances(self, targets: Mapping[str, Array], current: Mapping[str, ArrayLike]) -> list[Violation]:
+        """Return one violation for every two arms that come too near to each other."""
+        found = []
+        for first, second, distance in self._pairs:
+            if first not in targets and second not in targets:
+                continue
+            starts = first in current and second in current
+            count = max(len(targets[name]) for name in (first, second) if name in targets)
+            ways = [self._way(name, targets, current, count, starts) for name in (first, second)]
+            worst = distance.check(ways[0], ways[1], starts=starts)
+            if worst is not None:
+                found.append(
+                    Violation(
+                        kind=DISTANCE,
+                        group=f"{first} and {second}",
+                        where=f"{first} {worst.links[0]} and {second} {worst.links[1]}",
+                        step=worst.step,
+                        value=worst.distance_m,
+                        limit=worst.limit_m,
+                        count=worst.count,
+                    )
+                )
+        return found
+
+    def _way(
+        self, name: str, targets: Mapping[str, Array], current: Mapping[str, ArrayLike], count: int, starts: bool
+    ) -> Array:
+        """Return the joints ``(T, n)`` of an arm at `count` waypoints, after where it is now if that `starts` the way."""
+        if name not in targets and name not in current:
+            raise ActionError(
+                f"the distance between arms cannot be checked: nothing says where '{name}' is; pass its targets or its "
+                "measured joints"
+            )
+        here = np.atleast_2d(np.asarray(current[name], dtype=np.float64)) if name in current else None
+        rows = targets.get(name, here)
+        assert rows is not None
+        held = np.repeat(rows[-1:], count - len(rows), axis=0)  # who has fewer waypoints stays at its last
+        parts = [here, rows, held] if starts and here is not None else [rows, held]
+        return np.concatenate(parts)[:, self._columns[name]]
 
 
 def _shaped(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> Array:

@@ -190,12 +190,54 @@ class Kinematics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSpec:
+    """A capsule around a part of an arm: all points within ``radius`` [m] of the line from ``start`` to ``end`` [m].
+
+    The points are in the frame of the arm's Denavit-Hartenberg table that moves with ``joint``; with an empty ``joint``
+    the part does not move, and they are in the arm's base_frame.
+    """
+
+    name: str
+    joint: str
+    start: tuple[float, float, float]
+    end: tuple[float, float, float]
+    radius: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmSpec:
+    """One arm whose tool can be computed from its joints.
+
+    Attributes:
+        name: Name of the action that drives it; the joints of `kinematics` are among those of the action.
+        kinematics: From its joints to the pose of `tool_frame` in `base_frame`.
+        base_frame: Frame in which its poses are given. The only arm of a robot has the profile's.
+        tool_frame: Frame of its tool.
+        mount_xyz: Where `base_frame` is in the profile's base_frame [m]; zero for the only arm.
+        mount_rpy: How it is turned there [rad, about fixed axes].
+        workspace: Lower and upper corner of the box that the tool must stay in [m, base_frame], or None.
+        links: What the arm is made of, for the distance between arms.
+    """
+
+    name: str
+    kinematics: Kinematics
+    base_frame: str
+    tool_frame: str
+    mount_xyz: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    mount_rpy: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    workspace: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    links: tuple[LinkSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SafetySpec:
     """What the safety filter checks beyond the joint limits.
 
     Attributes:
-        workspace_min: Lower corner of the box that the tool must stay in [m, base_frame], or None.
+        workspace_min: Lower corner of the box that the tool must stay in [m, base_frame], or None. Where each arm has
+            kinematics of its own, the boxes are those of `Profile.arms`, and this is None.
         workspace_max: Upper corner, or None.
+        arms_min_distance_m: How near the links of two arms may come to each other [m], or None: not checked.
         clamp: Pull positions and steps back to their limits and report it, instead of refusing the command.
         watchdog_s: A driving node stops the robot when its input is older than this [s].
     """
@@ -204,6 +246,7 @@ class SafetySpec:
     workspace_max: tuple[float, float, float] | None
     clamp: bool
     watchdog_s: float
+    arms_min_distance_m: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ _CONTACT = {
     "other": 'contype="4" conaffinity="5"',
     "none": 'contype="0" conaffinity="0"',
 }
+_FIRST_ARM = 8  # bit of the first of several robots; the others follow
 
 
 def _nums(values: Iterable[float]) -> str:
@@ -47,9 +48,16 @@ def _pose(xyz: Iterable[float], R: np.ndarray) -> str:
     return f'pos="{_nums(xyz)}" quat="{_nums((w, x, y, z))}"'
 
 
-def _geom(shape: Shape, extra: str) -> str:
+def _contact(shape: Shape, index: int, count: int) -> str:
+    """What a shape of station `index` of `count` touches: every shape of another station, and what `_CONTACT` says."""
+    if count == 1:
+        return _CONTACT["robot" if shape.collides else "none"]
+    own, all_arms = _FIRST_ARM << index, (_FIRST_ARM << count) - _FIRST_ARM
+    return f'contype="{own | int(shape.collides)}" conaffinity="{all_arms & ~own}"'
+
+
+def _geom(shape: Shape, contact: str, extra: str) -> str:
     size = shape.size if shape.kind == "box" else shape.size[:2]
-    contact = _CONTACT["robot" if shape.collides else "none"]
     return (
         f'<geom type="{shape.kind}" size="{_nums(size)}" {_pose(shape.xyz, rotation(shape.rpy))} '
         f'rgba="{_nums(shape.rgba)}" mass="0" {contact} {extra}/>'
@@ -72,7 +80,16 @@ def _joint(joint: Joint, robot: Robot) -> str:
 class _Tree:
     """Bodies of one station, or of the cameras that stand in the world."""
 
-    def __init__(self, links: Iterable[Link], cameras: Iterable[Camera], station: Station, plate: Plate | None) -> None:
+    def __init__(
+        self,
+        links: Iterable[Link],
+        cameras: Iterable[Camera],
+        station: Station,
+        plate: Plate | None,
+        place: tuple[int, int] = (0, 1),
+    ) -> None:
+        """Args: place: which of how many stations it is."""
+        self._place = place
         self._links, self._cameras = tuple(links), {camera.frame_id: camera for camera in cameras}
         self._station, self._robot, self._plate = station, station.robot, plate
 
@@ -93,7 +110,7 @@ class _Tree:
             name = self._station.part(TCP_SITE)
             site = f'<site name="{name}" pos="0 0 {self._robot.tcp:.12g}" size="0.002" rgba="0 0 0 0"/>'
         joint = _joint(link.joint, self._robot) if link.joint else ""
-        shapes = "".join(_geom(s, pad) for s in link.shapes)
+        shapes = "".join(_geom(s, _contact(s, *self._place), pad) for s in link.shapes)
         plate = self._plate
         board = plate.geoms() if plate is not None and plate.parent == link.name else ""
         return (
@@ -220,12 +237,12 @@ def _table(stations: Sequence[Station]) -> str:
     )
 
 
-def _station(station: Station, cameras: Sequence[Camera], plate: Plate | None) -> str:
+def _station(station: Station, cameras: Sequence[Camera], plate: Plate | None, place: tuple[int, int]) -> str:
     """The bodies of one robot with the cameras that it carries or that stand in its base frame."""
     robot = station.robot
     frames = {robot.base, *(link.name for link in robot.links)}
     own = [camera for camera in cameras if camera.parent in frames]
-    tree = _Tree([*robot.links, *camera_links(own)], own, station, plate)
+    tree = _Tree([*robot.links, *camera_links(own)], own, station, plate, place)
     board = plate.geoms() if plate is not None and plate.parent == robot.base else ""
     pose = "" if station.xyz == (0.0, 0.0, 0.0) else f' pos="{_nums(station.xyz)}"'
     return f'<body name="{robot.base}"{pose}>{board}{tree.below(robot.base)}</body>'
@@ -251,7 +268,7 @@ def build_mjcf(
     standing = [camera for camera in cameras if camera.parent == WORLD]
     world = _Tree(camera_links(standing), standing, stations[0], None).below(WORLD)
     things = "".join(_things(task, station) for station in stations)
-    bodies = "".join(_station(station, cameras, plate) for station in stations)
+    bodies = "".join(_station(s, cameras, plate, (index, len(stations))) for index, s in enumerate(stations))
     return f"""<mujoco model="cell">
   <compiler angle="radian" autolimits="true" inertiafromgeom="false"/>
   <option timestep="{c.STEP_NS * 1e-9}" integrator="implicitfast" cone="elliptic" impratio="10"/>

@@ -8,7 +8,7 @@ kept: `p(t) = p_end + v t (1 - t / 2T)`. They only matter to an arm that starves
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -20,6 +20,15 @@ from vla_core.trajectory import Trajectory
 Array = NDArray[np.float64]
 DECELERATION = 2.0  # [rad/s^2] where the profile limits none
 _SLOW = 1e-3  # [rad/s] below this an arm stands
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """Waypoints (T, k) [rad], the speeds there (T, k), and the speed (k,) with which the way begins [rad/s]."""
+
+    positions: Array
+    speeds: Array
+    speed: Array
 
 
 class RampDown:
@@ -40,24 +49,48 @@ class RampDown:
             trajectories: By name of the action; each ends at rest.
             dt_s: Time between two waypoints of the way [s].
         """
-        return {name: self._extended(name, trajectory, dt_s) for name, trajectory in trajectories.items()}
+        ends = {name: trajectory.positions[-1] for name, trajectory in trajectories.items()}
+        ways: dict[str, _Way] = {}
+        for name, trajectory in trajectories.items():
+            way = self._way(name, trajectory, dt_s)
+            # With the ways of the arms before it, since two arms may slow down towards each other.
+            if way is not None and self._allowed({**ways, name: way}, ends, dt_s):
+                ways[name] = way
+        return {
+            name: _extended(trajectory, ways[name], dt_s) if name in ways else trajectory
+            for name, trajectory in trajectories.items()
+        }
 
-    def _extended(self, name: str, trajectory: Trajectory, dt_s: float) -> Trajectory:
+    def _way(self, name: str, trajectory: Trajectory, dt_s: float) -> _Way | None:
+        """The braking way from the end of a trajectory; None where the arm stands there."""
         times, positions = trajectory.time_from_start, trajectory.positions
         if len(times) < 2:
-            return trajectory
+            return None
         speed: Array = (positions[-1] - positions[-2]) / (times[-1] - times[-2])
         if np.abs(speed).max() < _SLOW:
-            return trajectory
+            return None
         count = max(1, ceil(float((np.abs(speed) / self._most[name]).max()) / dt_s))
         u = np.arange(1, count + 1)[:, None] / count
-        way = positions[-1] + speed * (count * dt_s) * u * (1.0 - u / 2.0)
-        report = self._filter.check({name: way}, dt_s)
-        if not report.ok or report.clamped:
-            return trajectory
-        return replace(
-            trajectory,
-            time_from_start=np.concatenate([times, times[-1] + dt_s * np.arange(1, count + 1)]),
-            positions=np.concatenate([positions, way]),
-            velocities=np.concatenate([trajectory.velocities[:-1], speed[None], speed * (1.0 - u)]),
+        return _Way(
+            positions=positions[-1] + speed * (count * dt_s) * u * (1.0 - u / 2.0),
+            speeds=speed * (1.0 - u),
+            speed=speed,
         )
+
+    def _allowed(self, ways: Mapping[str, _Way], ends: Mapping[str, Array], dt_s: float) -> bool:
+        """Whether the ways keep the limits, while the other arms rest at their ends."""
+        resting = {name: end[None] for name, end in ends.items() if name not in ways}
+        report = self._filter.check({**resting, **{name: way.positions for name, way in ways.items()}}, dt_s)
+        return report.ok and not report.clamped
+
+
+def _extended(trajectory: Trajectory, way: _Way, dt_s: float) -> Trajectory:
+    last = trajectory.time_from_start[-1]
+    return replace(
+        trajectory,
+        time_from_start=np.concatenate(
+            [trajectory.time_from_start, last + dt_s * np.arange(1, len(way.positions) + 1)]
+        ),
+        positions=np.concatenate([trajectory.positions, way.positions]),
+        velocities=np.concatenate([trajectory.velocities[:-1], way.speed[None], way.speeds]),
+    )

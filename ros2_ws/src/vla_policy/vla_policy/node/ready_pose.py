@@ -96,7 +96,7 @@ def plan_ready(profile: Profile, present: Frame, t_ns: int, *, speed: float) -> 
         for spec in arms
     }
     targets = {name: way.positions[1:] for name, way in planned.items()}
-    measured = {name: present.joints[name] for name in planned}
+    measured = {spec.name: present.joints[spec.name] for spec in profile.action if spec.name in present.joints}
     report = SafetyFilter(profile).check(targets, 1.0 / profile.fps, measured)
     if not report.ok or report.clamped:
         raise SafetyError(
