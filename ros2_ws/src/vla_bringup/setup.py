@@ -33,6 +33,7 @@ setup(
             "doctor = vla_bringup.doctor.main:main",
             "hardware_day = vla_bringup.doctor.hardware_day:main",
             "monitor_config = vla_bringup.monitor_config:main",
+            "preflight = vla_bringup.doctor.preflight:main",
         ]
     },
 )

@@ -32,6 +32,7 @@ from vla_bringup.launch_util import (
     value,
 )
 from vla_bringup.monitor_launch import monitors
+from vla_bringup.preflight_launch import checked
 from vla_bringup.teleop_launch import person, without_button
 from vla_core.profile import Profile
 
@@ -66,6 +67,7 @@ def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bo
         "skill": skill(context),
         "correction_checkpoint": value(context, "correction_checkpoint"),
         "on_starvation": value(context, "on_starvation"),
+        "preflight": checked(context) and value(context, "robot") != "none",
         "require_enable": flag(context, "require_enable"),
         "deadman_topic": value(context, "deadman_topic"),
         "takeover_topic": value(context, "takeover_topic"),
@@ -187,7 +189,8 @@ def helper_nodes(context: LaunchContext, path: str, task: str, lockstep: bool) -
 
 def skill_parameters(context: LaunchContext, path: str, task: str) -> dict:
     if table := given_file(context, "skill_table"):
-        return {"profile": path, "table": str(table), "skills_dir": value(context, "skills_dir")}
+        files = {"table": str(table), "skills_dir": value(context, "skills_dir")}
+        return {"profile": path, **files, "preflight": checked(context) and value(context, "robot") != "none"}
     return {"profile": path, "task": value(context, "scene")}
 
 

@@ -27,6 +27,7 @@ from vla_bringup.launch_util import (
     value,
 )
 from vla_bringup.monitor_launch import monitors
+from vla_bringup.preflight_launch import checked
 from vla_bringup.teleop_launch import person
 from vla_core.profile import load_profile
 
@@ -120,7 +121,7 @@ def joystick(context: LaunchContext, path: Path, table: Path | None, lockstep: b
     nodes, hint = [], arm_hint(load_profile(path))
     if table is not None:
         files = {"table": str(table), "skills_dir": value(context, "skills_dir")}
-        nodes.append(("vla_teleop", "skill_node", "skills", {**common, **files}))
+        nodes.append(("vla_teleop", "skill_node", "skills", {**common, **files, "preflight": checked(context)}))
     if scenario := value(context, "joy_player"):
         player = {
             "task": value(context, "scene"),

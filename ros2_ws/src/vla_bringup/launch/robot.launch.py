@@ -15,6 +15,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from vla_bringup.camera_launch import camera_nodes
 from vla_bringup.driver_launch import drivers_of
 from vla_bringup.launch_util import declare, flag, image_transport, resolve_profile, share, value
+from vla_bringup.preflight_launch import preflight
 from vla_bringup.ur_check import check_robots
 
 SIM_ARGUMENTS = (
@@ -43,10 +44,10 @@ def drivers(context: LaunchContext):
         return [IncludeLaunchDescription(source, launch_arguments={**arguments, "profile": str(path)}.items())]
     started = drivers_of(context, profile)
     check_robots(context, started)
-    cameras = camera_nodes(context, path, profile)
+    looking = [*camera_nodes(context, path, profile), *preflight(context, path)]
     if not started:
-        return [*cameras, LogInfo(msg=f"profile {path.name} names no drivers; something else must publish its topics")]
-    return [*image_transport(), *(driver.action(value(context, "namespace")) for driver in started), *cameras]
+        return [*looking, LogInfo(msg=f"profile {path.name} names no drivers; something else must publish its topics")]
+    return [*image_transport(), *(driver.action(value(context, "namespace")) for driver in started), *looking]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -74,7 +74,7 @@ def graph():
         controllers={"/arm_controller": "active", "/gripper_controller": "active"},
         manager="/controller_manager",
         monitors={"safety": True, "program": True},
-        description=URDF.format(low="-3.1"),
+        descriptions={"/robot_description": URDF.format(low="-3.1")},
     )
 
 

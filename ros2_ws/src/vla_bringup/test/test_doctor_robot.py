@@ -155,13 +155,13 @@ def test_a_joint_outside_its_limits():
 
 def test_limits_of_the_robot_that_are_tighter():
     seen = graph()
-    seen.description = URDF.format(low="-2.0")
+    seen.descriptions = {"/robot_description": URDF.format(low="-2.0")}
     only(seen, "YELLOW", "the robot's own are tighter", "elbow_joint: lower -2 instead of -3")
 
 
 def test_a_description_that_contradicts_the_profile():
     seen = graph()
-    seen.description = "<robot"
+    seen.descriptions = {"/robot_description": "<robot"}
     only(seen, "RED", "robot_description")
 
 

@@ -17,6 +17,7 @@ from vla_teleop.devices.settings import read_tree
 
 from vla_bringup.ended import arm_hint, ended
 from vla_bringup.launch_util import flag, node, value
+from vla_bringup.preflight_launch import checked
 
 
 def device_config(context: LaunchContext, argument: str = "device") -> Path:
@@ -79,6 +80,7 @@ def teleop_node(
         "frame": value(context, "frame"),
         "rate_hz": float(value(context, "teleop_rate_hz")),
         "require_deadman": flag(context, "require_deadman"),
+        "preflight": checked(context),
         "lockstep": lockstep,
         "use_sim_time": flag(context, "sim"),
         **more.pop("parameters", {}),

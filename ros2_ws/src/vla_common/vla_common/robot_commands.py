@@ -12,7 +12,9 @@ from vla_core.codecs import JOINT_STATE
 from vla_core.profile import Profile
 from vla_core.trajectory import Trajectory
 
-from vla_common.action_channel import ActionChannel
+from vla_common.action_channel import ActionChannel, ControllerError
+from vla_common.controller_state import manager_of
+from vla_common.controllers import ControllerSwitch
 from vla_common.stream_channel import STREAM, StreamChannel
 from vla_common.targets import TargetPublisher
 
@@ -37,6 +39,12 @@ class ActionCommands:
             for spec in profile.action
             if spec.command.interface != NO_INTERFACE
         }
+        followed = [spec for spec in profile.action if spec.command.interface not in (NO_INTERFACE, STREAM)]
+        self._managers = {
+            manager: ControllerSwitch(node, manager=manager, group=group)
+            for manager in dict.fromkeys(manager_of(spec.command) for spec in followed)
+        }
+        self._followed = tuple(followed)
         recorded = [spec.name for spec in profile.action if spec.record.type == JOINT_STATE]
         self._recorded = frozenset(recorded)
         self._targets = TargetPublisher(node, profile, recorded)
@@ -52,6 +60,19 @@ class ActionCommands:
             channel.forget()
         for channel in self._channels.values():
             channel.require_ready(max(0.0, deadline - time.monotonic()))
+        self._require_active(ANSWER_TIMEOUT_S if self._lockstep else max(1.0, deadline - time.monotonic()))
+
+    def _require_active(self, timeout_s: float) -> None:
+        """Ask the controller managers, where there are any: a controller that is not active would reject each goal.
+
+        Raises:
+            ControllerError: one is not active; says who has the arm and how to switch.
+        """
+        for spec in self._followed:
+            manager = self._managers[manager_of(spec.command)]
+            problem = manager.why_not(spec.command.controller, timeout_s) if manager.offered() else None
+            if problem is not None:
+                raise ControllerError(f"action {spec.command.name}: {problem}")
 
     def trajectory(self, name: str, trajectory: Trajectory) -> None:
         """Send waypoints to the arm `name`; they replace the running goal."""

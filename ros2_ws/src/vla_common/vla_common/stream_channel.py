@@ -23,14 +23,13 @@ from vla_core.stamps import to_ns, to_s
 from vla_core.trajectory import Trajectory
 
 from vla_common.action_channel import ControllerError
+from vla_common.controller_state import manager_of, why_not_active, why_wrong_order
 from vla_common.qos import COMMAND
 from vla_common.services import CallError, call_service
 
 Array = NDArray[np.float64]
 STREAM = "joint_group_position"
 LIST, SWITCH = "list_controllers", "switch_controller"
-MANAGER = f"controller_manager/{LIST}"
-ACTIVE = "active"
 LOOK_S = 1.0  # how often it is looked whether the controller is still active
 SLACK = 1e-6
 
@@ -43,9 +42,8 @@ class StreamChannel:
         self.spec = spec
         self.name = spec.command.name
         self._publisher = node.create_publisher(Float64MultiArray, self.name, COMMAND)
-        outer = self.name.rpartition("/")[0].rpartition("/")[0]  # the namespace that the controller is in
-        manager = f"{outer}/{MANAGER}" if outer else MANAGER
-        self._manager = node.create_client(ListControllers, manager, callback_group=group)
+        service = f"{manager_of(spec.command)}/{LIST}"
+        self._manager = node.create_client(ListControllers, service, callback_group=group)
         self._lock = threading.Lock()
         self._failures: list[str] = []
         self._sent: tuple[int, Array] | None = None
@@ -60,10 +58,10 @@ class StreamChannel:
         self._sent = self._end_ns = None
 
     def require_ready(self, timeout_s: float) -> None:
-        """Ask the controller manager whether the controller is active.
+        """Ask the controller manager whether the controller is active, and takes the joints in the profile's order.
 
         Raises:
-            ControllerError: it is not, or there is no controller manager; says how to switch.
+            ControllerError: it is not or does not, or there is no controller manager; says what to do.
         """
         try:
             response = call_service(self._manager, ListControllers.Request(), timeout_s)
@@ -162,13 +160,6 @@ class StreamChannel:
                 f"topic {self.name}: the controller manager knows no {name}; loaded are {', '.join(sorted(states))}. "
                 "Correct command.name or command.controller in the profile"
             )
-        if own.state == ACTIVE:
-            return None
         switch = self._manager.service_name.replace(LIST, SWITCH)
-        needed = set(own.required_command_interfaces)
-        others = [c.name for c in response.controller if c.state == ACTIVE and needed & set(c.claimed_interfaces)]
-        return (
-            f"topic {self.name}: controller {name} is {own.state}, so it would take no command. Switch to it: ros2 service "
-            f'call {switch} controller_manager_msgs/srv/SwitchController "{{activate_controllers: [{name}], '
-            f'deactivate_controllers: [{", ".join(others)}], strictness: 2}}"'
-        )
+        problem = why_not_active(own, response.controller, switch) or why_wrong_order(own, self.spec.joints)
+        return None if problem is None else f"topic {self.name}: {problem}"

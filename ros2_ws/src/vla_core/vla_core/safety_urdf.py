@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Joint limits of a robot description (URDF) laid over those of a profile: the tighter one counts.
+"""Joint limits of robot descriptions (URDF) laid over those of a profile: the tighter one counts.
+
+One arm has one description, on `robot_description`; drivers of several arms publish one each, in their namespaces.
 
 A gripper's target is a goal that it reaches at its own pace, not a waypoint, so its velocity is not compared.
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from vla_core.specs import ActionSpec, Limits
 
 _BOUNDED = ("revolute", "prismatic")
+DESCRIPTION = "robot_description"
 _SLACK = 1e-3  # profiles and descriptions round 2 pi differently
 
 
@@ -88,21 +91,38 @@ def _limit(name: str, kind: str, element: ElementTree.Element) -> JointLimit:
     )
 
 
-def tighten(profile: Profile, text: str) -> Tightened:
-    """Return the profile with the tighter of its own limits and those of a URDF.
+def description_topics(profile: Profile) -> tuple[str, ...]:
+    """Return where the drivers of a profile publish descriptions: without a namespace, and in those of its controllers."""
+    spaces = (spec.command.name.rpartition("/")[0].rpartition("/")[0] for spec in profile.action)
+    return tuple(dict.fromkeys((DESCRIPTION, *(f"{space}/{DESCRIPTION}" for space in spaces if space))))
+
+
+def tighten(profile: Profile, *texts: str) -> Tightened:
+    """Return the profile with the tighter of its own limits and those of URDFs.
 
     Args:
         profile: Any profile; joints are matched by name.
-        text: The robot description.
+        texts: The robot descriptions; of a joint that is in several, the tighter limits count.
 
     Raises:
-        SafetyError: the description cannot be read, or leaves a joint no room inside the profile's limits.
+        SafetyError: a description cannot be read, or leaves a joint no room inside the profile's limits.
     """
-    known = urdf_limits(text)
+    known: dict[str, JointLimit] = {}
+    for text in texts:
+        for name, limit in urdf_limits(text).items():
+            known[name] = _tighter(limit, known[name]) if name in known else limit
     notes: list[str] = []
     actions = tuple(_tightened(spec, known, notes) for spec in profile.action)
     unknown = tuple(joint for spec in profile.action for joint in spec.joints if joint not in known)
     return Tightened(profile=replace(profile, action=actions), notes=tuple(notes), unknown=unknown)
+
+
+def _tighter(one: JointLimit, other: JointLimit) -> JointLimit:
+    return JointLimit(
+        lower=max(one.lower, other.lower),
+        upper=min(one.upper, other.upper),
+        velocity=min(one.velocity, other.velocity),
+    )
 
 
 def _tightened(spec: ActionSpec, known: dict[str, JointLimit], notes: list[str]) -> ActionSpec:

@@ -14,6 +14,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from rclpy.action.graph import get_action_server_names_and_types_by_node
@@ -34,6 +35,7 @@ from vla_common.services import CallError
 from vla_core.codecs import IMAGE_TYPES, codec
 from vla_core.errors import ProfileError
 from vla_core.profile import CAMERA_INFO, Profile
+from vla_core.safety_urdf import description_topics
 from vla_recorder.capture.taps import header_stamp_ns
 from vla_teleop.cameras.session import RemoteParameters
 from vla_teleop.cameras.settings import DRIVERS
@@ -67,7 +69,14 @@ _RECORDER_STATUS = "vla_msgs/msg/RecorderStatus"
 _LIST_CONTROLLERS = "controller_manager_msgs/srv/ListControllers"
 
 
-def look(node: Node, profile: Profile, seconds: float, *, discover_s: float = DISCOVER_S) -> Graph:
+def look(
+    node: Node,
+    profile: Profile,
+    seconds: float,
+    *,
+    discover_s: float = DISCOVER_S,
+    over: Callable[[], bool] = lambda: False,
+) -> Graph:
     """Listen to the topics of a profile and ask who is there.
 
     Args:
@@ -76,17 +85,19 @@ def look(node: Node, profile: Profile, seconds: float, *, discover_s: float = DI
         seconds: How long to listen [wall s]; up to four times as long while a stream that is published has not
             delivered ten messages, as in a simulation that is slower than the wall clock.
         discover_s: Longest wait for publishers [wall s].
+        over: Whether to wait no longer.
     """
     ears = _Ears(node, profile)
     needed = [spec.topic for spec in observations(profile)]
-    _wait(lambda: all(node.count_publishers(node.resolve_topic_name(topic)) for topic in needed), discover_s)
-    time.sleep(_SETTLE_S)
+    names = [node.resolve_topic_name(topic) for topic in needed]
+    _wait(lambda: over() or all(map(node.count_publishers, names)), discover_s)
+    _wait(over, _SETTLE_S)
     ears.listen()
-    ears.wait_first(min(seconds, _ANSWER_S))
+    _wait(lambda: over() or ears.first(), min(seconds, _ANSWER_S))
     began = time.monotonic()
     ears.begin()
-    time.sleep(seconds)
-    _wait(lambda: ears.enough(needed), seconds * (_LONGER - 1.0))
+    _wait(over, seconds)
+    _wait(lambda: over() or ears.enough(needed), seconds * (_LONGER - 1.0))
     graph = ears.end()
     graph.seconds = time.monotonic() - began
     _ask(node, profile, graph)
@@ -130,7 +141,10 @@ class _Ears:
             self.graph.unwatched = str(error)
         clock: Callable[..., None] = self._on_clock
         node.create_subscription(Clock, "/clock", clock, SENSOR_BEST_EFFORT)
-        node.create_subscription(String, "robot_description", self._on_description, LATCHED)
+        self._descriptions: dict[str, str] = {}
+        for topic in description_topics(profile):
+            described: Callable[..., None] = partial(self._on_description, node.resolve_topic_name(topic))
+            node.create_subscription(String, topic, described, LATCHED)
 
     def listen(self) -> None:
         """Subscribe, now that the publishers are known."""
@@ -148,10 +162,10 @@ class _Ears:
                 kind, tap.topic, self._receiver(topic, tap, kind), qos, raw=True, event_callbacks=quiet
             )
 
-    def wait_first(self, longest_s: float) -> None:
-        """Wait until each topic that has a publisher has delivered."""
+    def first(self) -> bool:
+        """Whether each topic that has a publisher has delivered."""
         published = {t for t in listened(self._profile) if self._node.count_publishers(self.graph.taps[t].topic)}
-        _wait(lambda: published <= self._heard, longest_s)
+        return published <= self._heard
 
     def begin(self) -> None:
         """Count from now on."""
@@ -172,6 +186,7 @@ class _Ears:
             graph.sim_time = bool(self._clock) or self._node.count_publishers("/clock") > 0
             graph.clock_ns = (self._clock[0][1], self._clock[-1][1]) if self._clock else (0, 0)
             graph.monitors = dict(self._board.values)
+            graph.descriptions = dict(self._descriptions)
             self._set_clocks()
         known = dict(self._node.get_topic_names_and_types())
         for topic, tap in graph.taps.items():
@@ -201,8 +216,8 @@ class _Ears:
         with self._lock:
             self._clock.append((when, msg.clock.sec * 1_000_000_000 + msg.clock.nanosec))
 
-    def _on_description(self, msg: Any) -> None:
-        self.graph.description = msg.data
+    def _on_description(self, topic: str, msg: Any) -> None:
+        self._descriptions[topic] = msg.data
 
     def _receiver(self, topic: str, tap: Tap, kind: type[Any]) -> Callable[..., None]:
         stamped = next(iter(kind.get_fields_and_field_types().values()), "") in (

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from vla_core.profile import Profile
 from vla_teleop.cameras.session import session
@@ -17,16 +18,20 @@ from vla_bringup.doctor.live_streams import judge_clock, judge_streams
 from vla_bringup.doctor.samples import Graph
 
 
-def live_groups(profile: Profile, options: argparse.Namespace) -> list[Group]:
+def live_groups(
+    profile: Profile, options: argparse.Namespace, *, name: str = NAME, over: Callable[[], bool] = lambda: False
+) -> list[Group]:
     """Listen to the graph and judge it.
 
     Args:
         profile: Of the robot.
         options: With seconds, namespace and camera_settings.
+        name: Of the node that listens.
+        over: Whether to listen no longer; what was heard up to then is judged.
     """
     arguments = ["--ros-args", "-r", f"__ns:=/{options.namespace.strip('/')}"] if options.namespace.strip("/") else []
-    with session(NAME, arguments) as node:
-        graph = look(node, profile, options.seconds)
+    with session(name, arguments) as node:
+        graph = look(node, profile, options.seconds, over=over)
     return judge(profile, graph, options.camera_settings)
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from vla_core.codecs import reader
 from vla_core.errors import SafetyError, listing, nearest_name
 from vla_core.fields import joint_of
 from vla_core.profile import Profile
-from vla_core.safety_urdf import tighten
+from vla_core.safety_urdf import tighten, urdf_limits
 from vla_core.specs import ActionSpec, MonitorSpec
 
 from vla_bringup.doctor.findings import Finding, green, red, yellow
@@ -173,14 +173,27 @@ def _monitor(spec: MonitorSpec, graph: Graph) -> Finding:
 
 
 def judge_joints(profile: Profile, graph: Graph) -> list[Finding]:
-    """Return what is found about names and positions of joints, and about limits of the robot description."""
+    """Return what is found about names and positions of joints, and about limits of the robot descriptions."""
     found = [*_names(profile, graph), *_positions(profile, graph)]
-    if not graph.description:
+    return [*found, *_described(profile, graph.descriptions)] if graph.descriptions else found
+
+
+def _described(profile: Profile, descriptions: Mapping[str, str]) -> list[Finding]:
+    """The profile's limits against those of the descriptions; of two arms each publishes its own."""
+    found, where = [], listing(descriptions)
+    for topic, text in descriptions.items():
+        try:
+            joints = urdf_limits(text).keys()
+        except SafetyError as error:
+            found.append(red(topic, str(error), "correct the description"))
+            continue
+        found += _foreign(profile, topic, joints)
+    if found:
         return found
     try:
-        tightened = tighten(profile, graph.description)
+        tightened = tighten(profile, *descriptions.values())
     except SafetyError as error:
-        return [*found, red("robot_description", str(error), "correct the description or the limits of the profile")]
+        return [red(where, str(error), "correct the description or the limits of the profile")]
     grippers = tuple(f"{joint}:" for spec in profile.action if spec.is_gripper for joint in spec.joints)
     notes = [note for note in tightened.notes if not note.startswith(grippers)] if grippers else tightened.notes
     if notes:
@@ -194,14 +207,34 @@ def judge_joints(profile: Profile, graph: Graph) -> list[Finding]:
     if tightened.unknown:
         found.append(
             yellow(
-                "robot_description",
+                where,
                 f"has no joint {listing(tightened.unknown)}",
                 "compare the names with the profile's; for a gripper with a driver of its own this is usual",
             )
         )
     if not notes and not tightened.unknown:
-        found.append(green("limits", "the profile's lie within those of the robot description"))
+        found.append(green("limits", f"the profile's lie within those of {where}"))
     return found
+
+
+def _foreign(profile: Profile, topic: str, joints: Collection[str]) -> list[Finding]:
+    """A description that has no joint of the arms in its namespace: the driver's prefix is another one."""
+    space = topic.rpartition("/")[0]
+    arms = [
+        spec
+        for spec in profile.action
+        if not spec.is_gripper and f"/{spec.command.name.lstrip('/')}".startswith(f"{space}/{spec.command.controller}/")
+    ]
+    wanted = [joint for spec in arms for joint in spec.joints]
+    if not wanted or set(wanted) & set(joints):
+        return []
+    return [
+        red(
+            topic,
+            f"has no joint of {listing([spec.name for spec in arms])} ({listing(wanted[:2])}, …); it has {listing(sorted(joints))}",
+            "give the arm's driver the prefix that the profile's joints have (tf_prefix), or correct the profile",
+        )
+    ]
 
 
 def _names(profile: Profile, graph: Graph) -> list[Finding]:

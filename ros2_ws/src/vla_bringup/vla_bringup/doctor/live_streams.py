@@ -13,6 +13,7 @@ from vla_core.errors import listing, nearest_name
 from vla_core.profile import Profile
 from vla_core.specs import CameraSpec, RecordSpec
 
+from vla_bringup.doctor.drivers import start_it
 from vla_bringup.doctor.findings import Finding, green, red, yellow
 from vla_bringup.doctor.samples import BEST_EFFORT, TRANSIENT_LOCAL, VOLATILE, Endpoint, Graph, Sample, Stream, Tap
 
@@ -34,9 +35,10 @@ def judge_streams(profile: Profile, graph: Graph) -> list[Finding]:
     """Return what is found about all streams; cameras, states, then commands."""
     found: list[Finding] = []
     for camera in profile.cameras:
-        found += _stream(graph, camera, f"camera '{camera.name}' {graph.taps[camera.topic].topic}")
+        where = f"camera '{camera.name}' {graph.taps[camera.topic].topic}"
+        found += _stream(graph, camera, where, start_it(profile, camera.topic))
     for state in profile.state:
-        found += _stream(graph, state, f"state {graph.taps[state.topic].topic}")
+        found += _stream(graph, state, f"state {graph.taps[state.topic].topic}", start_it(profile, state.topic))
     for action in profile.action:
         found += _command(graph, action.record, f"command '{action.name}' {graph.taps[action.record.topic].topic}")
     for topic in profile.record_topics:
@@ -86,9 +88,9 @@ def judge_clock(graph: Graph) -> list[Finding]:
     return found
 
 
-def _stream(graph: Graph, spec: Stream, where: str) -> list[Finding]:
+def _stream(graph: Graph, spec: Stream, where: str, start: str) -> list[Finding]:
     tap = graph.taps[spec.topic]
-    wrong = _absent(graph, tap, where) or _mute(tap, where, "is its driver publishing? `ros2 topic hz` shows it")
+    wrong = _absent(graph, tap, where, start) or _mute(tap, where, f"`ros2 topic hz` shows whether it sends; {start}")
     if wrong:
         return wrong
     samples, missing = carrying(tap, spec)
@@ -104,7 +106,7 @@ def _command(graph: Graph, spec: RecordSpec, where: str) -> list[Finding]:
     tap = graph.taps[spec.topic]
     if not tap.publishers and not tap.samples:
         return [green(where, "nobody drives now; a command topic is published only while somebody does")]
-    wrong = _absent(graph, tap, where)
+    wrong = _absent(graph, tap, where, "start who drives")
     if wrong:
         return wrong
     if not tap.samples:
@@ -141,7 +143,7 @@ def _extra(tap: Tap) -> list[Finding]:
     return [green(tap.topic, f"published by {_names(tap.publishers)}")]
 
 
-def _absent(graph: Graph, tap: Tap, where: str) -> list[Finding]:
+def _absent(graph: Graph, tap: Tap, where: str, start: str) -> list[Finding]:
     """Why nothing can be received, if so."""
     if tap.error:
         package = tap.type.partition("/")[0].replace("_", "-")
@@ -149,9 +151,7 @@ def _absent(graph: Graph, tap: Tap, where: str) -> list[Finding]:
     if not tap.publishers:
         known = [other.topic for other in graph.taps.values() if other.publishers]
         near = nearest_name(tap.topic, known)
-        remedy = (
-            f"start its driver; compare with `ros2 topic list`, and ROS_DOMAIN_ID, namespace and discovery range{near}"
-        )
+        remedy = f"{start}; compare with `ros2 topic list`, and ROS_DOMAIN_ID, namespace and discovery range{near}"
         return [red(where, f"nobody publishes it ({tap.type})", remedy)]
     others = [kind for kind in tap.types if kind != tap.type]
     if others and not tap.samples:

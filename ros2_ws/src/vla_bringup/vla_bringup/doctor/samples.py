@@ -96,7 +96,7 @@ class Graph:
         monitors: Name of a monitor to the value last heard.
         unwatched: Why the monitors cannot be listened to; empty where they can.
         parameters: Camera to its driver's parameters; a text says why there are none.
-        description: Robot description (URDF), empty where none was heard.
+        descriptions: Full name of a topic to the robot description (URDF) that was heard there; of two arms two.
     """
 
     namespace: str = "/"
@@ -114,7 +114,7 @@ class Graph:
     monitors: Mapping[str, Any] = field(default_factory=dict)
     unwatched: str = ""
     parameters: Mapping[str, Mapping[str, Any] | str] = field(default_factory=dict)
-    description: str = ""
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
     def resolve(self, name: str) -> str:
         """Return the full name of a relative one."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Joint limits of the robot description that the robot's driver publishes, laid over those of the profile."""
+"""Joint limits of the robot descriptions that the drivers of the arms publish, laid over those of the profile."""
 
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
@@ -12,17 +13,16 @@ from vla_common.qos import LATCHED
 from vla_common.run import ManagedNode
 from vla_core.errors import SafetyError
 from vla_core.profile import Profile
-from vla_core.safety_urdf import tighten
+from vla_core.safety_urdf import description_topics, tighten
 from vla_msgs.action import RunPolicy
 
 from vla_policy.execution.hooks import Stop
 
 Result = RunPolicy.Result
-TOPIC = "robot_description"
 
 
 class DescribedLimits:
-    """Listens to `robot_description`; the tighter limit counts, and the log says which that is.
+    """Listens to `robot_description`, of several arms to each; the tighter limit counts, and the log says which that is.
 
     A robot without a description is driven under the limits of its profile; one with a description that cannot be read,
     or that contradicts the profile, is not driven at all.
@@ -32,20 +32,28 @@ class DescribedLimits:
         """Args: group: callback group; None takes the node's default."""
         self._node = node
         self._profile = profile
-        self._heard = threading.Event()
-        self._text = self._wrong = ""
-        node.create_subscription(String, TOPIC, self._on_description, LATCHED, callback_group=group)
+        self._changed = threading.Condition()
+        self._texts: dict[str, str] = {}
+        self._wrong: dict[str, str] = {}
+        self._topics = {topic: node.resolve_topic_name(topic) for topic in description_topics(profile)}
+        for topic in self._topics:
+            receive = partial(self._on_description, topic)
+            node.create_subscription(String, topic, receive, LATCHED, callback_group=group)
 
     def tightened(self, profile: Profile) -> Profile:
         """The profile with the tighter limits; as it is while nothing was heard."""
-        return tighten(profile, self._text).profile if self._text else profile
+        return tighten(profile, *self._texts.values()).profile
 
     def wait(self, timeout_s: float) -> None:
-        """Wait for the description up to `timeout_s` wall seconds, if somebody offers one."""
+        """Wait for the descriptions up to `timeout_s` wall seconds, as far as somebody offers them."""
         deadline = time.monotonic() + timeout_s
-        while self._node.count_publishers(TOPIC) and time.monotonic() < deadline:
-            if self._heard.wait(min(0.1, timeout_s)):
-                return
+        while self._awaited() and time.monotonic() < deadline:
+            with self._changed:
+                self._changed.wait(min(0.1, timeout_s))
+
+    def _awaited(self) -> bool:
+        heard = self._texts.keys() | self._wrong.keys()
+        return any(self._node.count_publishers(name) for topic, name in self._topics.items() if topic not in heard)
 
     def begin(self, t_ns: int) -> None:
         """See `Guard.begin`."""
@@ -54,23 +62,29 @@ class DescribedLimits:
         """See `Guard.check`."""
         if not self._wrong:
             return None
-        message = f"{self._wrong} (topic {TOPIC}); correct the description or the profile"
+        topic, text = next(iter(self._wrong.items()))
+        message = f"{text} (topic {topic}); correct the description or the profile"
         return Stop(termination=Result.TERMINATION_LIMIT, error_code=Result.UNSAFE_ACTION, message=message)
 
-    def _on_description(self, msg: Any) -> None:
+    def _on_description(self, topic: str, msg: Any) -> None:
+        others = {other: text for other, text in self._texts.items() if other != topic}
+        texts, wrong = others, {other: text for other, text in self._wrong.items() if other != topic}
         try:
-            found = tighten(self._profile, msg.data)
+            notes = tighten(self._profile, msg.data).notes
+            unknown = tighten(self._profile, *others.values(), msg.data).unknown
         except SafetyError as error:
-            self._text, self._wrong = "", str(error)
-            self._node.get_logger().error(self._wrong)
+            wrong[topic] = str(error)
+            self._node.get_logger().error(f"{topic}: {error}")
         else:
-            self._text, self._wrong = msg.data, ""
-            if found.notes:
-                tighter = "; ".join(found.notes)
+            texts = {**others, topic: msg.data}
+            if notes:
+                tighter = "; ".join(notes)
                 self._node.get_logger().warning(
-                    f"limits of {TOPIC} are tighter than the profile's and count: {tighter}"
+                    f"limits of {topic} are tighter than the profile's and count: {tighter}"
                 )
-            if found.unknown:
-                unknown = ", ".join(found.unknown)
-                self._node.get_logger().info(f"{TOPIC} has no joint {unknown}; the profile's limits count for it alone")
-        self._heard.set()
+            if unknown:
+                names = ", ".join(unknown)
+                self._node.get_logger().info(f"{topic} has no joint {names}; the profile's limits count for it alone")
+        with self._changed:
+            self._texts, self._wrong = texts, wrong
+            self._changed.notify_all()

@@ -11,6 +11,7 @@ from typing import Any
 from rclpy.action.server import ServerGoalHandle
 from vla_common.one_goal import OneGoalServer
 from vla_common.params import declare
+from vla_common.preflight import guarded
 from vla_common.run import ManagedNode, run_node
 from vla_common.services import CallError
 from vla_common.ticks import make_ticker
@@ -44,7 +45,7 @@ class SkillNode(ManagedNode):
         """
         super().__init__("skills", **kwargs)
         self.params = declare(self, SkillParams)
-        self._profile = load_profile(self.params.profile)
+        self._profile = guarded(load_profile(self.params.profile), self.params.preflight)
         names = tuple(self._table())
         self._ticker = make_ticker(self, lockstep=self.params.lockstep)
         self._server = OneGoalServer(self, ExecuteSkill, "~/execute", busy=self._busy)

@@ -5,6 +5,7 @@
 from dataclasses import dataclass
 
 from vla_common.params import param
+from vla_common.preflight import PARAMETER as PREFLIGHT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,4 +30,5 @@ class SkillParams:
     ready_timeout_s: float = param(
         5.0, "How long to wait for controllers, joint states and monitors [wall s].", minimum=0.1, maximum=60.0
     )
+    preflight: bool = param(False, PREFLIGHT)
     lockstep: bool = param(False, "The cell runs in lockstep and lists this node as a participant.")

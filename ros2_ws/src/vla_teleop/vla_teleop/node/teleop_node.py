@@ -15,6 +15,7 @@ from typing import Any
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 from vla_common.params import declare
+from vla_common.preflight import guarded
 from vla_common.priority import prefer_this_thread
 from vla_common.run import ManagedNode, run_node
 from vla_common.ticks import make_ticker
@@ -53,7 +54,7 @@ class TeleopNode(ManagedNode):
         """
         super().__init__("teleop", **kwargs)
         self._params = declare(self, TeleopParams)
-        profile = load_profile(Path(self._params.profile))
+        profile = guarded(load_profile(Path(self._params.profile)), self._params.preflight)
         self._ticker = make_ticker(self, rate_hz=self._params.rate_hz, lockstep=self._params.lockstep)
         self._robot = Robot(self, profile, self._ticker, self._robot_options())
         self._device = device(self) if device else make_device(self, find_config(self._params.device))

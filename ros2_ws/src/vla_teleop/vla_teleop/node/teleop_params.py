@@ -5,6 +5,7 @@
 from dataclasses import dataclass
 
 from vla_common.params import param
+from vla_common.preflight import PARAMETER as PREFLIGHT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class TeleopParams:
         "", "Axes of the twist: base, tool; empty: as the device's mapping says.", choices=("", "base", "tool")
     )
     rate_hz: float = param(200.0, "Control ticks per second of the node clock [Hz].", minimum=10.0, maximum=1000.0)
+    preflight: bool = param(False, PREFLIGHT)
     lockstep: bool = param(False, "Take the control ticks from the simulated cell, which waits for this node.")
     thread_priority: int = param(
         20,

@@ -229,6 +229,7 @@ class Robot:
             [name for name in names if name],
             answer_s=options.answer_timeout_s,
             timeout_s=options.switch_timeout_s,
+            order=self.arm.joints if controller == spec.stream_controller else (),
         )
 
     def stream(self, t_ns: int, positions: Array) -> None:
