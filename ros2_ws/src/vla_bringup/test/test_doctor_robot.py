@@ -159,6 +159,37 @@ def test_limits_of_the_robot_that_are_tighter():
     only(seen, "YELLOW", "the robot's own are tighter", "elbow_joint: lower -2 instead of -3")
 
 
+LEFT = PROFILE.replace("name: arm_controller/follow", "name: left/arm_controller/follow")
+
+
+def two_arms(left):
+    """The small robot with its arm in a namespace; the gripper's description has no namespace."""
+    seen = graph()
+    seen.servers = {**seen.servers, "/left/arm_controller/follow_joint_trajectory": (DRIVER,)}
+    seen.controllers = {"/left/arm_controller": "active"}
+    gripper = URDF.format(low="-3.1").replace("elbow_joint", "other").replace("wrist_joint", "another")
+    seen.descriptions = {"/robot_description": gripper, "/left/robot_description": left}
+    return seen
+
+
+def test_the_descriptions_of_two_arms_are_both_compared():
+    fingerless = URDF.format(low="-2.0").replace("finger_joint", "thumb")
+    only(two_arms(fingerless), "YELLOW", "elbow_joint: lower -2 instead of -3", robot=profile(LEFT))
+    assert bad(two_arms(fingerless.replace("-2.0", "-3.1")), profile(LEFT)) == []
+    only(two_arms("<robot"), "RED", "/left/robot_description: the robot description is not XML", robot=profile(LEFT))
+
+
+def test_a_description_with_another_prefix():
+    foreign = URDF.format(low="-3.1").replace("elbow", "l_elbow").replace("wrist", "l_wrist")
+    only(
+        two_arms(foreign),
+        "RED",
+        "/left/robot_description: has no joint of arm (elbow_joint, wrist_joint, …); it has finger_joint, l_elbow_joint",
+        "-> give the arm's driver the prefix that the profile's joints have (tf_prefix)",
+        robot=profile(LEFT),
+    )
+
+
 def test_a_description_that_contradicts_the_profile():
     seen = graph()
     seen.descriptions = {"/robot_description": "<robot"}

@@ -26,13 +26,17 @@ class Manager:
 
     def __init__(self, node):
         self.states = {"trajectory": "active", "stream": "inactive", "broadcaster": "active"}
-        self.asked = []
+        self.asked, self.order = [], ()
         self.refuse = ""
         node.create_service(ListControllers, "manager/list_controllers", self._list)
         node.create_service(SwitchController, "manager/switch_controller", self._switch)
 
     def _list(self, _, response):
-        response.controller = [ControllerState(name=name, state=state) for name, state in self.states.items()]
+        needed = [f"{joint}/position" for joint in self.order]
+        response.controller = [
+            ControllerState(name=name, state=state, required_command_interfaces=needed)
+            for name, state in self.states.items()
+        ]
         return response
 
     def _switch(self, request, response):
@@ -92,6 +96,31 @@ def test_an_unknown_controller_is_named_with_the_nearest(spun):
     ):
         switch.give("steam", ("trajectory",), answer_s=5.0)
     assert manager.asked == []
+
+
+def test_a_controller_with_another_order_of_joints_does_not_get_the_arm(spun):
+    manager, switch = Manager(spun), ControllerSwitch(spun, manager="manager")
+    manager.order = ("b", "a")
+    with pytest.raises(
+        ControllerError, match=r"manager: controller stream takes b, a, but the profile sends a, b: num"
+    ):
+        switch.give("stream", ("trajectory",), answer_s=5.0, order=("a", "b"))
+    assert manager.asked == []
+    assert switch.give("stream", ("trajectory",), answer_s=5.0, timeout_s=5.0, order=("b", "a")) == ("trajectory",)
+    manager.order = ()  # a manager that does not tell
+    assert switch.give("stream", (), answer_s=5.0, order=("a", "b")) == ()
+
+
+def test_why_a_controller_takes_no_commands(spun):
+    switch = ControllerSwitch(spun, manager="manager")
+    assert not switch.offered()
+    Manager(spun)
+    assert switch.why_not("trajectory", 5.0) is None
+    assert switch.why_not("of another manager", 5.0) is None
+    assert switch.offered()
+    text = switch.why_not("stream", 5.0)
+    assert text.startswith("controller stream is inactive, so it would take no command. Is the robot's program running")
+    assert "ros2 service call /manager/switch_controller" in text
 
 
 def test_an_absent_manager_is_told(spun):

@@ -6,8 +6,10 @@ import math
 
 import pytest
 from vla_core.errors import SafetyError
+from vla_core.profile import parse_profile
 from vla_core.safety import SafetyFilter
-from vla_core.safety_urdf import tighten, urdf_limits
+from vla_core.safety_urdf import description_topics, tighten, urdf_limits
+from vla_core.testing import PROFILE
 
 
 def urdf(*joints):
@@ -73,3 +75,23 @@ def test_what_cannot_be_used_is_named(profile, text, message):
     with pytest.raises(SafetyError) as caught:
         tighten(profile, text)
     assert message in str(caught.value)
+
+
+def test_of_two_descriptions_the_tighter_limit_counts():
+    one, other = (
+        urdf(joint("elbow", lower=-1.0, upper=2.0, velocity=1.0)),
+        urdf(joint("elbow", lower=-2.0, upper=1.0, velocity=2.0)),
+    )
+    elbow = urdf_limits(one)["elbow"]
+    assert (elbow.lower, elbow.upper, elbow.velocity) == (-1.0, 2.0, 1.0)
+    profile = parse_profile(PROFILE.replace("elbow_joint", "elbow"), "robot.yaml")
+    limits = tighten(profile, one, other).profile.action[0].limits
+    at = profile.action[0].joints.index("elbow")
+    assert (limits.lower[at], limits.upper[at]) == (-1.0, 1.0)
+    assert tighten(profile).notes == ()
+
+
+def test_where_drivers_publish_descriptions():
+    assert description_topics(parse_profile(PROFILE, "robot.yaml")) == ("robot_description",)
+    two = PROFILE.replace("name: arm_controller/", "name: left/arm_controller/")
+    assert description_topics(parse_profile(two, "robot.yaml")) == ("robot_description", "left/robot_description")

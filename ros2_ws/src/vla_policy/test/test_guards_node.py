@@ -6,9 +6,12 @@ import time
 
 import pytest
 from control_msgs.action import FollowJointTrajectory
+from controller_manager_msgs.msg import ControllerState
+from controller_manager_msgs.srv import ListControllers
 from policy_cell import RampRunner, ros, wait_until
 from policy_fixtures import PROFILE_TEXT, small_profile
 from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool, Trigger
@@ -21,6 +24,7 @@ from vla_core.profile import parse_profile
 from vla_msgs.action import RunPolicy
 from vla_msgs.msg import Heartbeat
 from vla_policy.node.guards_node import RunGuards
+from vla_policy.node.guards_urdf import DescribedLimits
 from vla_policy.node.policy_params import PolicyParams
 from vla_policy.policies.runner import ServerLostError
 
@@ -229,6 +233,96 @@ def test_limits_of_the_robot_description_count(cell):
     publisher.publish(String(data=URDF.format(lower=-3.0).replace("0.15", "3.0")))
     wait_until(lambda: c.node._safety._described.check(0) is None)
     serves(c)
+
+
+def test_descriptions_of_two_arms_count_both():
+    two = small_profile(**{"name: gripper_controller/": "name: right/gripper_controller/"})
+    with ros():
+        node, other = ManagedNode("policy"), ManagedNode("drivers")
+        described = DescribedLimits(node, two)
+        executor = SingleThreadedExecutor()
+        for one in (node, other):
+            executor.add_node(one)
+        publishers = [
+            other.create_publisher(String, t, LATCHED) for t in ("robot_description", "right/robot_description")
+        ]
+        publishers[0].publish(String(data=URDF.format(lower=-1.0)))
+        finger = two.action[1].joints[0]
+        right = (
+            f'<robot name="r"><joint name="{finger}" type="revolute"><limit lower="0.1" upper="0.5"/></joint></robot>'
+        )
+        publishers[1].publish(String(data=right))
+        deadline = time.monotonic() + 15.0
+        while described.tightened(two).action[1].limits.upper != (0.5,) and time.monotonic() < deadline:
+            executor.spin_once(timeout_sec=0.1)
+        described.wait(0.0)
+        limits = [spec.limits.lower[0] for spec in described.tightened(two).action]
+        assert limits == [-1.0, 0.1]
+        publishers[1].publish(String(data="<robot"))
+        while described.check(0) is None and time.monotonic() < deadline:
+            executor.spin_once(timeout_sec=0.1)
+        assert "(topic right/robot_description); correct the description" in described.check(0).message
+        executor.shutdown()
+        for one in (node, other):
+            one.destroy_node()
+
+
+def test_nothing_moves_before_the_checks_of_the_start_have_passed(cell):
+    c = cell(preflight=True, start_timeout_s=1.0)
+    _, result = c.result(c.send())
+    assert result.error_code == Result.ROBOT_FAULT
+    assert "monitor preflight: nothing was received on preflight/passed" in result.error_msg
+    assert "each with its remedy; without them: check_robot:=false" in result.error_msg
+    publisher = c.robot.create_publisher(Bool, "preflight/passed", LATCHED)
+    publisher.publish(Bool(data=False))
+    wait_until(lambda: "says data = False" in c.node._safety._state.fault(), what="the verdict")
+    ended(c, c.send(), Result.ROBOT_FAULT, "preflight/passed says data = False, allowed: True")
+    assert not c.robot.arm_goals
+    publisher.publish(Bool(data=True))
+    wait_until(lambda: c.node._safety._state.fault() is None, what="the verdict")
+    serves(c)
+
+
+def manager(cell, **states):
+    """A controller manager beside the robot; returns the states, which may be changed."""
+    known = {"arm_controller": "inactive", "gripper_controller": "active", **states}
+
+    def answer(_, response):
+        joints = ["shoulder/position", "elbow/position"]
+        for name, state in known.items():
+            each = ControllerState(name=name, state=state, required_command_interfaces=joints)
+            each.claimed_interfaces = joints if state == "active" and name != "gripper_controller" else []
+            response.controller.append(each)
+        return response
+
+    cell.robot.create_service(ListControllers, "controller_manager/list_controllers", answer)
+    wait_until(lambda: all(m.offered() for m in cell.node._sequence._parts.actions._managers.values()))
+    return known
+
+
+def test_a_controller_that_is_not_active_is_told_before_the_first_goal(cell):
+    c = cell()
+    known = manager(c)
+    result = ended(
+        c, c.send(), Result.CONTROLLER, "action arm_controller/follow_joint_trajectory: controller arm_controller"
+    )
+    assert "is inactive, so it would take no command. Is the robot's program running" in result.error_msg
+    assert "ros2 service call /controller_manager/switch_controller" in result.error_msg
+    assert not c.robot.arm_goals
+    known["forward"] = "active"
+    result = ended(c, c.send(), Result.CONTROLLER, "is inactive (forward has the arm)")
+    assert "ros2 service call teleop/enable std_srvs/srv/SetBool '{data: false}'" in result.error_msg
+    assert "deactivate_controllers: [forward], strictness: 2" in result.error_msg
+    known |= {"forward": "inactive", "arm_controller": "active"}
+    serves(c)
+
+
+def test_why_the_robot_stands_comes_before_its_controllers(cell):
+    c = cell(profile=monitored(), start_timeout_s=3.0)
+    publisher = c.robot.create_publisher(Bool, "robot/program", LATCHED)
+    publisher.publish(Bool(data=False))
+    manager(c)
+    ended(c, c.send(), Result.ROBOT_FAULT, "monitor program: robot/program says data = False")
 
 
 def test_a_lost_server_has_its_own_code(cell):

@@ -29,6 +29,7 @@ class Driver(Node):
 
     def __init__(self):
         super().__init__("driver")
+        self.claims = ["shoulder/position", "elbow/position"]
         self.active, self.received, self.targets = FORWARD, [], []
         self.create_service(ListControllers, "controller_manager/list_controllers", self._list)
         self.listener = self.create_subscription(
@@ -37,7 +38,7 @@ class Driver(Node):
         self.create_subscription(JointState, "command/arm", self.targets.append, 100)
 
     def _list(self, _, response):
-        claims = ["shoulder/position", "elbow/position"]
+        claims = self.claims
         for name in (FORWARD, TRAJECTORY):
             active = name == self.active
             state = ControllerState(name=name, state="active" if active else "inactive")
@@ -106,6 +107,19 @@ def test_a_controller_that_is_not_active_is_refused_with_the_way_to_switch(rig):
         "ros2 service call /controller_manager/switch_controller controller_manager_msgs/srv/SwitchController "
         '"{activate_controllers: [forward_position_controller], deactivate_controllers: [arm_controller], strictness: 2}"'
     ) in str(caught.value)
+
+
+def test_another_order_of_joints_is_refused_before_anything_is_sent(rig):
+    rig.driver.claims = ["elbow/position", "shoulder/position"]
+    with pytest.raises(ControllerError) as caught:
+        rig.commands.begin(5.0)
+    assert "controller forward_position_controller takes elbow, shoulder, but the profile sends shoulder, elbow" in str(
+        caught.value
+    )
+    assert "joints would be swapped. Write the joints of the profile in the order of the controller" in str(
+        caught.value
+    )
+    assert rig.driver.received == []
 
 
 def test_a_step_beyond_the_limit_is_not_sent_and_ends_the_run(rig):
