@@ -2,12 +2,14 @@
 
 """What is drawn, without ROS."""
 
+from pathlib import Path
 from types import SimpleNamespace as Msg
 
 import numpy as np
 import pytest
 from monitor_fixtures import KINEMATICS, PROFILE
-from vla_core.profile import parse_profile
+from vla_core.kinematics import forward
+from vla_core.profile import load_profile, parse_profile
 from vla_monitor.arms import find_arms
 from vla_monitor.chunk import Chunk, read_chunk
 from vla_monitor.drop_queue import DropQueue
@@ -39,6 +41,25 @@ def test_arms_without_kinematics_are_named():
     assert find_arms(parse_profile(PROFILE)) == ((), ("arm",))
     found, without = find_arms(parse_profile(PROFILE + KINEMATICS))
     assert ([arm.name for arm in found], without) == (["arm"], ())
+
+
+def test_two_arms_are_drawn_where_they_stand_each_in_its_colour():
+    profile = load_profile(Path(__file__).parents[2] / "vla_bringup" / "robots" / "ur5e_bimanual.yaml")
+    both, without = find_arms(profile)
+    assert ([arm.name for arm in both], without) == (["left_arm", "right_arm"], ())
+    joints = [joint for arm in both for joint in arm.joints]
+    ready = np.array([*profile.ready["left_arm"], *profile.ready["right_arm"]])
+    s = Scene(both, path_s=2.0, fade_s=1.0, chunks=2, rate_hz=10.0)
+    for step in range(3):
+        s.moved(step * S // 10, dict(zip(joints, ready, strict=True)))
+    s.predicted(S // 10, Chunk(joints, np.array([S // 10, S // 5]), np.tile(ready, (2, 1))))
+    drawn = by_space(s.shapes(S // 5))
+    tool = forward(profile.arms[0].kinematics, profile.ready["left_arm"])[:3, 3]
+    for name, y in (("left_arm", 0.45), ("right_arm", -0.45)):
+        for space, number in ((f"path/{name}", 0), (f"chunk/{name}", 1), (f"steps/{name}", 0)):
+            assert drawn[(space, number)].points[-1] == pytest.approx(tool + np.array([0.0, y, 0.0]))
+        assert drawn[(f"chunk/{name}", 1)].color == drawn[(f"steps/{name}", 0)].color
+    assert drawn[("chunk/left_arm", 1)].color != drawn[("chunk/right_arm", 1)].color
 
 
 def test_joints_go_to_the_kinematics_by_name():

@@ -18,6 +18,9 @@ import rerun as rr
 import rerun.blueprint as rrb
 from numpy.typing import NDArray
 
+from vla_monitor.arms import Arm
+from vla_monitor.scene import PREDICTED as CHUNKS
+
 Array = NDArray[np.float64]
 TIMELINE = "time"
 PLOT_COLUMNS = 4
@@ -32,8 +35,11 @@ _FIRST_DATE_NS = 10**17
 class RerunLog:
     """Writes to one recording; all methods belong to one thread."""
 
-    def __init__(self, recording: rr.RecordingStream, robot: str, joints: Sequence[str], arms: Sequence[str]) -> None:
+    def __init__(self, recording: rr.RecordingStream, robot: str, joints: Sequence[str], arms: Sequence[Arm]) -> None:
         """Name the series; nothing else is logged yet."""
+        self._chunk_colors = {
+            arm.name: [round(255 * part) for part in CHUNKS[index % len(CHUNKS)]] for index, arm in enumerate(arms)
+        }
         self.recording = recording
         recording.send_recording_name(robot)
         for joint in joints:
@@ -44,7 +50,8 @@ class RerunLog:
             recording.log(f"policy/{name}", rr.SeriesLines(names=[name]), static=True)
         recording.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         for arm in arms:
-            recording.log(f"world/{arm}/base", rr.TransformAxes3D(0.15), static=True)
+            base = rr.Transform3D(translation=arm.mount[:3, 3], mat3x3=arm.mount[:3, :3])
+            recording.log(f"world/{arm.name}/base", base, rr.TransformAxes3D(0.15), static=True)
 
     def at(self, t_ns: int) -> None:
         """What is logged from now on was true at `t_ns`: a date, or simulated time."""
@@ -72,7 +79,8 @@ class RerunLog:
 
     def chunk(self, arm: str, points: Array) -> None:
         """Where the policy says that the tool will be (T, 3) [m]."""
-        self.recording.log(f"world/{arm}/chunk", rr.LineStrips3D([points], colors=[COLORS[PREDICTED]], radii=[0.003]))
+        strip = rr.LineStrips3D([points], colors=[self._chunk_colors[arm]], radii=[0.003])
+        self.recording.log(f"world/{arm}/chunk", strip)
 
     def story(self, t_ns: int, text: str) -> None:
         """Phase and task have changed at `t_ns`."""

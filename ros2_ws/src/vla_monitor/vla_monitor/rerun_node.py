@@ -59,7 +59,7 @@ class RerunNode(ManagedNode):
         cameras = [camera for camera in profile.cameras if shown(camera.type)]
         self._outlet = Outlet(self._params, profile.robot, blueprint([camera.name for camera in cameras], actions))
         joints = [joint for names in actions.values() for joint in names]
-        self._log = RerunLog(self._outlet.recording, profile.robot, joints, [arm.name for arm in self._arms])
+        self._log = RerunLog(self._outlet.recording, profile.robot, joints, self._arms)
         self._queue = DropQueue(self._params.queue)
         self._worker = self.start_thread(self._queue.serve, "rerun log")
         self._period_ns, self._image_ns = to_ns(1.0 / self._params.rate_hz), to_ns(1.0 / self._params.image_hz)

@@ -16,8 +16,9 @@ from vla_monitor.chunk import Chunk
 Array = NDArray[np.float64]
 Color = tuple[float, float, float]
 LINE, SEGMENTS, POINTS, TEXT = "line", "segments", "points", "text"
-# Okabe and Ito's colours, which colour-blind people can tell apart: executed, predicted, difference.
-EXECUTED, PREDICTED, DIFFERENCE = (0.34, 0.71, 0.91), (0.90, 0.62, 0.0), (0.84, 0.37, 0.0)
+# Okabe and Ito's colours, which colour-blind people can tell apart: executed, difference, predicted by arm.
+EXECUTED, DIFFERENCE = (0.34, 0.71, 0.91), (0.84, 0.37, 0.0)
+PREDICTED = ((0.90, 0.62, 0.0), (0.80, 0.47, 0.65), (0.0, 0.62, 0.45), (0.94, 0.89, 0.26))
 FAINTEST = 0.1
 
 
@@ -142,10 +143,10 @@ class Scene:
     def shapes(self, now_ns: int) -> list[Shape]:
         """Everything that is to be drawn now, and what is to vanish."""
         found = []
-        for arm in self._arms:
+        for index, arm in enumerate(self._arms):
             track = self._tracks[arm.name]
             found += self._path(arm.name, track, now_ns)
-            found += self._chunks(arm.name, track, now_ns)
+            found += self._chunks(arm.name, track, now_ns, PREDICTED[index % len(PREDICTED)])
             found += self._difference(arm.name, track)
         return found
 
@@ -159,7 +160,7 @@ class Scene:
             Shape(space=f"path/{name}", number=0, kind=LINE, points=points, alpha=alpha, color=EXECUTED, size=0.004)
         ]
 
-    def _chunks(self, name: str, track: _Track, now_ns: int) -> list[Shape]:
+    def _chunks(self, name: str, track: _Track, now_ns: int, color: Color) -> list[Shape]:
         alive = {}
         for one in track.chunks:
             left = 1.0 - (now_ns - one.since_ns) / self._fade_ns
@@ -168,14 +169,14 @@ class Scene:
         shapes = [_gone(f"chunk/{name}", number) for number in sorted(track.drawn - set(alive))]
         for number, (one, left) in alive.items():
             alpha = np.full(len(one.points), left)
-            shapes.append(_of_chunk(f"chunk/{name}", number, LINE, one.points, alpha))
+            shapes.append(_of_chunk(f"chunk/{name}", number, LINE, one.points, alpha, color))
         newest = max(alive, default=None)
         if newest is None:
             shapes.append(_gone(f"steps/{name}", 0))
         else:
             one = alive[newest][0]
             ahead = np.where(one.times_ns >= now_ns, 1.0, 0.3) * alive[newest][1]
-            shapes.append(_of_chunk(f"steps/{name}", 0, POINTS, one.points, ahead))
+            shapes.append(_of_chunk(f"steps/{name}", 0, POINTS, one.points, ahead, color))
         track.drawn = set(alive)
         return shapes
 
@@ -194,9 +195,9 @@ class Scene:
         return [Shape(space=space, number=0, kind=SEGMENTS, points=pairs, alpha=alpha, color=DIFFERENCE, size=0.0015)]
 
 
-def _of_chunk(space: str, number: int, kind: str, points: Array, alpha: Array) -> Shape:
+def _of_chunk(space: str, number: int, kind: str, points: Array, alpha: Array, color: Color) -> Shape:
     size = 0.003 if kind == LINE else 0.008
-    return Shape(space=space, number=number, kind=kind, points=points, alpha=alpha, color=PREDICTED, size=size)
+    return Shape(space=space, number=number, kind=kind, points=points, alpha=alpha, color=color, size=size)
 
 
 def _gone(space: str, number: int) -> Shape:
