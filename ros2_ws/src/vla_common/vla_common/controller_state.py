@@ -39,14 +39,14 @@ def why_not_active(own: ControllerState, everyone: Sequence[ControllerState], sw
         return None
     needed = set(own.required_command_interfaces)
     rivals = [each.name for each in everyone if each.state == ACTIVE and needed & set(each.claimed_interfaces)]
-    who = f" ({listing(rivals)} has the arm)" if rivals else ""
+    who = f": {listing(rivals)} has the arm" if rivals else ""
     first = (
         "If a person drives, give the arm back with: ros2 service call teleop/enable std_srvs/srv/SetBool '{data: false}'"
         if rivals
         else "Is the robot's program running (its driver starts the controllers with it)?"
     )
     return (
-        f"controller {own.name} is {own.state}{who}, so it would take no command. {first} Or switch to it: ros2 service call "
+        f"controller {own.name} is {own.state}, so it would take no command{who}. {first} Or switch to it: ros2 service call "
         f'{switch} controller_manager_msgs/srv/SwitchController "{{activate_controllers: [{own.name}], '
         f'deactivate_controllers: [{", ".join(rivals)}], strictness: 2}}"'
     )

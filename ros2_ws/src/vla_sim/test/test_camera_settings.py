@@ -21,6 +21,7 @@ from vla_core.boards import BoardError, parse_board
 from vla_sim.board import Plate
 from vla_sim.cell import Cell
 from vla_sim.exposure import DEFAULT_EXPOSURE, Sensor
+from vla_sim.facade.camera_settings import DRIVERS, SettingsNode
 from vla_sim.sim_node import CellNode
 
 PROFILE = Path(__file__).parents[2] / "vla_bringup" / "robots" / "sim_ur5e_tiny.yaml"
@@ -152,3 +153,34 @@ def test_a_board_that_cannot_be_read_stops_the_cell():
             CellNode(context=context, parameter_overrides=overrides({"profile": str(PROFILE), "board": "chess:5x7"}))
     finally:
         rclpy.try_shutdown(context=context)
+
+
+def test_an_oak_camera_has_the_settings_of_its_own_driver():
+    context = Context()
+    rclpy.init(context=context, domain_id=random.SystemRandom().randint(1, 100))
+    sensor = Sensor()
+    owner = Node("cell", context=context)
+    node = SettingsNode(owner, "base_camera", sensor, DRIVERS["depthai"])
+    try:
+        names = [
+            "rgb.r_exposure",
+            "rgb.r_iso",
+            "rgb.r_whitebalance",
+            "rgb.r_set_man_exposure",
+            "rgb.r_set_man_whitebalance",
+        ]
+        assert [node.get_parameter(name).value for name in names] == [20000, 800, 4600, True, True]
+        node.set_parameters([Parameter("rgb.r_exposure", value=30000), Parameter("rgb.r_iso", value=400)])
+        assert (sensor.exposure, sensor.gain) == (1.5 * DEFAULT_EXPOSURE, 32)
+        assert tuple(sensor.expose(GREY, 1.0)[0, 0]) == (75, 75, 75)
+        node.set_parameters([Parameter("rgb.r_set_man_exposure", value=False)])
+        assert sensor.auto_exposure
+        (refused,) = node.set_parameters([Parameter("rgb.r_exposure", value=100)])
+        assert refused.reason == "rgb.r_exposure cannot be set while rgb.r_set_man_exposure is false"
+        node.set_parameters([Parameter("rgb.r_set_man_exposure", value=True), Parameter("rgb.r_exposure", value=20000)])
+        assert not sensor.auto_exposure
+        assert sensor.exposure == DEFAULT_EXPOSURE
+    finally:
+        node.destroy_node()
+        owner.destroy_node()
+        context.try_shutdown()

@@ -37,8 +37,8 @@ class Sensor:
         auto_white_balance: White balance follows the light.
     """
 
-    exposure: int = DEFAULT_EXPOSURE
-    gain: int = DEFAULT_GAIN
+    exposure: float = DEFAULT_EXPOSURE
+    gain: float = DEFAULT_GAIN
     white_balance: float = DEFAULT_WHITE_BALANCE
     auto_exposure: bool = False
     auto_white_balance: bool = False
