@@ -15,6 +15,7 @@ from vla_bringup.doctor.findings import DoctorError, Group, green, red
 from vla_bringup.doctor.profile_checks import judge_profile
 from vla_bringup.doctor.ur import addresses, judge_ur
 from vla_common.profiles import shipped_profiles
+from vla_core.profile import load_profile, parse_profile
 from vla_core.testing import PROFILE
 
 STEPS = Path(__file__).parents[1] / "config" / "hardware_day.yaml"
@@ -91,6 +92,23 @@ def test_what_looks_wrong_though_it_is_allowed(old, new, part):
         text = text.partition("ready:")[0] + "kinematics:" + text.partition("kinematics:")[2]
     text += "drivers:\n  arm: {package: ur_robot_driver, launch: a.launch.py, args: {ur_type: ur5e}}\n"
     assert any(part in line for line in lines(text)), lines(text)
+
+
+def test_each_of_two_arms_needs_a_box_and_both_a_distance():
+    content = yaml.safe_load(load_profile(shipped_profiles()["sim_ur5e_bimanual"]).text)
+    names = {finding.where for finding in judge_profile(parse_profile(yaml.safe_dump(content)), needs_drivers=False)}
+    assert {"safety.workspace.left_arm", "safety.workspace.right_arm"} <= names
+    assert "safety.arms_min_distance_m" not in names
+    content["safety"]["workspace"] = {"left_arm": {"min": [5.0, 5.0, 5.0], "max": [6.0, 6.0, 6.0]}}
+    del content["safety"]["arms_min_distance_m"], content["ready"]
+    found = {
+        finding.where: finding.line
+        for finding in judge_profile(parse_profile(yaml.safe_dump(content)), needs_drivers=False)
+    }
+    assert "no joint position of 4000 brings the tool into it" in found["safety.workspace.left_arm"]
+    assert "left_base_link" in found["safety.workspace.left_arm"]
+    assert "none for right_arm" in found["safety.workspace"]
+    assert "nothing keeps the arms from each other" in found["safety.arms_min_distance_m"]
 
 
 def test_addresses_of_one_and_of_two_arms():

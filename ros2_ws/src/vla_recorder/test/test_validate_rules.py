@@ -2,9 +2,11 @@
 
 """The rules of validate: each finds what breaks it, and nothing in what is whole."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from vla_core.profile import parse_profile
+from vla_core.profile import load_profile, parse_profile
 from vla_recorder.testing.rows import PROFILE
 from vla_recorder.tools.validate_bag import check_pictures_used
 from vla_recorder.tools.validate_rules import (
@@ -153,6 +155,16 @@ def test_the_tool_jumps_where_several_joints_move_a_little():
     jumped[2:, 1] += 0.1  # far below the limit of a joint, but the arm is 0.8 m long
     (found,) = checked.check(jumped, OK)
     assert (found.rule, found.count, found.row) == ("tcp_jump", 1, 2)
+
+
+def test_the_tool_of_each_of_two_arms_is_looked_at():
+    checked = RobotRules(load_profile(Path(__file__).parents[2] / "vla_bringup" / "robots" / "sim_ur5e_bimanual.yaml"))
+    assert checked.unchecked == {}
+    jumped = np.tile([0.0, -1.5, 1.5, -1.5, -1.5, 0.0, 0.0], (4, 2)) + np.arange(4)[:, None] * 1e-3
+    assert checked.check(jumped, OK) == []
+    jumped[2:, 8] += 0.1
+    (found,) = checked.check(jumped, OK)
+    assert found.text.startswith("tool of right_arm: 1 steps of more than ")
 
 
 def test_camera_and_robot_within_twelve_milliseconds():

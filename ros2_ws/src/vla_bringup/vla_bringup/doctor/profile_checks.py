@@ -17,7 +17,7 @@ from vla_core.fields import joint_of
 from vla_core.kinematics import forward
 from vla_core.profile import Profile
 from vla_core.report import table
-from vla_core.specs import ActionSpec, DriverSpec, Scale
+from vla_core.specs import ActionSpec, ArmSpec, DriverSpec, Scale
 
 from vla_bringup.doctor.findings import Finding, green, red, yellow
 from vla_bringup.doctor.samples import streams
@@ -37,6 +37,7 @@ _PLACEHOLDER = re.compile(r"^$|^_?0+$|[<>?]|x{3,}|your|change|serial", re.IGNORE
 _SAMPLES = 4000
 _FULL_TURN = 2.0 * np.pi + 1e-3
 _SLACK = 1e-3
+Triple = tuple[float, float, float]
 
 
 def judge_profile(profile: Profile, *, needs_drivers: bool) -> list[Finding]:
@@ -155,37 +156,34 @@ def _limits(profile: Profile) -> Iterator[Finding]:
 
 
 def _workspace(profile: Profile) -> Iterator[Finding]:
-    arm, safety = profile.kinematics, profile.safety
-    if arm is None or safety.workspace_min is None or safety.workspace_max is None:
-        return
-    spec = next((spec for spec in profile.action if set(arm.joints) <= set(spec.joints)), None)
-    tools = _tools(profile, spec) if spec else None
-    if tools is None:
-        return
-    low, high = np.array(safety.workspace_min), np.array(safety.workspace_max)
+    specs = {spec.name: spec for spec in profile.action}
+    for arm in profile.arms:
+        where = "safety.workspace" if profile.kinematics else f"safety.workspace.{arm.name}"
+        if arm.workspace is not None:
+            yield _box(where, arm, arm.workspace, _tools(arm, specs[arm.name]))
+
+
+def _box(where: str, arm: ArmSpec, box: tuple[Triple, Triple], tools: NDArray[np.float64]) -> Finding:
+    """What a box means for an arm whose tool comes to `tools` (n, 3) [m, its base_frame]."""
+    low, high = np.array(box[0]), np.array(box[1])
     inside = float(((tools >= low) & (tools <= high)).all(axis=1).mean())
-    where = "safety.workspace"
     reach = f"the tool reaches {_corner(tools.min(axis=0))} to {_corner(tools.max(axis=0))} m"
     if inside == 0.0:
-        text = f"no joint position of {_SAMPLES} brings the tool into it; {reach} in {profile.base_frame}"
-        yield red(where, text, "correct the box, `kinematics.base`, or the units (metres)")
-    elif ((low > tools.min(axis=0)) | (high < tools.max(axis=0))).any():
-        yield green(where, f"{inside:.0%} of all joint positions are inside")
-    else:
-        yield yellow(
-            where, f"the box limits nothing: {reach}", "make it as large as the task needs, and keep it off the table"
-        )
+        text = f"no joint position of {_SAMPLES} brings the tool into it; {reach} in {arm.base_frame}"
+        return red(where, text, "correct the box, `kinematics.base`, or the units (metres)")
+    if ((low > tools.min(axis=0)) | (high < tools.max(axis=0))).any():
+        return green(where, f"{inside:.0%} of all joint positions are inside")
+    return yellow(
+        where, f"the box limits nothing: {reach}", "make it as large as the task needs, and keep it off the table"
+    )
 
 
-def _tools(profile: Profile, spec: ActionSpec) -> NDArray[np.float64] | None:
+def _tools(arm: ArmSpec, spec: ActionSpec) -> NDArray[np.float64]:
     """Positions (n, 3) of the tool [m] at random joint positions within the limits."""
-    arm = profile.kinematics
-    if arm is None:
-        return None
-    columns = [spec.joints.index(joint) for joint in arm.joints]
+    columns = [spec.joints.index(joint) for joint in arm.kinematics.joints]
     low, high = (np.array(values)[columns] for values in (spec.limits.lower, spec.limits.upper))
     joints = np.random.default_rng(0).uniform(low, high, (_SAMPLES, len(columns)))
-    tools: NDArray[np.float64] = forward(arm, joints)[:, :3, 3]
+    tools: NDArray[np.float64] = forward(arm.kinematics, joints)[:, :3, 3]
     return tools
 
 
@@ -202,8 +200,14 @@ def _safety(profile: Profile) -> Iterator[Finding]:
     if profile.drivers and not profile.estop:
         text = "an emergency stop only cancels goals"
         yield yellow("estop", text, "name the services that stop the robot, if the driver has them")
-    if profile.safety.workspace_min is None:
-        yield yellow("safety.workspace", "the profile has none", "give a box: only joint limits hold the tool now")
+    arms, boxes = [spec.name for spec in profile.action if len(spec.joints) > 1], profile.arms
+    free = [name for name in arms if not any(arm.name == name and arm.workspace for arm in boxes)]
+    if free or not arms:
+        what = "the profile has none" if len(arms) < 2 else f"the profile has none for {listing(free)}"
+        yield yellow("safety.workspace", what, "give a box: only joint limits hold the tool now")
+    if len(arms) > 1 and profile.safety.arms_min_distance_m is None:
+        text = "nothing keeps the arms from each other"
+        yield yellow("safety.arms_min_distance_m", text, "give `kinematics.<arm>.mount` and `links`, and a distance")
 
 
 def _rates(profile: Profile) -> Iterator[Finding]:

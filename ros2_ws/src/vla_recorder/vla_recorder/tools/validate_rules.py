@@ -217,16 +217,18 @@ class RobotRules:
             for i, joint in enumerate(group.spec.joints)
             if joint in places
         ]
-        self._kinematics = profile.kinematics
         self.unchecked: dict[str, str] = {}
         if not self._joints:
             self.unchecked |= dict.fromkeys(("range", "joint_jump"), "the state holds no joint of the action")
-        arm = profile.kinematics.joints if profile.kinematics else ()
-        if not arm or any(joint not in places for joint in arm):
-            self._kinematics = None
-            why = "the profile has no kinematics" if not arm else "the state does not hold all joints of the kinematics"
-            self.unchecked["tcp_jump"] = why
-        self._arm = [places[joint] for joint in arm if joint in places]
+        measured = [arm for arm in profile.arms if all(joint in places for joint in arm.kinematics.joints)]
+        several = len(profile.arms) > 1
+        self._tools = [
+            (f"tool of {arm.name}" if several else "tool", arm.kinematics, [places[j] for j in arm.kinematics.joints])
+            for arm in measured
+        ]
+        if not measured:
+            known = "the state does not hold all joints of the kinematics"
+            self.unchecked["tcp_jump"] = known if profile.arms else "the profile has no kinematics"
 
     def positions(self, states: NDArray[Any]) -> NDArray[np.float64]:
         """Return the arm's joints (N, k) [rad or m] of states (N, n); the grippers are left out."""
@@ -246,11 +248,11 @@ class RobotRules:
             found += check_range([joint], values[:, None], [lower], [upper], WARNING)
             if not gripper:
                 found += _jumps("joint_jump", joint, np.abs(np.diff(values)), thresholds.joint_jump, "rad")
-        if self._kinematics is not None and len(states) and np.isfinite(states).all():
-            joints = np.stack([undo_scale(scale, states[:, i]) for i, scale in self._arm], axis=1)
-            positions = forward(self._kinematics, joints)[:, :3, 3]
+        for name, table, places in self._tools if len(states) and np.isfinite(states).all() else ():
+            joints = np.stack([undo_scale(scale, states[:, i]) for i, scale in places], axis=1)
+            positions = forward(table, joints)[:, :3, 3]
             steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-            found += _jumps("tcp_jump", "tool", steps, thresholds.tcp_jump_m, "m")
+            found += _jumps("tcp_jump", name, steps, thresholds.tcp_jump_m, "m")
         return found
 
 
