@@ -35,7 +35,10 @@ LAUNCH_FILES = {
     "usb_camera.launch.py": ("One USB camera, as a driver of a profile.", ("usb_camera",)),
     "replay.launch.py": ("Play a recorded episode.", ("replay", "monitor")),
 }
-NODE_PACKAGES = ("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers", "vla_monitor", "vla_web")
+NODE_PACKAGES = (
+    *("vla_recorder", "vla_policy", "vla_teleop", "vla_sim", "vla_drivers", "vla_monitor", "vla_web"),
+    "vla_bringup",
+)
 
 
 def launch_page() -> str:

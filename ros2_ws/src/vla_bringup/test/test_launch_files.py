@@ -129,7 +129,7 @@ def test_a_driver_gets_the_profile_s_arguments_and_those_of_the_command_line(env
     drivers = "drivers:\n  arm: {package: arm_driver, launch: up.launch.py, args: {ur_type: ur5e, robot_ip: 10.0.0.1, use_mock_hardware: 'false'}}\n"
     profile.write_text((PACKAGE / "robots" / "sim_ur5e.yaml").read_text() + drivers)
     prefixed = {**env, "AMENT_PREFIX_PATH": f"{tmp_path}{os.pathsep}{env['AMENT_PREFIX_PATH']}"}
-    code, out = launch(prefixed, "robot", f"profile:={profile}", "robot_ip:=192.168.56.101")
+    code, out = launch(prefixed, "robot", f"profile:={profile}", "robot_ip:=192.168.56.101", "check_robot:=false")
     assert code == 0, out
     assert "driver started with ur_type=ur5e robot_ip=192.168.56.101 use_mock_hardware=false" in out
 

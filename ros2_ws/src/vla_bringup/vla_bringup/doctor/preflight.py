@@ -13,12 +13,11 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from std_msgs.msg import Bool
-from vla_common.params import declare, param
+from vla_common.params import declare
 from vla_common.preflight import TOPIC
 from vla_common.qos import LATCHED
 from vla_common.run import ManagedNode, run_node
@@ -26,22 +25,10 @@ from vla_core.profile import Profile, load_profile
 
 from vla_bringup.doctor.findings import RED, YELLOW, Finding, Group
 from vla_bringup.doctor.live import live_groups
+from vla_bringup.doctor.preflight_params import PreflightParams
 
 CLOSE_S = 4.0
 Look = Callable[[], Sequence[Group]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreflightParams:
-    """See the descriptions."""
-
-    profile: str = param(description="Robot profile (YAML file).")
-    camera_settings: str = param("", "Settings that calibrate_cameras saved; the cameras must have them. Empty: none.")
-    seconds: float = param(2.0, "How long to listen at each look [wall s].", minimum=0.5, maximum=600.0)
-    pause_s: float = param(2.0, "Pause between two looks [wall s].", minimum=0.0, maximum=600.0)
-    patience_s: float = param(
-        20.0, "What is red is logged after this time, in which drivers come up [wall s].", minimum=0.0, maximum=600.0
-    )
 
 
 class Verdict:
