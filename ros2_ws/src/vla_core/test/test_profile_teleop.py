@@ -114,3 +114,37 @@ def test_the_robot_differs_from_its_simulation_by_its_fingers_only():
     assert real.freedrive_controller == simulated.freedrive_controller == "freedrive_mode_controller"
     assert (simulated.tcp_xyz[2], real.tcp_xyz[2]) == (0.148, 0.1792)
     assert real.stream_name == simulated.stream_name == "forward_position_controller/commands"
+
+
+def two_arms(*changes):
+    text = (ROBOTS / "sim_ur5e_bimanual.yaml").read_text()
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    return parse_profile(text, "two.yaml")
+
+
+def test_each_of_two_arms_has_a_section_under_its_name():
+    profile = two_arms()
+    assert profile.teleop is None
+    left, right = profile.teleops
+    assert (left.arm, left.gripper, left.manager) == ("left_arm", "left_gripper", "left/controller_manager")
+    assert (right.arm, right.stream_name) == ("right_arm", "right/forward_position_controller/commands")
+    assert parse_profile(profile.text).teleops == profile.teleops
+    alone = load_profile(ROBOTS / "sim_ur5e.yaml")
+    assert alone.teleops == (alone.teleop,)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("teleop:                          #", "teleop:\n  arm: left_arm  #", "unknown key 'left_arm'"),
+        ("  right_arm:\n    gripper: right_gripper", "  right:\n    gripper: right_gripper", "teleop.right: the profile has no arm action 'right'; with several arms"),
+        ("    gripper: right_gripper", "    gripper: left_gripper", "teleop.right_arm: the gripper 'left_gripper' is another arm's already"),
+        ("    gripper: right_gripper", "    arm: right_arm", "teleop.right_arm.arm: unknown key 'arm'"),
+    ],
+)  # fmt: skip
+def test_each_mistake_with_two_arms_is_named(old, new, message):
+    with pytest.raises(ProfileError) as caught:
+        two_arms((old, new))
+    assert message in str(caught.value)

@@ -95,7 +95,8 @@ class Profile:
         estop: Services (std_srvs/Trigger) that stop the robot beside cancelling its goals.
         kinematics: Denavit-Hartenberg table of the only arm, or None.
         arms: The arms whose tool can be computed: the only one, or each that has a table of its own.
-        teleop: How a person drives the robot, or None.
+        teleop: How a person drives the only arm, or None.
+        teleops: How a person drives each arm; the only one, or each of several.
         record_topics: Topics that are recorded beside the streams.
         recording: What the recorder does with the streams.
         drivers: Launch files that bring the hardware up.
@@ -123,6 +124,7 @@ class Profile:
     kinematics: Kinematics | None
     arms: tuple[ArmSpec, ...]
     teleop: TeleopSpec | None
+    teleops: tuple[TeleopSpec, ...]
     record_topics: tuple[RecordTopic, ...]
     recording: RecordingSpec
     drivers: tuple[DriverSpec, ...]
@@ -303,6 +305,7 @@ def build_profile(tree: Tree) -> Profile:
     state, constants = schema.state(section)
     action = schema.actions(section, space)
     safety, kinematics = safety_parts.safety(section), robot_parts.kinematics(section)
+    teleops = teleop_parts.teleops(section, action)
     frames = section.text("base_frame"), section.text("tool_frame")
     profile = Profile(
         robot=robot,
@@ -323,7 +326,8 @@ def build_profile(tree: Tree) -> Profile:
         estop=safety_parts.estop(section),
         kinematics=kinematics,
         arms=arm_parts.arms(section, action, kinematics, safety, frames),
-        teleop=teleop_parts.teleop(section, action),
+        teleop=teleops[0] if len(teleops) == 1 else None,
+        teleops=teleops,
         record_topics=robot_parts.record_topics(section),
         recording=robot_parts.recording(section),
         drivers=robot_parts.drivers(section),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vla_core.errors import listing, nearest_name
 from vla_core.kinematics import pose_matrix, rotation_from_rpy
 from vla_core.profile_words import Triple, controller_of, topic_name, triple
-from vla_core.yamltree import Section
+from vla_core.yamltree import Section, entries
 
 if TYPE_CHECKING:
     from vla_core.specs import ActionSpec
@@ -96,16 +96,41 @@ class TeleopSpec:
         return u0 + (position - q0) * (u1 - u0) / (q1 - q0)
 
 
-def teleop(section: Section, actions: tuple[ActionSpec, ...]) -> TeleopSpec | None:
-    """Return how a person drives the robot, or None where the profile does not say.
+def teleops(section: Section, actions: tuple[ActionSpec, ...]) -> tuple[TeleopSpec, ...]:
+    """Return how a person drives each arm; nothing where the profile does not say.
+
+    With several arms the keys of ``teleop`` are the names of their actions.
 
     Raises:
-        ProfileError: an action is absent or of the wrong kind, or the arm has no limit of its velocity.
+        ProfileError: an action is absent or of the wrong kind, two arms share a gripper, or an arm has no limit of its
+            velocity.
     """
     if "teleop" not in section:
-        return None
-    inner = Section(section.child("teleop"), TELEOP_KEYS)
-    arm = _action(inner, "arm", tuple(spec for spec in actions if not spec.is_gripper), "arm")
+        return ()
+    tree = section.child("teleop")
+    if not isinstance(tree.value, dict) or not tree.value or set(tree.value) & set(TELEOP_KEYS):
+        inner = Section(tree, TELEOP_KEYS)
+        return (_teleop(inner, actions, _action(inner, "arm", _arms(actions), "arm")),)
+    arms = {spec.name: spec for spec in _arms(actions)}
+    found: list[TeleopSpec] = []
+    for name, child in entries(tree).items():
+        if name not in arms:
+            raise child.place.error(
+                f"the profile has no arm action '{name}'; with several arms the keys of teleop are their actions: "
+                f"{listing(arms)}{nearest_name(name, arms)}"
+            )
+        spec = _teleop(Section(child, TELEOP_KEYS[1:]), actions, arms[name])
+        if spec.gripper is not None and spec.gripper in [other.gripper for other in found]:
+            raise child.place.error(f"the gripper '{spec.gripper}' is another arm's already")
+        found.append(spec)
+    return tuple(found)
+
+
+def _arms(actions: tuple[ActionSpec, ...]) -> tuple[ActionSpec, ...]:
+    return tuple(spec for spec in actions if not spec.is_gripper)
+
+
+def _teleop(inner: Section, actions: tuple[ActionSpec, ...], arm: ActionSpec) -> TeleopSpec:
     if arm.limits.max_velocity is None:
         raise inner.error(
             "arm",

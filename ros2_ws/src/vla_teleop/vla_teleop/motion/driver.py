@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from vla_core.profile import Profile
 from vla_core.profile_teleop import TeleopSpec
 
 from vla_teleop.motion.alignment import FAR, FOLLOWING, AlignSettings, LeaderFollower
+from vla_teleop.motion.apart import Apart
 from vla_teleop.motion.limits import ArmLimits, arm_limits, workspace_of
 from vla_teleop.motion.prepared import Reorient
 from vla_teleop.motion.ramp import TwistRamp
@@ -61,6 +63,7 @@ class ArmDriver:
 
     Attributes:
         limits: Of the joints.
+        apart: What keeps it from the other arms.
     """
 
     def __init__(self, profile: Profile, spec: TeleopSpec, *, max_joint_speed: float, align: AlignSettings) -> None:
@@ -80,16 +83,19 @@ class ArmDriver:
         self._spec = spec
         self._rate: ResolvedRate | None = None
         self._base: Array = np.eye(3)
-        if profile.kinematics is not None:
+        self.apart = Apart(profile, spec.arm)
+        arm = next((arm for arm in profile.arms if arm.name == spec.arm), None)
+        table = arm.kinematics if arm else profile.kinematics
+        if table is not None:
             rest = profile.ready.get(spec.arm) if profile.ready else None
             self._rate = ResolvedRate(
-                profile.kinematics,
+                table,
                 spec.T_tool_tcp,
                 self.limits,
-                workspace=workspace_of(profile, spec.linear_acceleration),
+                workspace=workspace_of(arm, spec.linear_acceleration),
                 rest=None if rest is None else np.array(rest),
             )
-            self._base = rotation_from_rpy(profile.kinematics.base_rpy)
+            self._base = rotation_from_rpy(table.base_rpy)
         self._upright: Array = self._base @ rotation_from_rpy(spec.vertical_rpy)
         self._ramp = TwistRamp(spec.linear_acceleration, spec.angular_acceleration, spec.stop_s)
         slower = MARGIN * spec.angular_acceleration
@@ -154,17 +160,29 @@ class ArmDriver:
         self._reorient.start(self._upright, rate.pose[:3, :3])
         return True
 
-    def step(self, wish: Wish, dt: float, *, scale: float = 1.0) -> Drive:
-        """Follow a wish for one period.
+    def step(
+        self, wish: Wish, dt: float, *, scale: float = 1.0, others: Mapping[str, Array] = MappingProxyType({})
+    ) -> Drive:
+        """Follow a wish for one period; the arm stays where it is when it would come too near to another one.
 
         Args:
             wish: What the person wants.
             dt: Length of the period [s].
             scale: Of the person's own speed, 0 to 1; prepared motions keep theirs.
+            others: Measured joints (m,) of the other arms by name [rad].
 
         Raises:
             KinematicsError: a twist, but the profile has no kinematics.
         """
+        before = self._q
+        drive = self._step(wish, dt, scale)
+        reason = self.apart.why_not(before, drive.positions, others)
+        if not reason:
+            return drive
+        self.start(before)
+        return Drive(positions=self._q, twist=np.zeros(6), reason=reason)
+
+    def _step(self, wish: Wish, dt: float, scale: float) -> Drive:
         if wish.stop:
             self.cancel()
         if wish.joints is not None and not wish.stop:

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 from numpy.typing import NDArray
 from vla_core.errors import SafetyError
@@ -65,11 +68,16 @@ class Homing:
         self._ready = ready.get(spec.arm)
         self.gripper: float | None = ready[spec.gripper][0] if spec.gripper and spec.gripper in ready else None
 
-    def plan(self, begin: Array) -> HomeWay:
+    def plan(self, begin: Array, others: Mapping[str, Array] = MappingProxyType({})) -> HomeWay:
         """Return the way from joint positions (n,) [rad] to the ready pose.
+
+        Args:
+            begin: Joint positions (n,) [rad].
+            others: Measured joints (m,) of the other arms by name, which are taken to stay there [rad].
 
         Raises:
             SafetyError: the profile has no ready pose of this arm, or the way breaks one of its limits.
+            ActionError: the distance to another arm is to be kept, and nothing is known of where that is.
         """
         if self._ready is None:
             raise SafetyError(
@@ -79,7 +87,9 @@ class Homing:
         move = JointMove(begin, np.array(self._ready), speed=self._speed, acceleration=self._acceleration)
         if move.duration_s > 0.0:
             path = {self._spec.arm: move.path(CHECKED)}
-            report = SafetyFilter(self._profile).check(path, move.duration_s / CHECKED, {self._spec.arm: begin})
+            report = SafetyFilter(self._profile).check(
+                path, move.duration_s / CHECKED, {**others, self._spec.arm: begin}
+            )
             if not report.ok or report.clamped:
                 raise SafetyError(
                     "home: the way to the ready pose breaks limits of the profile, nothing of it was sent: "

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from vla_core.profile import Profile
-from vla_core.specs import ActionSpec
+from vla_core.specs import ActionSpec, ArmSpec
 
 Array = NDArray[np.float64]
 AXES = "xyz"
@@ -140,9 +139,8 @@ class Workspace:
         )
 
 
-def workspace_of(profile: Profile, deceleration: float) -> Workspace | None:
-    """Return the profile's workspace box, or None where it has none."""
-    low, high = profile.safety.workspace_min, profile.safety.workspace_max
-    if low is None or high is None:
+def workspace_of(arm: ArmSpec | None, deceleration: float) -> Workspace | None:
+    """Return an arm's workspace box, or None where it has none."""
+    if arm is None or arm.workspace is None:
         return None
-    return Workspace(low=low, high=high, deceleration=deceleration)
+    return Workspace(low=arm.workspace[0], high=arm.workspace[1], deceleration=deceleration)

@@ -35,6 +35,7 @@ class Hands:
     Attributes:
         scale: Of the person's own speed and of the gripper's, above 0 to 1; set by any thread.
         way: The way home that is under way, or None.
+        way_ends: Why it ends before the ready pose, or nothing.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Hands:
         self._reason = ""
         self._notice = ""
         self.way: HomeWay | None = None
+        self.way_ends = ""
         self.scale = 1.0
 
     # -- the person -----------------------------------------------------------------------------------------------------
@@ -112,14 +114,19 @@ class Hands:
         """
         command = None if halt or self._stale or not self._held else self._command
         if self.way is not None:
-            positions = self.way.step(dt, stop=halt)
-            self.driver.start(positions)
-            self._robot.stream(t_ns, positions)
-            self._twist, self._reason = np.zeros(6), ""
+            self._home(t_ns, dt, self.way, halt=halt)
             command = None
         else:
             self._arm(t_ns, dt, command)
         self._grip(t_ns, dt, command)
+
+    def _home(self, t_ns: int, dt: float, way: HomeWay, *, halt: bool) -> None:
+        before = self.driver.positions
+        positions = way.step(dt, stop=halt or bool(self.way_ends))
+        self.way_ends = self.way_ends or self.driver.apart.why_not(before, positions, self._robot.others(t_ns))
+        self.driver.start(positions)
+        self._robot.stream(t_ns, positions)
+        self._twist, self._reason = np.zeros(6), self.way_ends
 
     def grip(self, position: float) -> None:
         """Set the gripper's target [rad or m]; sent at the next tick."""
@@ -133,7 +140,8 @@ class Hands:
     def _arm(self, t_ns: int, dt: float, command: Command | None) -> None:
         if self._robot.servo:
             self.driver.rebase(self._robot.measured)
-        drive = self.driver.step(HALT if command is None else self._wish(command), dt, scale=self.scale)
+        wish = HALT if command is None else self._wish(command)
+        drive = self.driver.step(wish, dt, scale=self.scale, others=self._robot.others(t_ns))
         self._twist, self._reason = drive.twist, drive.reason
         if self._robot.servo:
             self._robot.twist(t_ns, drive.twist)

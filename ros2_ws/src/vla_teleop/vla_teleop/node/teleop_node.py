@@ -65,7 +65,10 @@ class TeleopNode(ManagedNode):
         DeferredService(self, Trigger, "~/home", self._forward(HOME))
         DeferredService(self, Trigger, "~/reorient", self._forward(REORIENT))
         self.create_service(SetSpeed, "~/set_speed", self._on_set_speed)
-        self.get_logger().info(f"{profile.robot} with {self._device.name}; nothing moves before {self._enable_name()}")
+        whose = f"{self._params.arm} of " if self._params.arm else ""
+        self.get_logger().info(
+            f"{whose}{profile.robot} with {self._device.name}; nothing moves before {self._enable_name()}"
+        )
         self._thread = self.start_thread(self._control, "control")
 
     def _enable_name(self) -> str:
@@ -79,6 +82,7 @@ class TeleopNode(ManagedNode):
             joint_timeout_s=p.joint_timeout_s,
             switch_timeout_s=p.switch_timeout_s,
             answer_timeout_s=p.answer_timeout_s,
+            arm=p.arm,
         )
 
     def _make_hands(self, profile: Profile) -> Hands:

@@ -13,6 +13,9 @@ class TeleopParams:
     """See the descriptions; `ros2 param describe /teleop <name>` shows them too."""
 
     profile: str = param(description="Robot profile (YAML file) with a section `teleop`.")
+    arm: str = param(
+        "", "Action of the arm that is driven, where the profile's `teleop` has several; empty: the only one."
+    )
     device: str = param("sol_r2", "Mapping of the device: name of a shipped one, or path of a YAML file.")
     frame: str = param(
         "", "Axes of the twist: base, tool; empty: as the device's mapping says.", choices=("", "base", "tool")

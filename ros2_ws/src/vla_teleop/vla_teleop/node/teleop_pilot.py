@@ -227,13 +227,16 @@ class Pilot:
         hands = self._hands
         hands.driver.cancel()
         self._until(lambda: hands.driver.resting, "the arm does not come to rest", halt=True)
-        way = hands.way = self._homing.plan(hands.driver.positions)
+        way = self._homing.plan(hands.driver.positions, self._robot.others(self._t_ns or 0))
+        hands.way, hands.way_ends = way, ""
         try:
-            self._until(lambda: way.over, "the way home takes too long", way.duration_s)
+            self._until(lambda: way.resting, "the way home takes too long", way.duration_s)
         except BrokenOffError:
             while self._state == State.ACTIVE and not way.resting:
                 self._tick(halt=True)
             raise
+        if not way.over:
+            raise RobotError(f"the way home ended before the ready pose: {hands.way_ends}")
         if self._homing.gripper is not None:
             hands.grip(self._homing.gripper)
             self._tick()

@@ -18,11 +18,12 @@ from vla_common.standing import StandingTargets
 from vla_common.stillness import Stillness
 from vla_common.targets import TargetPublisher
 from vla_common.ticks import Ticker
-from vla_core.errors import ProfileError, VlaError
+from vla_core.errors import ProfileError, VlaError, listing, nearest_name
 from vla_core.profile import Profile
 from vla_core.profile_teleop import TeleopSpec
 from vla_core.specs import ActionSpec
 
+from vla_teleop.motion.apart import Apart
 from vla_teleop.motion.in_force import NEAR, arm_in_force, gripper_in_force
 from vla_teleop.node.joint_watch import JointWatch
 
@@ -44,19 +45,32 @@ class RobotOptions:
     joint_timeout_s: float
     switch_timeout_s: float
     answer_timeout_s: float
+    arm: str = ""
 
 
-def teleop_spec(profile: Profile) -> TeleopSpec:
-    """Return the section teleop of a profile.
+def teleop_spec(profile: Profile, arm: str = "") -> TeleopSpec:
+    """Return the section teleop of a profile, or that of one of several arms.
 
     Raises:
-        ProfileError: it has none.
+        ProfileError: it has none, or none of that arm, or several and `arm` is empty.
     """
-    if profile.teleop is None:
+    if not profile.teleops:
         raise ProfileError(
             f"{profile.source}: no section 'teleop', so nobody can drive this robot by hand. Name its controllers: "
             "teleop: {arm: arm, stream: {name: forward_position_controller/commands}, trajectory_controller: "
             "scaled_joint_trajectory_controller}"
+        )
+    known = {spec.arm: spec for spec in profile.teleops}
+    if arm in known:
+        return known[arm]
+    if arm:
+        raise ProfileError(
+            f"{profile.source}: 'teleop' drives no arm '{arm}'; it drives {listing(known)}{nearest_name(arm, known)}"
+        )
+    if profile.teleop is None:
+        raise ProfileError(
+            f"{profile.source}: 'teleop' drives {listing(known)}, and one teleop node drives one arm; choose it with the "
+            f"parameter arm, e.g. -p arm:={next(iter(known))}"
         )
     return profile.teleop
 
@@ -72,12 +86,15 @@ class Robot:
         Raises:
             ProfileError: the profile cannot be used for teleoperation.
         """
-        self.spec = teleop_spec(profile)
+        self.spec = teleop_spec(profile, options.arm)
         self.arm = _action(profile, self.spec.arm)
         self.gripper = _action(profile, self.spec.gripper) if self.spec.gripper else None
-        self._base_frame = profile.base_frame
+        frames = {arm.name: arm.base_frame for arm in profile.arms}
+        self._base_frame = frames.get(self.arm.name, profile.base_frame)
+        self._others = {name: _action(profile, name).joints for name in Apart(profile, self.arm.name).others}
         self._options = options
         joints = (*self.arm.joints, *(self.gripper.joints if self.gripper else ()))
+        joints = (*joints, *(joint for other in self._others.values() for joint in other))
         self._joints = JointWatch(node, profile, ticker, joints, lockstep=options.lockstep)
         driven = [spec.name for spec in (self.arm, self.gripper) if spec]
         self.targets = TargetPublisher(node, profile, driven)
@@ -128,6 +145,14 @@ class Robot:
     def measured(self) -> Array:
         """Newest joint positions (n,) of the arm [rad]; NaN where nothing was heard."""
         return self._joints.positions(self.arm.joints)
+
+    def others(self, t_ns: int) -> dict[str, Array]:
+        """Newest joint positions (m,) of the other arms that this one must keep from [rad]; those that are silent are left out."""
+        return {
+            name: self._joints.positions(joints)
+            for name, joints in self._others.items()
+            if self._joints.age_s(t_ns, joints) <= self._options.joint_timeout_s
+        }
 
     @property
     def gripper_in_force(self) -> float | None:
