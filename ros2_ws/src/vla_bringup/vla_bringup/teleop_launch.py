@@ -10,13 +10,13 @@ from launch import LaunchContext
 from launch.actions import LogInfo
 from launch_ros.actions import Node
 from vla_core.errors import VlaError
-from vla_core.profile import load_profile
+from vla_core.profile import Profile, load_profile
 from vla_core.yamltree import Tree
 from vla_teleop.devices.registry import find_config, mapping_parts
 from vla_teleop.devices.settings import read_tree
 
 from vla_bringup.ended import arm_hint, ended
-from vla_bringup.launch_util import flag, node, value
+from vla_bringup.launch_util import flag, node, require, value
 from vla_bringup.preflight_launch import checked
 
 
@@ -62,6 +62,47 @@ def person(
     ]
 
 
+def teleop_nodes(
+    context: LaunchContext, path: Path, profile: Profile, *, lockstep: bool, **more: Any
+) -> list[Node | LogInfo]:
+    """The teleop node, or one for each of several arms, with the drivers of their devices.
+
+    Args:
+        context: Of the launch.
+        path: Of the profile.
+        profile: Robot.
+        lockstep: Whether the simulated cell gives the ticks.
+        more: As for `teleop_node`.
+
+    Raises:
+        RuntimeError: there are not as many devices as arms, or there is no such mapping.
+    """
+    names = teleop_names(profile)
+    if len(names) == 1:
+        return [*device_drivers(context), teleop_node(context, path, lockstep=lockstep, **more)]
+    devices = [part.strip() for part in value(context, "device").split(",")]
+    arms = [spec.arm for spec in profile.teleops]
+    require(
+        len(devices) == len(arms),
+        f"launch argument device:={value(context, 'device')}: {profile.robot} has {len(arms)} arms ({', '.join(arms)}), and "
+        f"each needs a device of its own, in this order with a comma between them, as in device:=gello_left,gello_right",
+    )
+    found: list[Node | LogInfo] = []
+    for name, arm, device in zip(names, arms, devices, strict=True):
+        context.launch_configurations["device"] = device
+        own = {**more, "parameters": {**more.get("parameters", {}), "arm": arm}, "name": name}
+        found += [*device_drivers(context), teleop_node(context, path, lockstep=lockstep, **own)]
+    context.launch_configurations["device"] = ",".join(devices)
+    return found
+
+
+def teleop_names(profile: Profile) -> list[str]:
+    """Names of the teleop nodes: `teleop`, or `left_teleop` for the arm `left_arm` of several."""
+    if len(profile.teleops) < 2:
+        return ["teleop"]
+    return [f"{spec.arm.removesuffix('_arm')}_teleop" for spec in profile.teleops]
+
+
 def teleop_node(
     context: LaunchContext, profile: Path, *, lockstep: bool, argument: str = "device", **more: Any
 ) -> Node:
@@ -72,7 +113,7 @@ def teleop_node(
         profile: Robot profile.
         lockstep: Whether the simulated cell gives the ticks.
         argument: Launch argument that names the device.
-        more: Further entries of the node, and `parameters` for further parameters.
+        more: Further entries of the node, `name` in place of `teleop`, and `parameters` for further parameters.
     """
     parameters = {
         "profile": str(profile),
@@ -85,7 +126,7 @@ def teleop_node(
         "use_sim_time": flag(context, "sim"),
         **more.pop("parameters", {}),
     }
-    return node(context, "vla_teleop", "teleop_node", "teleop", parameters, **more)
+    return node(context, "vla_teleop", "teleop_node", more.pop("name", "teleop"), parameters, **more)
 
 
 def device_drivers(context: LaunchContext, argument: str = "device") -> list[Node | LogInfo]:
