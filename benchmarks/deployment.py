@@ -136,6 +136,7 @@ def trials(work: Work, name: str, *arguments: str) -> list[dict[str, Any]]:
         encoding="utf-8",
     )
     common = [f"episodes:={count}", f"seed:={HELD_OUT_SEED}", f"params_file:={more}"]
+    common.append(f"strategy:={work.options.strategy}")
     work.launch(name, "infer.launch.py", done, *common, *arguments)
     found: list[dict[str, Any]] = json.loads(done.read_text())["trials"]
     return found
@@ -175,7 +176,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--episodes", type=int, default=40, help="demonstrations, half of each scenario (default: 40)")
     parser.add_argument("--bags", type=Path, help="folder of recordings, or of such folders; without it they are made")
-    stop = {"stop_distance": 0.03, "stop_steps": 3, "correction_stop_steps": 12, "stop_gripper": 0.5}
+    stop = {"stop_distance": 0.015, "stop_steps": 8, "correction_stop_steps": 12, "stop_gripper": 0.5}
     for name, value in stop.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -183,6 +184,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             default=value,
             help="parameter of the policy node (default: %(default)s)",
         )
+    parser.add_argument("--strategy", default="sync", help="how chunk follows chunk (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1500, help="of each training (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of each training (default: %(default)s)")
     parser.add_argument(

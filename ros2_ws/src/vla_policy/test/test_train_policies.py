@@ -121,8 +121,9 @@ def test_every_policy_trains_and_leaves_a_whole_checkpoint(
 
 def test_a_resumed_run_goes_on_after_its_last_checkpoint(dataset, backbone, tmp_path, monkeypatch):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert run_here(work_of(*arguments("smolvla", dataset, whole, backbone, "--save-every", "2"))) == 0
-    work = work_of(*arguments("smolvla", dataset, broken, backbone, "--save-every", "2"))
+    more = ("--save-every", "2", "--state-noise", "0.3")
+    assert run_here(work_of(*arguments("smolvla", dataset, whole, backbone, *more))) == 0
+    work = work_of(*arguments("smolvla", dataset, broken, backbone, *more))
     with monkeypatch.context() as patch:
         poison(patch, step=4)  # steps 3 and 4 are made, and not saved
         assert run_here(work) == STOPPED
@@ -130,6 +131,7 @@ def test_a_resumed_run_goes_on_after_its_last_checkpoint(dataset, backbone, tmp_
     write_record(broken, {**work.record, "seconds": 5.0})
     again = work_of("--resume", "--output", broken)
     assert (again.plan.last_step, again.steps, again.earlier_s) == (2, STEPS, 5.0)
+    assert max(again.plan.state_noise) == 0.3, "a run keeps its noise"
     assert run_here(again) == 0
     assert list(read_loss(broken).step) == [1, 2, 3, 4], "the steps after the checkpoint are made again"
     # what was trained before is kept; LeRobot draws other noise after a resume, so the later losses are near and not equal
@@ -138,8 +140,8 @@ def test_a_resumed_run_goes_on_after_its_last_checkpoint(dataset, backbone, tmp_
     assert [path.parent.name for path in run_checkpoints(broken)] == ["000002", "000004"]
     with pytest.raises(TrainError, match=r"has reached step 4 already.*--resume --steps 8"):
         work_of("--resume", "--output", broken)
-    with pytest.raises(TrainError, match=r"leave out --policy"):
-        work_of("--resume", "--output", broken, "--policy", "act")
+    with pytest.raises(TrainError, match=r"leave out --policy, --state-noise"):
+        work_of("--resume", "--output", broken, "--policy", "act", "--state-noise", "0.5")
 
 
 def test_the_frame_cache_changes_nothing(dataset, backbone, tmp_path, monkeypatch):

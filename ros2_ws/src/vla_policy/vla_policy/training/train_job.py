@@ -20,6 +20,7 @@ from vla_policy.policies.checkpoint import TOKENIZER_DIR, Checkpoint, find_check
 from vla_policy.training.augment import augment_flags
 from vla_policy.training.dataset_checks import DatasetFacts, check_alike, inspect_dataset
 from vla_policy.training.run_record import dataset_record, model_card, versions
+from vla_policy.training.state_noise import STATE_IN_PROMPT, noise_of
 from vla_policy.training.train_plan import TrainPlan
 from vla_policy.training.train_settings import (
     DTYPE_POLICIES,
@@ -142,13 +143,22 @@ def _check_options(arguments: argparse.Namespace, policy: str, output: Path) -> 
             raise TrainError(f"--tokenizer is for {listing(DTYPE_POLICIES)}; policy '{policy}' takes none.")
         if not (arguments.tokenizer / "tokenizer_config.json").is_file():
             raise TrainError(f"{arguments.tokenizer}: no tokenizer folder (tokenizer_config.json missing).")
-    if arguments.lora is not None:
-        if policy not in LORA_POLICIES:
-            raise TrainError(f"--lora: LeRobot trains adapters of {listing(LORA_POLICIES)}, not of '{policy}'.")
-        if arguments.base is None:
-            raise TrainError("--lora: adapters need a checkpoint to adapt: --base DIR.")
-        if find_spec("peft") is None:
-            raise TrainError("--lora: the library peft is not installed. Run: pip install 'lerobot[peft]'.")
+    if arguments.state_noise and policy in STATE_IN_PROMPT:
+        raise TrainError(
+            f"--state-noise: {policy} reads the state as words of its prompt, which noise would not reach."
+        )
+    _check_lora(arguments, policy)
+
+
+def _check_lora(arguments: argparse.Namespace, policy: str) -> None:
+    if arguments.lora is None:
+        return
+    if policy not in LORA_POLICIES:
+        raise TrainError(f"--lora: LeRobot trains adapters of {listing(LORA_POLICIES)}, not of '{policy}'.")
+    if arguments.base is None:
+        raise TrainError("--lora: adapters need a checkpoint to adapt: --base DIR.")
+    if find_spec("peft") is None:
+        raise TrainError("--lora: the library peft is not installed. Run: pip install 'lerobot[peft]'.")
 
 
 def inspect_all(arguments: argparse.Namespace, policy: str) -> tuple[DatasetFacts, ...]:
@@ -241,6 +251,7 @@ def _record(
         "device": job.device,
         "lora": arguments.lora,
         "augment": arguments.augment,
+        "state_noise": arguments.state_noise or 0.0,
         "datasets": [dataset_record(one) for one in facts],
         "dataset": str(job.dataset.resolve()),
         "profile_sha256": facts[0].profile.sha256,
@@ -275,6 +286,7 @@ def _plan(
         vlm=str(job.vlm.resolve()) if job.vlm else "",
         tokenizer=str(tokenizer.resolve()) if tokenizer else "",
         std_floor=arguments.std_floor,
+        state_noise=noise_of(facts[0], arguments.state_noise),
         cache_mb=arguments.frame_cache,
         autocast=arguments.precision if arguments.precision in ("bfloat16", "float16") else "",
         has_video=any(feature.get("dtype") == "video" for feature in features),

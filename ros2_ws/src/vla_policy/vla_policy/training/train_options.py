@@ -126,6 +126,12 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="normalise by at least this; for values that never move",
     )
     group.add_argument(
+        "--state-noise",
+        type=length,
+        metavar="VALUE",
+        help="noise on the joints of the normalised state (0.5, say), so that the policy looks at its images; grippers keep theirs",
+    )
+    group.add_argument(
         "--augment",
         metavar="NAME",
         help="change images at random: light, strong, or a YAML file (default: as recorded)",

@@ -34,6 +34,7 @@ class TrainPlan:
         make_vlm: Sentences and image side of a backbone that is still to be made at `vlm`.
         tokenizer: Tokenizer folder of pi0 and pi0.5.
         std_floor: Least value that is divided by; 0 leaves the statistics as they are.
+        state_noise: Standard deviation of the noise on each value of the normalised state; empty: none.
         cache_mb: Memory for decoded frames [MB]; 0 decodes every time.
         autocast: Type of mixed precision on the device, empty for LeRobot's choice.
         has_video: Whether the dataset's pictures are videos.
@@ -50,6 +51,7 @@ class TrainPlan:
     make_vlm: Mapping[str, Any] | None = None
     tokenizer: str = ""
     std_floor: float = 0.0
+    state_noise: tuple[float, ...] = ()
     cache_mb: int = 0
     autocast: str = ""
     has_video: bool = True
@@ -63,7 +65,8 @@ class TrainPlan:
 def load_plan(path: Path) -> TrainPlan:
     """Read what `TrainPlan.save` wrote."""
     values = json.loads(path.read_text(encoding="utf-8"))
-    values["arguments"] = tuple(values["arguments"])
+    for name in ("arguments", "state_noise"):
+        values[name] = tuple(values[name])
     return TrainPlan(**{field.name: values[field.name] for field in fields(TrainPlan)})
 
 

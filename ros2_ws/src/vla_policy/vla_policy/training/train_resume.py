@@ -11,12 +11,13 @@ from typing import Any
 from vla_policy.policies.checkpoint import TOKENIZER_DIR, Checkpoint, find_checkpoint
 from vla_policy.training.dataset_checks import DatasetFacts, inspect_dataset
 from vla_policy.training.run_record import model_card, read_record
+from vla_policy.training.state_noise import noise_of
 from vla_policy.training.train_job import Work, merged_folder
 from vla_policy.training.train_options import RUNS
 from vla_policy.training.train_plan import TrainPlan
 from vla_policy.training.train_settings import TrainError, extra_keys, flag
 
-FIXED = ("policy", "dataset", "base", "lora", "augment", "phase", "settings", "vlm", "tokenizer")
+FIXED = ("policy", "dataset", "base", "lora", "augment", "state_noise", "phase", "settings", "vlm", "tokenizer")
 """Options that a run keeps; saying them again could only contradict it."""
 
 
@@ -26,7 +27,7 @@ def resumed_work(arguments: argparse.Namespace, extra: Sequence[str], output: Pa
     Raises:
         VlaError: there is no such run or checkpoint, its data have changed, or it is finished already.
     """
-    given = [f"--{name}" for name in FIXED if getattr(arguments, name) is not None]
+    given = [f"--{name.replace('_', '-')}" for name in FIXED if getattr(arguments, name) is not None]
     if given:
         raise TrainError(f"--resume goes on with the run as it was started: leave out {', '.join(given)}.")
     try:
@@ -54,6 +55,7 @@ def resumed_work(arguments: argparse.Namespace, extra: Sequence[str], output: Pa
         vlm=str(checkpoint.vlm.resolve()) if checkpoint.vlm else "",
         tokenizer=str(tokenizer.resolve()) if tokenizer.is_dir() else "",
         std_floor=arguments.std_floor,
+        state_noise=noise_of(facts[0], float(record.get("state_noise", 0.0))),
         cache_mb=arguments.frame_cache,
         has_video=any(feature.get("dtype") == "video" for feature in facts[0].info["features"].values()),
         last_step=step,

@@ -22,6 +22,7 @@ from lerobot.processor import tokenizer_processor
 from lerobot.scripts import lerobot_train
 
 from vla_policy.training.frame_cache import FrameCache
+from vla_policy.training.state_noise import noisy
 from vla_policy.training.train_plan import PLAN_VARIABLE, STOPPED, WAIT_VARIABLE, TrainPlan, emit, load_plan
 from vla_policy.training.trainer_checkpoints import WholeCheckpoints
 from vla_policy.training.trainer_watch import LossWatch, TrainingStoppedError, floor_statistics
@@ -131,6 +132,8 @@ def install(plan: TrainPlan) -> LossWatch:
             return datasets
 
         lerobot_train.make_train_eval_datasets = floored
+    if plan.state_noise:
+        lerobot_train.update_policy = noisy(lerobot_train.update_policy, plan.state_noise)
     watch = LossWatch(plan)
     lerobot_train.update_policy = watch.wrap(lerobot_train.update_policy)
     checkpoints = WholeCheckpoints(plan)
