@@ -38,11 +38,12 @@ def recorder_hint(folder: str) -> str:
 
 def arm_hint(profile: Profile) -> str:
     """What remains when a node that drives the arm has died."""
-    teleop = profile.teleop
     text = "The open episode is saved as incomplete, the arm stands still. Start again"
-    if teleop is None:
-        return text
-    return (
-        f"{text}; if the robot's driver runs on and {teleop.stream_controller} has the arm, give it back first: ros2 "
-        f"control switch_controllers --deactivate {teleop.stream_controller} --activate {teleop.trajectory_controller}"
-    )
+    for teleop in profile.teleops:
+        manager = "" if len(profile.teleops) == 1 else f" -c {teleop.manager}"
+        text += (
+            f"; if the robot's driver runs on and {teleop.stream_controller} has the arm, give it back first: ros2 control "
+            f"switch_controllers{manager} --deactivate {teleop.stream_controller} --activate "
+            f"{teleop.trajectory_controller}"
+        )
+    return text

@@ -65,6 +65,7 @@ def change(path, value):
 
 
 K, S = "kinematics", "safety"
+ONE_ARM = "end-effector spaces are for one arm, and 'kinematics' has a table for each of several"
 CASES = {
     "no such arm": (change((K, "left_leg"), {"joints": ["a"]}), "kinematics.left_leg: the profile has no arm 'left_leg'", "left_arm, right_arm"),
     "a gripper": (change((K, "left_gripper"), {"joints": ["a"]}), "the profile has no arm 'left_gripper'", "left_arm, right_arm"),
@@ -76,6 +77,8 @@ CASES = {
     "link of no joint": (change((K, "left_arm", "links", 1, "joint"), "elbow"), "kinematics.left_arm.links[1].joint: 'elbow' is no joint of this arm", "Leave it out for a part that does not move"),
     "flat link": (change((K, "left_arm", "links", 1, "radius"), 0.0), "links[1].radius: must be larger than 0", "radius"),
     "no links": (change((K, "left_arm", "links"), None), "safety.arms_min_distance_m: the distance between arms needs 'kinematics' of each arm", "missing of left_arm"),
+    "eef action": (change(("action_space",), "absolute_eef"), f"action[0]: {ONE_ARM}", "use joint spaces"),
+    "eef state": (change(("state_space",), "eef"), f"state_space: {ONE_ARM}", "use joint spaces"),
     "one table": (change((K, "left_arm"), None), "kinematics has no arm 'left_arm'", "right_arm"),
     "no distance": (change((S, "arms_min_distance_m"), 0.0), "safety.arms_min_distance_m: must be larger than 0", "0"),
     "ready outside": (change((S, "workspace", "right_arm", "max"), [0.3, 0.95, 1.2]), "ready: the tool of 'right_arm' is at [", "outside safety.workspace"),

@@ -49,6 +49,7 @@ LIMIT_KEYS = ("lower", "upper", "max_velocity", "max_step", "max_acceleration")
 ACTION_KEYS = ("name", "space", "record", "command", "joints", "scale", "limits")
 
 _LARGEST_IMAGE = 16384
+_ONE_ARM = "end-effector spaces are for one arm, and 'kinematics' has a table for each of several; use joint spaces"
 _SUFFIXES = {"position": "pos", "velocity": "vel", "effort": "eff"}
 
 
@@ -278,7 +279,8 @@ def check_spaces(section: Section, profile: Profile) -> None:
     arm = profile.kinematics
     if eef_state:
         if arm is None:
-            raise section.error("state_space", "eef needs the key 'kinematics', to know where the tool is")
+            what = _ONE_ARM if profile.arms else "eef needs the key 'kinematics', to know where the tool is"
+            raise section.error("state_space", what)
         if absent := [joint for joint in arm.joints if joint not in known]:
             raise section.error(
                 "state_space",
@@ -288,6 +290,8 @@ def check_spaces(section: Section, profile: Profile) -> None:
         raise section.error("rotation", "no space of this profile has an orientation; remove it, or use an eef space")
     for tree, spec in zip(items(section.child("action")), profile.action, strict=True):
         if spec.space.endswith("_eef"):
+            if arm is None and profile.arms:
+                raise tree.place.error(_ONE_ARM)
             _check_arm(tree, spec, arm)
         # Differences start at the measured joints, and inverse kinematics start its search there.
         absent = [joint for joint in spec.joints if joint not in known]

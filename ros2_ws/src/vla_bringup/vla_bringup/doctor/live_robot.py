@@ -140,9 +140,10 @@ def _full_name(spec: ActionSpec, graph: Graph) -> str:
 
 
 def _inactive(profile: Profile, spec: ActionSpec, full: str, known: Mapping[str, str]) -> Finding:
-    name, teleop = spec.command.controller, profile.teleop
+    name = spec.command.controller
+    teleop = next((one for one in profile.teleops if one.arm == spec.name), None)
     where, space = f"controller {full}", full.rpartition("/")[0]
-    if teleop and spec.name == teleop.arm and known.get(f"{space}/{teleop.stream_controller}") == "active":
+    if teleop and known.get(f"{space}/{teleop.stream_controller}") == "active":
         text = f"{known[full]}: {teleop.stream_controller} has the arm, so a person drives now"
         return yellow(where, text, "policies and skills wait; switch teleoperation off to give the arm back")
     return red(
