@@ -310,7 +310,12 @@ def test_a_controller_that_is_not_active_is_told_before_the_first_goal(cell):
     assert "ros2 service call /controller_manager/switch_controller" in result.error_msg
     assert not c.robot.arm_goals
     known["forward"] = "active"
-    result = ended(c, c.send(), Result.CONTROLLER, "is inactive, so it would take no command: forward has the arm. If a person drives")
+    result = ended(
+        c,
+        c.send(),
+        Result.CONTROLLER,
+        "is inactive, so it would take no command: forward has the arm. If a person drives",
+    )
     assert "ros2 service call teleop/enable std_srvs/srv/SetBool '{data: false}'" in result.error_msg
     assert "deactivate_controllers: [forward], strictness: 2" in result.error_msg
     known |= {"forward": "inactive", "arm_controller": "active"}
