@@ -38,6 +38,7 @@ def test_every_node_has_a_parameter_class():
         "vla_monitor: rerun",
         "vla_monitor: robot_state",
         "vla_web: page",
+        "vla_bringup: preflight",
     ]
 
 
