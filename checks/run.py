@@ -37,7 +37,6 @@ MYPY = [sys.executable, "-m", "mypy"]
 PYTEST = [sys.executable, "-m", "pytest"]
 NO_SECOND_CHANCE = ("lint", "unit")  # nothing there depends on time
 MAY_FAIL = 5  # more than that is no accident
-CACHE = ["-p", "cacheprovider", "-o", "cache_dir=.state/pytest_cache"]
 _SUMMARY = re.compile(r"(\d+) (passed|failed|skipped|error|errors|deselected)")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::\w+(?:\[.*?\](?= - |$))?)")
 
@@ -173,11 +172,11 @@ def leave_nothing_behind(process: "subprocess.Popen[str]") -> None:
 
 def run_twice(command: list[str], env: dict[str, str]) -> tuple[Ran, tuple[str, ...]]:
     """Run tests, and those that failed once more; returns what they came to, and what passed the second time only."""
-    first = run_command([*command, *CACHE, "-rfEs"], env)
+    first = run_command([*command, "-rfEs"], env)
     if not 0 < len(first.failed) <= MAY_FAIL:
         return first, ()
     print(f"----- {len(first.failed)} failed: again, alone", flush=True)
-    second = run_command([*command, *CACHE, "-rfE", "--last-failed", "--last-failed-no-failures", "none"], env)
+    second = run_command([*command, "-rfE", "--last-failed", "--last-failed-no-failures", "none"], env)
     if second.code or second.counts.get("passed", 0) < len(first.failed):
         return first, ()
     counts = {word: number for word, number in first.counts.items() if word not in ("failed", "error", "errors")}

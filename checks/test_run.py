@@ -28,8 +28,8 @@ SOUND = "def test_it_works():\n    pass\n"
 def stage(folder, name="sim", **files):
     for module, text in files.items():
         (folder / f"test_{module}.py").write_text(text)
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:launch_testing -p no:launch_ros -q\n")
-    return run.Stage(name, "a try", ([*run.PYTEST, str(folder)],))
+    config = ["-c", str(run.ROOT / "pyproject.toml"), "-o", f"cache_dir={folder / 'cache'}"]
+    return run.Stage(name, "a try", ([*run.PYTEST, *config, str(folder)],))
 
 
 @pytest.fixture
