@@ -48,6 +48,16 @@ def test_past_steps_are_skipped_and_the_rest_keeps_its_time():
     assert (arm.velocities[-1] == 0.0).all(), "controllers reject anything else"
 
 
+def test_another_policy_is_executed_by_its_own_number_of_steps():
+    steps = [4]
+    e = executor(n=lambda: steps[0], latency_s=0.1)
+    e.adopt(e.prepare(chunk(), observed(), 0, observed()), 0)
+    assert e.wants_observation(2 * DT)
+    steps[0] = 8
+    assert not e.wants_observation(5 * DT)
+    assert e.wants_observation(6 * DT)
+
+
 def test_a_state_that_holds_a_pose_still_leads_to_joints():
     arm = "kinematics: {joints: [shoulder, elbow], a: [0.5, 0.4], d: [0.0, 0.0], alpha: [0.0, 0.0]}\n"
     profile = with_codec(parse_profile(small_profile().text + arm), "eepose_delta", "rot6d")

@@ -367,16 +367,17 @@ def request_of(checkpoint):
     return LoadRequest(checkpoint=checkpoint, rename={}, options={})
 
 
-def test_the_correction_policy_is_loaded_next_to_the_first_with_smaller_numbers_of_steps():
+def test_the_correction_policy_is_loaded_next_to_the_first_and_keeps_its_own_numbers_of_steps():
     made = {"a": Runner("a", n=6, chunk=10), "c": Runner("c", n=4, chunk=20)}
     loaded = with_correction(
         lambda request: Loaded(runner=made[request.checkpoint], profile=PROFILE, source=request.checkpoint), "c"
     )(request_of("a"))
     switch = loaded.runner
-    assert (loaded.source, switch.n_action_steps, switch.chunk_size, switch.guidable) == ("a", 4, 10, False)
+    assert (loaded.source, switch.n_action_steps, switch.chunk_size, switch.guidable) == ("a", 6, 10, False)
     assert switch.infer(None, "") == "a"
     switch.select(correction=True)
     assert switch.infer(None, "") == "c"
+    assert (switch.n_action_steps, switch.chunk_size) == (4, 20)
     switch.reset()
     switch.close()
     assert [(runner.resets, runner.closed) for runner in made.values()] == [(1, 1), (1, 1)]

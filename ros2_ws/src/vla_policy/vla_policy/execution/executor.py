@@ -8,7 +8,7 @@ the running one still has the steps that the strategy needs; the arm then never 
 argument.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ class ChunkExecutor:
         self,
         profile: Profile,
         *,
-        n_action_steps: int,
+        n_action_steps: int | Callable[[], int],
         latency: LatencyEstimate,
         strategy: Strategy | None = None,
         refill: int = 0,
@@ -80,7 +80,8 @@ class ChunkExecutor:
 
         Args:
             profile: Robot profile.
-            n_action_steps: Steps of each chunk to execute before the next one takes over.
+            n_action_steps: Steps of each chunk to execute before the next one takes over; called anew each time where
+                another policy may take its turn.
             latency: From observation to command.
             strategy: How chunks follow each other; by default the newest replaces the others.
             refill: Steps left to execute when the next observation is taken; 0: as late as the latency allows. Sooner
@@ -91,7 +92,7 @@ class ChunkExecutor:
         self._filter = SafetyFilter(profile)
         self._arms = tuple(spec for spec in profile.action if not spec.is_gripper)
         self._grippers = tuple(spec for spec in profile.action if spec.is_gripper)
-        self._n = n_action_steps
+        self._steps_of = n_action_steps
         self._refill = refill
         self._ramp_down = RampDown(profile) if ramp_down else None
         self.strategy = strategy or Latest()
@@ -100,6 +101,10 @@ class ChunkExecutor:
         self._counted_ns = 0
         self.steps = 0
         self.strategy.reset()
+
+    @property
+    def _n(self) -> int:
+        return self._steps_of() if callable(self._steps_of) else self._steps_of
 
     def reset(self) -> None:
         """Begin a new run."""

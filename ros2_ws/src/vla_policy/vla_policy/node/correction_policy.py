@@ -16,15 +16,13 @@ from vla_policy.policies.runner import Loaded, LoadRequest, PolicyFactory, Polic
 class SwitchRunner:
     """Hands observations to the policy that is selected.
 
-    Both policies run under one execution, so it counts with the smaller of their numbers of steps.
+    Each is executed by its own number of steps: a correction is longer than an approach's last stretch.
     """
 
     def __init__(self, first: PolicyRunner, correction: PolicyRunner) -> None:
         """Begin with the first."""
         self._runners = (first, correction)
-        self._selected = first
-        self.n_action_steps = min(runner.n_action_steps for runner in self._runners)
-        self.chunk_size = min(runner.chunk_size for runner in self._runners)
+        self.select(correction=False)
         self.guidable = all(runner.guidable for runner in self._runners)
         self.history = max(int(getattr(runner, "history", 0)) for runner in self._runners)
         self.description = f"{first.description}; for corrections {correction.description}"
@@ -32,6 +30,7 @@ class SwitchRunner:
     def select(self, *, correction: bool) -> None:
         """Choose who gets the next observation; from the control thread, while no inference is wanted."""
         self._selected = self._runners[correction]
+        self.n_action_steps, self.chunk_size = self._selected.n_action_steps, self._selected.chunk_size
 
     @property
     def corrects(self) -> bool:

@@ -210,7 +210,7 @@ class RunSequence:
         )
         executor = ChunkExecutor(
             parts.limits(parts.profile),
-            n_action_steps=inference.runner.n_action_steps,
+            n_action_steps=lambda: inference.runner.n_action_steps,
             latency=latency,
             strategy=chosen_strategy(params),
             refill=params.refill,
