@@ -41,8 +41,14 @@ SCENARIOS = ("success", "failed_grasp")
 TARGETS = ("e2e", "planner", "correction")
 DEMONSTRATION_SEED, HELD_OUT_SEED = 10_000, 0
 PLANNER_S, END_TO_END_S = 120.0, 90.0
-STOP_FRAMES = 40
+STOP_FRAMES = 25
 STD_FLOOR = 0.1  # the gripper never moves in an approach
+RECIPES = {
+    "planner": ("--state-noise", "0.5"),
+    # a correction opens, goes over, closes and lifts: a chunk that ends before the next stretch begins stands still for ever
+    "correction": ("--state-noise", "0.15", "--", "--policy.chunk_size=32", "--policy.n_action_steps=32"),
+    "e2e": ("--state-noise", "0.15", "--", "--policy.chunk_size=32", "--policy.n_action_steps=32"),
+}
 
 
 @dataclass
@@ -118,7 +124,7 @@ def train(work: Work, target: str) -> Path:
     output = work.folder / "train" / target
     command = ["ros2", "run", "vla_policy", "train", "--policy", "act", "--dataset", str(dataset(work, target))]
     options = ["--output", str(output), "--steps", str(work.options.steps), "--threads", str(work.options.threads)]
-    options += ["--std-floor", str(STD_FLOOR)]
+    options += ["--std-floor", str(STD_FLOOR), *RECIPES[target]]
     work.run(f"train_{target}", [*command, *options], output / "checkpoints" / "last")
     return output
 
@@ -176,7 +182,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--episodes", type=int, default=40, help="demonstrations, half of each scenario (default: 40)")
     parser.add_argument("--bags", type=Path, help="folder of recordings, or of such folders; without it they are made")
-    stop = {"stop_distance": 0.015, "stop_steps": 8, "correction_stop_steps": 12, "stop_gripper": 0.5}
+    stop = {"stop_distance": 0.02, "stop_steps": 3, "correction_stop_steps": 12, "stop_gripper": 0.5}
     for name, value in stop.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
