@@ -154,7 +154,17 @@ def test_every_shipped_mapping_loads(spin, monkeypatch):
     node = spin("reader")
     leader, follower = pty.openpty()
     monkeypatch.setattr(keyboard, "_open_terminal", lambda path: os.dup(follower))
-    assert set(shipped()) == {"gamepad", "gello", "gello_keyboard", "keyboard", "so101_leader", "sol_r2", "spacemouse"}
+    assert set(shipped()) == {
+        "gamepad",
+        "gello",
+        "gello_keyboard",
+        "gello_left",
+        "gello_right",
+        "keyboard",
+        "so101_leader",
+        "sol_r2",
+        "spacemouse",
+    }
     for name in shipped():
         device = make_device(node, find_config(name))
         assert isinstance(device, Device)
