@@ -12,7 +12,7 @@ from lerobot.robots.config import RobotConfig
 from lerobot.robots.utils import make_robot_from_config
 from lerobot.utils.errors import DeviceAlreadyConnectedError, DeviceNotConnectedError
 from lerobot.utils.feature_utils import hw_to_dataset_features
-from lerobot_robot_ros2 import Ros2Robot, Ros2RobotConfig
+from lerobot_robot_ros2 import Ros2Robot, Ros2RobotConfig, rivals
 from vla_core.errors import VlaError
 from vla_core.frames import features
 from vla_core.profile import load_profile
@@ -137,12 +137,13 @@ def test_a_bad_action_stops_everything_that_follows(make, fake, bad, text):
     assert arm.goals == []
 
 
-def test_a_second_driver_is_found(make, fake):
+def test_a_second_driver_is_found(make, fake, monkeypatch):
+    monkeypatch.setattr(rivals, "MOVING_S", 60.0)  # a busy machine takes its time between the two lines below
     arm, robot = fake(), make()
     robot.connect()
     robot.get_observation()
     arm.say("arm", [0.3, 0.3], "/teleop")
-    wait_until(lambda: arm.targets)
+    wait_until(lambda: robot._link._rivals._heard)
     with pytest.raises(VlaError, match="'/teleop' drives this robot too"):
         robot.send_action(action(0.12))
     assert arm.goals == []
