@@ -160,6 +160,7 @@ def test_what_is_dropped_stops_the_skill(bench):
     stood = bench.tcp()
     again = bench.run("take", resume=True).result  # a correction that has nothing in the gripper
     assert (again.error_code, again.waypoints) == (Result.VERIFICATION_FAILED, 0)
+    assert not again.grasp_checked, "an episode keeps what the skill's own grasp came to"
     assert "with a part it stays below 200. The arm stands still. Take the part" in again.error_msg
     assert np.linalg.norm(bench.tcp() - stood) < 1e-3, "found before the arm moves"
 

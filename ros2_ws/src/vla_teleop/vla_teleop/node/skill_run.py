@@ -163,7 +163,7 @@ class SkillRun:
                 speed = self._spec.gripper_speed * self._part()
                 self._robot.grip(number, speed=speed, settle_s=self._spec.gripper_settle_s, holding=holding)
             if unproven and holding:
-                self._verify(plan)
+                self._verify(plan, again=True)
                 self._hold(True)
             unproven = False
             self._drive(plan, segment)
@@ -224,22 +224,24 @@ class SkillRun:
         T: Array = forward(self._robot.kinematics, self._robot.q()) @ plan.T_tool_tcp
         return T
 
-    def _verify(self, plan: SkillPlan) -> None:
+    def _verify(self, plan: SkillPlan, *, again: bool = False) -> None:
+        """Raise unless the gripper holds something; what the skill's own grasp came to is kept when it is done `again`."""
         result, limit = self.result, self._spec.grasp_threshold
-        result.grasp_checked = True
-        result.grasp_commanded = float(plan.grasp_commanded or 0)
-        result.grasp_actual = self._robot.closing()
-        result.grasp_threshold = float(limit)
-        result.grasp_verified = result.grasp_actual < limit
-        if not result.grasp_verified:
-            raise SkillStopError(
-                Result.VERIFICATION_FAILED,
-                f"skill '{self._spec.name}': the gripper holds nothing: told to close to {result.grasp_commanded:g} it "
-                f"closed to {result.grasp_actual:.1f}, with a part it stays below {limit:g}. The arm stands still"
-                + (f" at waypoint {result.waypoints - 1}" if result.waypoints else "")
-                + ". Take the part into the gripper by hand control, then call the skill "
-                "again with resume: the absolute waypoints follow",
-            )
+        commanded, actual = float(plan.grasp_commanded or 0), self._robot.closing()
+        if not again:
+            result.grasp_checked = True
+            result.grasp_commanded, result.grasp_actual, result.grasp_threshold = commanded, actual, float(limit)
+            result.grasp_verified = actual < limit
+        if actual < limit:
+            return
+        raise SkillStopError(
+            Result.VERIFICATION_FAILED,
+            f"skill '{self._spec.name}': the gripper holds nothing: told to close to {commanded:g} it "
+            f"closed to {actual:.1f}, with a part it stays below {limit:g}. The arm stands still"
+            + (f" at waypoint {result.waypoints - 1}" if result.waypoints else "")
+            + ". Take the part into the gripper by hand control, then call the skill again with resume: the absolute "
+            "waypoints follow",
+        )
 
     def _tell(self, plan: SkillPlan, segment: Segment, index: int, detail: str) -> None:
         end = segment.ends[index]
