@@ -7,6 +7,7 @@ from typing import Any
 
 from action_msgs.msg import GoalStatus
 from action_msgs.srv import CancelGoal
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.action import (
     ActionClient,
     get_action_client_names_and_types_by_node,
@@ -114,7 +115,12 @@ def _info(args: argparse.Namespace) -> int:
 def _nodes_of(cli: CliNode, query: Any, action: str) -> list[tuple[str, list[str]]]:
     found = []
     for full in cli.nodes():
-        types = dict(query(cli.node, *split_name(full))).get(action)
+        try:
+            types = dict(query(cli.node, *split_name(full))).get(action)
+        except RCLError:  # what a node gets that asks for one that has left since the list was made
+            if full in cli.nodes():
+                raise
+            continue
         if types:
             found.append((full, types))
     return found
