@@ -69,6 +69,15 @@ def test_many_failures_are_not_run_again(tmp_path, env, capsys):
     assert "again" not in capsys.readouterr().out
 
 
+def test_tests_that_did_not_run_are_no_accident(tmp_path, env, capsys):
+    outcome = run.run_stage(
+        stage(tmp_path, unsteady=UNSTEADY, stops="import pytest\ndef test_it():\n    pytest.exit('over')\n", zz=SOUND),
+        env,
+    )
+    assert not outcome.ok
+    assert "again" not in capsys.readouterr().out
+
+
 def test_a_module_that_cannot_be_read_is_a_failure(tmp_path, env):
     outcome = run.run_stage(stage(tmp_path, unreadable="import nowhere\n", sound=SOUND), env)
     assert not outcome.ok
