@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from policy_fixtures import make_act_checkpoint, make_smolvla_checkpoint, small_frame, small_profile
+from safetensors.torch import load_file
 from vla_core.errors import CheckpointError, ProfileError
 from vla_policy.policies.checkpoint import attach, choose_profile, find_checkpoint, run_checkpoints, travelling_profile
 from vla_policy.policies.lerobot_runner import LeRobotRunner
@@ -248,6 +249,22 @@ def test_smolvla_survives_a_move_and_the_loss_of_its_backbone_folder(tmp_path, p
     shutil.rmtree(find_checkpoint(tmp_path / "moved").path / "vlm")
     with pytest.raises(CheckpointError, match=r"the backbone folder .* is not on this machine"):
         load(tmp_path / "moved", profile)
+
+
+def test_a_new_backbone_passes_on_what_it_sees(tmp_path, profile):
+    vlm = tmp_path / "vlm"
+    make_small_vlm(
+        vlm, size=SmallVlmSize(image=32, patch=8, text_layers=2, vision_layers=1, vision_width=64, text_width=32)
+    )
+    path = make_smolvla_checkpoint(tmp_path / "run", profile, vlm)
+    weights = load_file(find_checkpoint(path).path / "model.safetensors")
+    for layer, width in (
+        ("vision_model.embeddings.position_embedding", 64),
+        ("vision_model.encoder.layers.0.mlp.fc1", 64),
+        ("text_model.layers.0.mlp.up_proj", 32),
+    ):
+        found = weights[f"model.vlm_with_expert.vlm.model.{layer}.weight"].float().std().item()
+        assert found == pytest.approx(width**-0.5, rel=0.1), layer
 
 
 def test_a_backbone_with_sizes_that_do_not_fit_is_refused(tmp_path, capsys):
