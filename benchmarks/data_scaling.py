@@ -11,7 +11,7 @@ policy with the same number of steps, seed and settings, and tries every checkpo
 Demonstrations begin at seed 10000, trials at seed 0. What is in the work folder already is not made again.
 
 The JSON holds ``scene``, ``seconds`` (of each stage that ran now) and ``rows``: ``policy``, ``demos``, ``frames``, ``steps``,
-``train_s``, ``loss`` (last), ``n``, ``ok``, ``low`` and ``high`` (95 % Wilson interval), ``failures`` (why, with the seeds).
+``state_noise``, ``train_s``, ``loss`` (last), ``n``, ``ok``, ``low`` and ``high`` (95 % Wilson interval), ``failures`` (why, with the seeds).
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def measure(work: Work, args: argparse.Namespace, policy: str, demos: int) -> di
         "demos": demos,
         "frames": trained["datasets"][0]["frames"],
         "steps": trained["steps"],
+        "state_noise": trained["state_noise"],
         "train_s": trained["seconds"],
         "loss": trained["loss"],
         "n": row["n"],
@@ -122,6 +123,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     for policy, steps in STEPS.items():
         name = f"--{policy.replace('_', '-')}-steps"
         parser.add_argument(name, type=int, default=steps, help=f"optimiser steps of {policy} (default: {steps})")
+    parser.add_argument("--state-noise", type=float, default=0.0, help="noise on the joints in training, default 0")
+    parser.add_argument("--strategy", help="how chunks are joined; default: that of infer.launch.py")
     parser.add_argument("--threads", type=int, default=2, help="compute threads of each training, default 2")
     parser.add_argument("--trials", type=int, default=50, help="held-out seeds, default 50")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first trial, default 0")
@@ -129,7 +132,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file for the result")
     parser.add_argument("--plot", type=Path, help="file for the picture (.png)")
     args = parser.parse_args(argv)
-    args.settings = args.strategy = None  # as the policy's settings and infer.launch.py have them
+    args.settings = None  # as the policy has them
     return args
 
 

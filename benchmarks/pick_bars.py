@@ -12,8 +12,8 @@ nothing but the wall time. A trial succeeds when the block rests within 2.5 cm o
 Demonstrations begin at seed 10000, trials at seed 0. What is in the work folder already is not made again, so a second
 policy on the same demonstrations needs the same --work and another --run.
 
-The JSON holds ``scene``, ``policy``, ``demos``, ``frames``, ``steps``, ``threads``, ``train_s`` (wall time of the training), ``seconds`` (of each stage that ran now) and
-``rows``: ``sentence`` (own, swapped: names the other block, empty), ``n``, ``ok`` (the block of the scene's own sentence is in
+The JSON holds ``scene``, ``policy``, ``demos``, ``frames``, ``steps``, ``state_noise``, ``threads``, ``train_s`` (wall time of
+the training), ``seconds`` (of each stage that ran now) and ``rows``: ``sentence`` (own, swapped: names the other block, empty), ``n``, ``ok`` (the block of the scene's own sentence is in
 place), ``other_taken`` (the other block was lifted first), each with ``low`` and ``high`` (95 % Wilson interval),
 ``duration_s`` (median of the successful trials) and ``failures`` (why, with the seeds).
 """
@@ -88,6 +88,7 @@ def train_command(args: argparse.Namespace, dataset: Path, run: Path) -> list[st
     command += ["--dataset", str(dataset), "--output", str(run), "--threads", str(args.threads)]
     command += ["--steps", str(args.steps)] if args.steps else []
     command += ["--settings", str(args.settings)] if args.settings else []
+    command += ["--state-noise", str(args.state_noise)] if args.state_noise else []
     if args.steps and args.policy == "smolvla":  # its preset decays the learning rate over a number of steps of its own
         command += ["--", f"--policy.scheduler_decay_steps={args.steps}"]
     return command
@@ -157,6 +158,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--demos", type=int, default=60, help="demonstrations, default 60")
     parser.add_argument("--steps", type=int, help="optimiser steps; default: those of the policy's settings")
     parser.add_argument("--settings", type=Path, help="training settings file; default: the policy's own")
+    parser.add_argument("--state-noise", type=float, default=0.0, help="noise on the joints in training, default 0")
     parser.add_argument("--threads", type=int, default=2, help="compute threads of the training, default 2")
     parser.add_argument("--trials", type=int, default=50, help="trials per sentence, default 50")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first trial, default 0")
@@ -187,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     trained = json.loads((run / "run.json").read_text(encoding="utf-8"))
     report: dict[str, Any] = {
         "scene": args.scene, "policy": args.policy, "demos": info["total_episodes"], "frames": info["total_frames"],
-        "steps": trained["steps"], "threads": args.threads, "train_s": trained["seconds"], "seconds": work.seconds, "rows": [],
+        "steps": trained["steps"], "state_noise": trained["state_noise"], "threads": args.threads, "train_s": trained["seconds"], "seconds": work.seconds, "rows": [],
     }  # fmt: skip
     for sentence in args.sentences:
         result = work.folder / f"{name}_{sentence}.json"

@@ -57,9 +57,10 @@ def test_sentences_are_those_that_the_scene_has(tmp_path, capsys):
 
 
 def test_options_reach_the_commands(tmp_path):
-    args = options(tmp_path, "--scene", "pick_rotated", "--policy", "smolvla", "--steps", "7", "--strategy", "sync")
+    args = options(tmp_path, "--scene", "pick_rotated", "--policy", "smolvla", "--steps", "7", "--strategy", "sync", "--state-noise", "0.3")
     train = pick_bars.train_command(args, tmp_path / "d", tmp_path / "r")
     assert train[train.index("--steps") + 1] == "7"
+    assert train[train.index("--state-noise") + 1] == "0.3"
     assert train[-2:] == ["--", "--policy.scheduler_decay_steps=7"]
     trials = pick_bars.trial_command(args, tmp_path / "r", "own", tmp_path / "x.json")
     assert {"scene:=pick_rotated", "sentence:=own", "episodes:=50", "seed:=0", "strategy:=sync"} <= set(trials)
@@ -71,7 +72,7 @@ def test_a_second_run_makes_the_table_from_what_is_there(tmp_path, capsys):
         (tmp_path / made).mkdir(parents=True)
     (tmp_path / "record.json").write_text("{}")
     (tmp_path / "dataset/meta/info.json").write_text('{"total_episodes": 60, "total_frames": 3900}')
-    (tmp_path / "vla_keypoints/run.json").write_text('{"steps": 800, "seconds": 90.0}')
+    (tmp_path / "vla_keypoints/run.json").write_text('{"steps": 800, "state_noise": 0.0, "seconds": 90.0}')
     (tmp_path / "vla_keypoints_own.json").write_text(json.dumps(RESULT))
     assert pick_bars.main(["--work", str(tmp_path), "--json", str(tmp_path / "out.json")]) == 0
     shown = capsys.readouterr().out
