@@ -39,7 +39,7 @@ EACH = [
     (file, robot)
     for file in MORE
     for robot in SIMULATED
-    if file != "teleop" or load_profile(ROBOTS / f"{robot}.yaml").teleop is not None
+    if file != "teleop" or load_profile(ROBOTS / f"{robot}.yaml").teleops
 ]
 pytestmark = pytest.mark.timeout(900)  # of the wall, on a machine that does something else, too
 SOME = [("robot", "sim_so101"), ("record", "sim_tatbot_bimanual"), ("infer", "sim_ur5e_bimanual_tiny")]
@@ -111,6 +111,8 @@ def examine(env, folder, *arguments):
 def test_every_declared_stream_comes_and_nothing_stays(tmp_path, file, robot):
     env = isolated(tmp_path / "log")
     more = [f"output_dir:={tmp_path / 'bags'}"] if file == "record" else []
+    profile = load_profile(ROBOTS / f"{robot}.yaml")
+    more += ["device:=gello_left,gello_right"] if file == "teleop" and len(profile.teleops) > 1 else []
     clock = LOCKSTEP if (file, robot) in EXAMINED else PACED
     with running(env, file, f"robot:={robot}", *MORE[file], *clock, *more):
         found = streams(env, robot)
@@ -119,7 +121,6 @@ def test_every_declared_stream_comes_and_nothing_stays(tmp_path, file, robot):
             out, wrong = examine(env, tmp_path, "--robot", robot)
             assert wrong == [], out
     joints = {name for names in found["names"].values() for name in names}
-    profile = load_profile(ROBOTS / f"{robot}.yaml")
     assert {joint for spec in profile.action for joint in spec.joints} <= joints
 
 
