@@ -67,7 +67,7 @@ def policy_parameters(context: LaunchContext, path: str, task: str, lockstep: bo
         "skill": skill(context),
         "correction_checkpoint": value(context, "correction_checkpoint"),
         "on_starvation": value(context, "on_starvation"),
-        "preflight": checked(context) and value(context, "robot") != "none",
+        "preflight": checked(context),
         "require_enable": flag(context, "require_enable"),
         "deadman_topic": value(context, "deadman_topic"),
         "takeover_topic": value(context, "takeover_topic"),
@@ -190,7 +190,7 @@ def helper_nodes(context: LaunchContext, path: str, task: str, lockstep: bool) -
 def skill_parameters(context: LaunchContext, path: str, task: str) -> dict:
     if table := given_file(context, "skill_table"):
         files = {"table": str(table), "skills_dir": value(context, "skills_dir")}
-        return {"profile": path, **files, "preflight": checked(context) and value(context, "robot") != "none"}
+        return {"profile": path, **files, "preflight": checked(context)}
     return {"profile": path, "task": value(context, "scene")}
 
 

@@ -11,8 +11,9 @@ from vla_bringup.launch_util import flag, node, value
 
 
 def checked(context: LaunchContext) -> bool:
-    """Whether the start of this robot is checked: not a simulated one, nor mock hardware, unless the user wants it not."""
-    return flag(context, "check_robot") and not flag(context, "sim") and not flag(context, "use_mock_hardware")
+    """Whether the start of this robot is checked: not a simulated one, nor mock hardware, none, or where the user wants it not."""
+    there = value(context, "robot") != "none" and not flag(context, "sim") and not flag(context, "use_mock_hardware")
+    return there and flag(context, "check_robot")
 
 
 def preflight(context: LaunchContext, path: Path) -> list[Node]:

@@ -41,7 +41,8 @@ def why_not_active(own: ControllerState, everyone: Sequence[ControllerState], sw
     rivals = [each.name for each in everyone if each.state == ACTIVE and needed & set(each.claimed_interfaces)]
     who = f": {listing(rivals)} has the arm" if rivals else ""
     first = (
-        "If a person drives, give the arm back with: ros2 service call teleop/enable std_srvs/srv/SetBool '{data: false}'"
+        "If a person drives, give the arm back with: ros2 service call teleop/enable std_srvs/srv/SetBool '{data: false}' "
+        "(of two arms: left_teleop/enable or right_teleop/enable)."
         if rivals
         else "Is the robot's program running (its driver starts the controllers with it)?"
     )

@@ -17,7 +17,7 @@ TERMINATIONS = (
     "the policy ended by itself", "cancelled", "time limit", "stale input", "limit", "error", "shutdown", "emergency stop",
     "starved",
 )  # fmt: skip
-TRIAL_HEAD = ("seed", "success", "duration [s]", "smallest distance [mm]", "grasped", "how it ended")
+TRIAL_HEAD = ("seed", "success", "duration [s]", "smallest distance [mm]", "in the gripper at the end", "how it ended")
 Table = tuple[Sequence[str], Rows]
 
 
