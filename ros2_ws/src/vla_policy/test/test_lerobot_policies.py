@@ -130,7 +130,9 @@ def test_guidance_continues_the_prefix(checkpoints, profile, kind):
     fading = np.abs(guided.values[3:6] - prefix.values[3:6]).mean(axis=1)
     assert gap_guided < fading[0] < np.abs(free.values[3:6] - prefix.values[3:6]).mean()
     beyond = np.abs(guided.values[6:] - free.values[6:]).max()
-    assert beyond < 0.2 * 0.3, "rows beyond the prefix are not drawn to it, nor to zero"
+    # Through its own attention a policy with untrained weights passes on some of what the rows before are pushed by.
+    assert beyond < 0.5 * 0.3, "rows beyond the prefix are not drawn to it, nor to zero"
+    assert beyond < 0.25 * np.abs(free.values[6:]).max(axis=1).min()
     runner.reset()
     np.testing.assert_array_equal(runner.infer(frame, TASK).values, free.values)
 
