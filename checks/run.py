@@ -9,8 +9,8 @@
 ./test --list          what the stages are
 
 A few tests of real processes with wall-clock limits fail now and then on a busy machine. In the stages that start processes,
-up to MAY_FAIL failed tests are run once more, alone, and named in the summary: one that passes then is "passed again", one
-that does not is a failure. (`colcon test --retest-until-pass 1` does the same.)
+up to MAY_FAIL failed tests (or fixtures of modules, with all their tests) are run once more, alone, and named in the summary:
+one that passes then is "passed again", one that does not is a failure. (`colcon test --retest-until-pass 1` does the same.)
 """
 
 import argparse
@@ -37,9 +37,9 @@ MYPY = [sys.executable, "-m", "mypy"]
 PYTEST = [sys.executable, "-m", "pytest"]
 NO_SECOND_CHANCE = ("lint", "unit")  # nothing there depends on time
 SOME_FAILED = 1  # pytest's exit code when all tests have run; others mean that some have not
-MAY_FAIL = 5  # more than that is no accident
+MAY_FAIL = 5  # more causes than that are no accident
 _SUMMARY = re.compile(r"(\d+) (passed|failed|skipped|error|errors|deselected)")
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::\w+(?:\[.*?\](?= - |$))?)")
+_FAILED = re.compile(r"^(FAILED|ERROR) (\S+::\w+(?:\[.*?\](?= - |$))?)")
 
 
 class Stage(NamedTuple):
@@ -61,11 +61,15 @@ class Outcome(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """What one command came to: its exit code, pytest's counts, the ids of the tests that failed."""
+    """What one command came to: its exit code, pytest's counts, the ids of the tests that failed, and of what they failed.
+
+    A fixture of a module that fails takes all its tests along, so the errors of a module count as one cause.
+    """
 
     code: int
     counts: dict[str, int]
     failed: tuple[str, ...]
+    causes: int
 
 
 def tests_of(*packages: str) -> list[str]:
@@ -137,6 +141,7 @@ def run_command(command: list[str], env: dict[str, str]) -> Ran:
     print(f"$ {shown}", flush=True)
     counts: dict[str, int] = {}
     failed: list[str] = []
+    causes: set[str] = set()
     process = subprocess.Popen(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -145,13 +150,14 @@ def run_command(command: list[str], env: dict[str, str]) -> Ran:
         for line in process.stdout:
             print(line, end="", flush=True)
             if name := _FAILED.match(line):
-                failed.append(name[1])
+                failed.append(name[2])
+                causes.add(name[2] if name[1] == "FAILED" else name[2].split("::")[0])
             if " in " in line and (found := _SUMMARY.findall(line)):
                 counts = {word: int(number) for number, word in found}
         code = process.wait()
     finally:
         leave_nothing_behind(process)
-    return Ran(code, counts, tuple(failed))
+    return Ran(code, counts, tuple(failed), len(causes))
 
 
 def leave_nothing_behind(process: "subprocess.Popen[str]") -> None:
@@ -174,7 +180,7 @@ def leave_nothing_behind(process: "subprocess.Popen[str]") -> None:
 def run_twice(command: list[str], env: dict[str, str]) -> tuple[Ran, tuple[str, ...]]:
     """Run tests, and those that failed once more; returns what they came to, and what passed the second time only."""
     first = run_command([*command, "-rfEs"], env)
-    if first.code != SOME_FAILED or not 0 < len(first.failed) <= MAY_FAIL:
+    if first.code != SOME_FAILED or not 0 < first.causes <= MAY_FAIL:
         return first, ()
     print(f"----- {len(first.failed)} failed: again, alone", flush=True)
     second = run_command([*command, "-rfE", "--last-failed", "--last-failed-no-failures", "none"], env)
@@ -182,7 +188,7 @@ def run_twice(command: list[str], env: dict[str, str]) -> tuple[Ran, tuple[str, 
         return first, ()
     counts = {word: number for word, number in first.counts.items() if word not in ("failed", "error", "errors")}
     counts["passed"] = counts.get("passed", 0) + len(first.failed)
-    return Ran(0, counts, ()), first.failed
+    return Ran(0, counts, (), 0), first.failed
 
 
 def run_stage(stage: Stage, env: dict[str, str], once: bool = False) -> Outcome:
