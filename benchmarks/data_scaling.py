@@ -27,7 +27,7 @@ from matplotlib.ticker import ScalarFormatter
 from pick_bars import Work, record_command, summarise, train_command, trial_command
 
 POLICIES = ("act", "smolvla", "vla_keypoints")
-STEPS = {"act": 1200, "smolvla": 2500, "vla_keypoints": 2000}
+STEPS = {"act": 1200, "smolvla": 2000, "vla_keypoints": 2000}
 COLOURS = {"act": "#0072B2", "smolvla": "#D55E00", "vla_keypoints": "#009E73"}  # told apart by the colour-blind
 
 
