@@ -132,7 +132,7 @@ def table(report: dict[str, Any]) -> str:
     """The report as a markdown table."""
     head = f"{report['scene']}, {report['policy']}: {report['demos']} demonstrations, {report['frames']} frames, "
     lines = [
-        f"{head}{report['steps']} steps in {report['train_s'] / 60:.1f} min on {report['threads']} threads",
+        f"{head}{report['steps']} steps in {report['train_s'] / 60:.1f} min on {report['threads']} thread{'s' * (report['threads'] > 1)}",
         "",
         "| sentence | named block in place | 95 % | other block taken | 95 % | median time | failures |",
         "|---|---|---|---|---|---|---|",
