@@ -112,7 +112,11 @@ STAGES = (
         ([*PYTEST, *tests_of("vla_drivers")],),
     ),
     Stage("monitor", "markers, transforms, rerun", ([*PYTEST, *tests_of("vla_monitor")],)),
-    Stage("page", "the operator page: server, page in a browser", ([*PYTEST, *tests_of("vla_web")],)),
+    Stage(
+        "page",
+        "the operator page: server, page in a browser",
+        ([sys.executable, "setup/browser.py"], [*PYTEST, *tests_of("vla_web")]),
+    ),
     Stage("lerobot", "LeRobot's own commands on the simulated cell", ([*PYTEST, *tests_of(*LEROBOT_DEVICES)],)),
     Stage("launch", "every launch file, image transport", ([*PYTEST, *tests_of("vla_bringup")],)),
     Stage("demo", "the quick demo and each command of the README", ([*PYTEST, *tests_of("vla_demo")],)),

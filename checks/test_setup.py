@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "setup"))
 
 import base
 import bootstrap
+import browser
 import environment
 import referees
 import repair_wheels
@@ -257,6 +258,45 @@ def test_nothing_but_the_tests_asks_for_the_referees():
     ]
     assert asking == []
     assert "setup/referees.py" in (root / "checks" / "run.py").read_text()
+
+
+@pytest.fixture
+def apt(monkeypatch, tmp_path):
+    """No browser, and an apt-get that notes what it is asked for; one that may fail, and a user who may not be root."""
+    there, commands = {"apt-get"}, []
+
+    def run(command, log, env):
+        commands.append(command)
+        if "broken" in there:
+            raise base.SetupError(
+                "`apt-get install` failed with exit code 100. The end of .state/browser.log:\nno network"
+            )
+        there.update({"chromium"} & set(command))
+
+    monkeypatch.setattr(browser, "STATE", tmp_path)
+    monkeypatch.setattr(browser.shutil, "which", lambda name: f"/usr/bin/{name}" if name in there else None)
+    monkeypatch.setattr(browser.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(browser, "run", run)
+    return there, commands
+
+
+def test_the_browser_is_installed_once_and_only_where_that_needs_no_question(apt, monkeypatch, capsys):
+    _, commands = apt
+    monkeypatch.setattr(browser.os, "geteuid", lambda: 1000)
+    assert not browser.make_browser()
+    assert "sudo apt-get install chromium" in capsys.readouterr().err
+    assert commands == []
+    monkeypatch.setattr(browser.os, "geteuid", lambda: 0)
+    assert browser.make_browser()
+    assert browser.make_browser()
+    assert [command[1] for command in commands] == ["update", "install"]
+
+
+def test_a_machine_that_cannot_have_the_browser_says_why(apt, capsys):
+    there, _ = apt
+    there.add("broken")
+    assert not browser.make_browser()
+    assert "the tests that need it are skipped. `apt-get install` failed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("python", ["python3.8", "python3.9", "python3.10", "python3.11"])
