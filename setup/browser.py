@@ -4,8 +4,8 @@
 
     .venv/bin/python setup/browser.py
 
-is what `./test page` does first. It is installed where that needs no question: by root, with apt, as in a container. Elsewhere, and where apt does not have it,
-only those tests are lost, and they say so.
+is what `./test page` does first. It is installed where that needs no question: by root, with apt, as in a container.
+Elsewhere, and where apt does not have it, only those tests are lost, and they say so.
 """
 
 from __future__ import annotations

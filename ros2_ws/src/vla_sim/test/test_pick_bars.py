@@ -57,19 +57,8 @@ def test_sentences_are_those_that_the_scene_has(tmp_path, capsys):
 
 
 def test_options_reach_the_commands(tmp_path):
-    args = options(
-        tmp_path,
-        "--scene",
-        "pick_rotated",
-        "--policy",
-        "smolvla",
-        "--steps",
-        "7",
-        "--strategy",
-        "sync",
-        "--state-noise",
-        "0.3",
-    )
+    given = "--scene pick_rotated --policy smolvla --steps 7 --strategy sync --state-noise 0.3"
+    args = options(tmp_path, *given.split())
     train = pick_bars.train_command(args, tmp_path / "d", tmp_path / "r")
     assert train[train.index("--steps") + 1] == "7"
     assert train[train.index("--state-noise") + 1] == "0.3"

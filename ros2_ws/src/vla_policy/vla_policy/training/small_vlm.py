@@ -164,7 +164,7 @@ def spread_of_weights(width: int) -> float:
     """Standard deviation of the first weights of a layer of this width: one that keeps the size of what passes through it.
 
     The 0.02 of SmolVLM's configuration does so for some thousand channels. In a hundred it all but wipes out what the vision
-    tower says and where in the image it is, and a policy learns the mean motion for a long time before it looks.
+    tower says and where in the image it is: docs/explanation/data_scaling.md has what that costs.
     """
     return round(math.sqrt(1.0 / width), 4)
 
